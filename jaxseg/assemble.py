@@ -1,0 +1,226 @@
+"""From a config to objects: networks, method, optimisers, batches, first state.
+
+The only file that reads a config; everything below it takes plain keyword arguments.
+"""
+
+import functools
+import importlib
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxseg import optim
+from jaxseg.core import AXIS, Method, State, init_state
+from jaxseg.data import feed, labels, pipeline, records
+from jaxseg.errors import UserError
+from jaxseg.models import layers
+from jaxseg.models.deeplab import DeepLabV2
+from jaxseg.models.discriminator import Discriminator
+from jaxseg.models.network import Network, network
+from jaxseg.weights import files, merge, rename
+
+PREPROCESS = {
+    "caffe": functools.partial(layers.preprocess, mean=layers.CAFFE_MEAN_BGR, order="BGR"),
+    "imagenet": functools.partial(
+        layers.preprocess, mean=layers.IMAGENET_MEAN, std=layers.IMAGENET_STD, order="RGB"
+    ),
+}
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+class Players(NamedTuple):
+    """The optimisers and what the log says of them: player -> transformation, player -> schedule."""
+
+    txs: dict[str, Any]
+    schedules: dict[str, Callable]
+
+
+def label_set(config: ConfigDict) -> labels.LabelSet:
+    """The classes that are learnt and scored."""
+    return labels.by_name(config.data.classes)
+
+
+def segmenter(config: ConfigDict, axis_name: str | None = AXIS) -> Network:
+    """The task network; `axis_name` None for use outside pmap."""
+    net = config.net
+    module = DeepLabV2(
+        num_classes=len(label_set(config).classes),
+        backbone=net.backbone,
+        rates=tuple(net.rates),
+        aux=net.aux,
+        norm=net.norm,
+        axis_name=axis_name,
+        dtype=_choice("net.dtype", net.dtype, DTYPES),
+    )
+    return network(module, _choice("net.preprocess", net.preprocess, PREPROCESS))
+
+
+def method(config: ConfigDict) -> Method:
+    """The training method with its networks closed over."""
+    name = config.method.name
+    try:
+        module = importlib.import_module(f"jaxseg.methods.{name}")
+    except ModuleNotFoundError as error:
+        raise UserError(f"no method {name!r}: there is no jaxseg/methods/{name}.py") from error
+    settings = config.method.settings.to_dict()
+    networks = [segmenter(config)]
+    if module.ADVERSARIAL:
+        dtype = _choice("disc.dtype", config.disc.dtype, DTYPES)
+        networks.append(network(Discriminator(width=config.disc.width, dtype=dtype)))
+    if not config.net.aux:  # weights of a level that the network does not have
+        for value in settings.values():
+            if isinstance(value, dict):
+                value.pop("aux", None)
+    try:
+        return module.make(
+            *networks,
+            num_classes=len(label_set(config).classes),
+            statistics=config.net.statistics,
+            **settings,
+        )
+    except (TypeError, ValueError) as error:
+        raise UserError(f"method {name}: {error}") from error
+
+
+def optimisers(config: ConfigDict) -> Players:
+    """SGD for gen, Adam for disc, each with its own poly schedule."""
+    gen, disc = config.optim.gen, config.optim.disc
+    schedules = {
+        "gen": optim.poly(gen.lr, gen.schedule_steps, gen.power),
+        "disc": optim.poly(disc.lr, disc.schedule_steps, disc.power),
+    }
+    multipliers = [(r"_head/", gen.head_multiplier)]
+    if config.net.norm != "train":  # BatchNorm's affine parameters stay as they were loaded
+        multipliers.insert(0, (r"/(\w*bn\d?)/(scale|bias)$", 0.0))
+    txs = {
+        "gen": optim.sgd(
+            schedules["gen"],
+            momentum=gen.momentum,
+            weight_decay=gen.weight_decay,
+            multipliers=multipliers,
+            clip=gen.clip,
+        ),
+        "disc": optim.adam(schedules["disc"], betas=tuple(disc.betas)),
+    }
+    return Players(txs, schedules)
+
+
+def first_state(config: ConfigDict, method: Method, players: Players) -> State:
+    """The state at step 0 on the default device; its shapes come from the config's sizes."""
+    key = jax.random.PRNGKey(config.seed)
+    return jax.jit(lambda k: init_state(method, players.txs, k, _example(config)))(key)
+
+
+def abstract_state(config: ConfigDict, method: Method, players: Players) -> State:
+    """Shapes and dtypes of the state, without computing anything."""
+    key = jax.ShapeDtypeStruct((2,), jnp.uint32)
+    return jax.eval_shape(lambda k: init_state(method, players.txs, k, _example(config)), key)
+
+
+def with_initial_weights(
+    config: ConfigDict, state: State, announce: Callable[[str], None]
+) -> State:
+    """The state with `config.init.backbone` merged into the segmenter, if a file is given."""
+    if not config.init.backbone:
+        return state
+    tensors = rename.to_ours(files.load(config.init.backbone))
+    net, stats = jax.device_get((state.params["gen"]["segmenter"], state.stats["segmenter"]))
+    net, stats, report = merge.merge(net, stats, tensors, excused=tuple(config.init.excused))
+    announce(str(report))
+    gen = {**state.params["gen"], "segmenter": jax.tree.map(jnp.asarray, net)}
+    return state._replace(
+        params={**state.params, "gen": gen},
+        stats={**state.stats, "segmenter": jax.tree.map(jnp.asarray, stats)},
+    )
+
+
+def train_batches(config: ConfigDict, start: int) -> Iterator[dict[str, np.ndarray]]:
+    """Host batches of this process from step `start` on, source and target side by side."""
+    data, index, count = config.data, jax.process_index(), jax.process_count()
+    devices = count * jax.local_device_count()
+    if config.train.batch % devices:
+        raise UserError(
+            f"config.train.batch={config.train.batch} images cannot be shared by {devices} "
+            f"devices; use a multiple of {devices}"
+        )
+    streams = []
+    for prefix, side, keys in (
+        ("source", data.source, ("image", "label")),
+        ("target", data.target, ("image",)),
+    ):
+        augment = config.augment[prefix]
+        streams.append(
+            pipeline.train_stream(
+                open_records(config, side, side.split, training=True),
+                size=size_of(f"data.{prefix}.size", side.size),
+                batch=config.train.batch // count,
+                seed=config.seed + (1 if prefix == "target" else 0),
+                table=_table(config, side) if prefix == "source" else None,
+                augment=augment.to_dict(),
+                shard=(index, count),
+                start=start,
+                threads=data.threads,
+                prefix=prefix,
+                keys=keys,
+            )
+        )
+    return feed.zip_streams(*streams)
+
+
+def eval_batches(config: ConfigDict) -> Iterator[dict[str, Any]]:
+    """Every labelled validation image of the target once, the last batch padded."""
+    target = config.data.target
+    return pipeline.eval_batches(
+        open_records(config, target, target.val_split, training=False),
+        size=size_of("data.target.size", target.size),
+        batch=config.eval.batch,
+        table=_table(config, target),
+        shard=(jax.process_index(), jax.process_count()),
+    )
+
+
+def open_records(config: ConfigDict, side: ConfigDict, split: str, *, training: bool):
+    """The records of one side's split, prepared on first use."""
+    data = config.data
+    stored = side.name == "streets" or (training and data.store_resized)
+    return records.open_split(
+        side.name,
+        split,
+        records_dir=data.records or os.path.expanduser("~/.cache/jaxseg"),
+        raw_dir=os.path.join(data.root, side.name),
+        size=size_of("size", side.size) if stored else None,
+        **side.options.to_dict(),
+    )
+
+
+def size_of(name: str, value: Any) -> tuple[int, int]:
+    """A (height, width) setting, checked."""
+    ok = len(value) == 2 and all(isinstance(v, int) and v > 0 for v in value)
+    if not ok:
+        raise UserError(f"config.{name}={tuple(value)} is not (height, width)")
+    return tuple(value)
+
+
+def _table(config: ConfigDict, side: ConfigDict) -> np.ndarray:
+    return labels.remap(records.label_set(side.name), label_set(config))
+
+
+def _example(config: ConfigDict) -> dict[str, jax.Array]:
+    source = size_of("data.source.size", config.data.source.size)
+    target = size_of("data.target.size", config.data.target.size)
+    return {
+        "source_image": jnp.zeros((1, *source, 3), jnp.uint8),
+        "source_label": jnp.zeros((1, *source), jnp.uint8),
+        "target_image": jnp.zeros((1, *target, 3), jnp.uint8),
+    }
+
+
+def _choice(name: str, value: str, choices: dict[str, Any]) -> Any:
+    if value not in choices:
+        raise UserError(f"config.{name}={value!r}; choose one of {', '.join(choices)}")
+    return choices[value]

@@ -1,0 +1,186 @@
+"""Players, state and the one update that every method shares.
+
+A method is one or two players (`gen`, `disc`). A player owns a subtree of the parameters, one loss
+and one optax transformation; each loss is differentiated with respect to its own player's subtree
+only, so nothing is detached and no gradient is switched off: another player's output is just data.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+AXIS = "devices"  # the name of the pmapped axis
+
+Tree = Any
+Batch = Mapping[str, jax.Array]
+
+
+class State(NamedTuple):
+    """All that a checkpoint holds: arrays only, the same on every device, no device axis."""
+
+    step: jax.Array  # int32 [], updates done so far
+    key: jax.Array  # uint32 [2], never changes; each step folds its number in
+    params: dict[str, dict[str, Tree]]  # player -> network -> parameters
+    opt: dict[str, Tree]  # player -> optax state
+    stats: dict[str, Tree]  # network -> BatchNorm running statistics
+    memory: dict[str, Tree]  # what is kept between steps and no optimiser owns
+
+
+class Carry(NamedTuple):
+    """What one player hands to the next within a step."""
+
+    step: jax.Array
+    stats: dict[str, Tree]
+    memory: dict[str, Tree]
+    shared: dict[str, Tree]  # outputs computed once and read by later players, as data
+    metrics: dict[str, jax.Array]
+
+
+Loss = Callable[[dict, Carry, Batch, jax.Array], tuple[jax.Array, Carry]]
+
+
+class Method(NamedTuple):
+    """A training method as pure functions; settings and networks are closed over.
+
+    init: (key, batch) -> (params, stats, memory).
+    losses: player -> (params, carry, batch, key) -> (scalar loss, carry), in order of play.
+    predict: (params, stats, memory, images [N,H,W,3]) -> logits [N,h,w,K] at network stride.
+    alternate: False, all gradients are taken at the old parameters, then all players move
+      (AdaptSegNet, ADVENT); True, the players move in turn (GIO-Ada).
+    warmup: losses played instead during the first `train.warmup_steps` steps; players that are
+      not named there stand still.
+    """
+
+    init: Callable[[jax.Array, Batch], tuple[dict, dict, dict]]
+    losses: dict[str, Loss]
+    predict: Callable[[dict, dict, dict, jax.Array], jax.Array]
+    alternate: bool = False
+    warmup: dict[str, Loss] | None = None
+
+
+def init_state(
+    method: Method,
+    txs: dict[str, optax.GradientTransformation],
+    key: jax.Array,
+    batch: Batch,
+) -> State:
+    """Builds the first state; call it through `jax.jit`, so that no two leaves share a buffer.
+
+    Args:
+      method: the method.
+      txs: player -> optax transformation.
+      key: uint32 [2] from `jax.random.PRNGKey`.
+      batch: any batch with the shapes of training; its values are not used.
+    """
+    init_key, train_key = jax.random.split(key)
+    params, stats, memory = method.init(init_key, batch)
+    opt = {player: txs[player].init(params[player]) for player in params}
+    return State(jnp.zeros((), jnp.int32), train_key, params, opt, stats, memory)
+
+
+def make_update(
+    method: Method, txs: dict[str, optax.GradientTransformation], accumulate: int = 1
+) -> Callable[[State, Batch], tuple[State, dict[str, jax.Array]]]:
+    """Makes the pure update of one training step, to be pmapped over `AXIS`.
+
+    Args:
+      method: the method; its losses are played in their order.
+      txs: player -> optax transformation.
+      accumulate: micro-batches a step; the gradients (and metrics) of equal slices of the batch
+        are averaged, the statistics move through the slices in turn.
+
+    Returns:
+      (state, batch of this device [n, ...]) -> (state, metrics {name: scalar}); gradients,
+      statistics and metrics are averaged over the devices.
+    """
+
+    def update(state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
+        key = jax.random.fold_in(state.key, state.step)
+        key = jax.random.fold_in(key, lax.axis_index(AXIS))
+        carry = Carry(state.step, state.stats, state.memory, {}, {})
+        params, opt, grads = dict(state.params), dict(state.opt), {}
+
+        def move(player: str) -> None:
+            updates, opt[player] = txs[player].update(grads[player], opt[player], params[player])
+            params[player] = optax.apply_updates(params[player], updates)
+
+        for number, (player, loss) in enumerate(method.losses.items()):
+            gradient = _accumulated(_gradient(loss, player), player, accumulate)
+            own_key = jax.random.fold_in(key, number)
+            grad, carry = gradient(params, carry, batch, own_key)
+            grads[player] = lax.pmean(grad, AXIS)
+            if method.alternate:
+                move(player)
+        if not method.alternate:
+            for player in method.losses:
+                move(player)
+        stats, memory, metrics = lax.pmean((carry.stats, carry.memory, carry.metrics), AXIS)
+        return State(state.step + 1, state.key, params, opt, stats, memory), metrics
+
+    return update
+
+
+def _gradient(loss: Loss, player: str) -> Callable:
+    """(params, carry, batch, key) -> (gradient of the player's own subtree, carry)."""
+
+    def gradient(params, carry, batch, key):
+        def of_own(own):
+            value, after = loss({**params, player: own}, carry, batch, key)
+            metrics = {**after.metrics, f"loss/{player}": value}
+            return value, after._replace(metrics=metrics)
+
+        return jax.grad(of_own, has_aux=True)(params[player])
+
+    return gradient
+
+
+def _accumulated(gradient: Callable, player: str, slices: int) -> Callable:
+    """The same over `slices` equal parts of the batch, one after the other."""
+    if slices == 1:
+        return gradient
+
+    def accumulated(params, carry, batch, key):
+        def cut(x):
+            if x.shape[0] % slices:
+                raise ValueError(
+                    f"a batch of {x.shape[0]} a device cannot be cut into {slices} micro-batches"
+                )
+            return x.reshape(slices, x.shape[0] // slices, *x.shape[1:])
+
+        def one(moving, item):
+            stats, memory, total = moving
+            number, part, shared = item
+            inner = carry._replace(stats=stats, memory=memory, shared=shared, metrics={})
+            grad, after = gradient(params, inner, part, jax.random.fold_in(key, number))
+            total = jax.tree.map(jnp.add, total, grad)
+            return (after.stats, after.memory, total), (after.shared, after.metrics)
+
+        # `shared` is stacked over the slices: an earlier player has already laid it out that way.
+        items = (jnp.arange(slices), jax.tree.map(cut, dict(batch)), carry.shared)
+        start = jax.tree.map(jnp.zeros_like, params[player])
+        (stats, memory, total), (shared, metrics) = lax.scan(
+            one, (carry.stats, carry.memory, start), items
+        )
+        mean = jax.tree.map(lambda x: x / slices, total)
+        metrics = {**carry.metrics, **jax.tree.map(lambda x: x.mean(0), metrics)}
+        return mean, carry._replace(stats=stats, memory=memory, shared=shared, metrics=metrics)
+
+    return accumulated
+
+
+def global_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
+    """Mean of `values` where `mask` holds, over the batches of all devices.
+
+    The sum is local and the count is the devices' mean, so averaging the result (and its gradient)
+    over devices gives the mean over the global batch exactly, however uneven the masks are.
+
+    Args:
+      values: float32 [...].
+      mask: bool [...], same shape.
+    """
+    count = lax.pmean(jnp.sum(mask, dtype=jnp.float32), AXIS)
+    return jnp.sum(jnp.where(mask, values, 0.0)) / jnp.maximum(count, 1.0)

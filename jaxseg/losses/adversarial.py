@@ -1,0 +1,33 @@
+"""Domain losses on discriminator scores; the only place that says which domain is which number."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+SOURCE = 0.0  # as in AdaptSegNet and ADVENT
+TARGET = 1.0
+
+
+def vanilla(scores: jax.Array, domain: float) -> jax.Array:
+    """Binary cross-entropy of scores (before the sigmoid) with a domain's label, element by element.
+
+    Args:
+      scores: float [...], large for TARGET.
+      domain: SOURCE or TARGET.
+    """
+    return optax.sigmoid_binary_cross_entropy(scores, jnp.full_like(scores, domain))
+
+
+def least_squares(scores: jax.Array, domain: float) -> jax.Array:
+    """Squared distance of the raw scores to a domain's label (LS-GAN), element by element."""
+    return jnp.square(scores - domain)
+
+
+def by_name(name: str) -> Callable[[jax.Array, float], jax.Array]:
+    """`vanilla` or `ls`, the two names AdaptSegNet uses."""
+    functions = {"vanilla": vanilla, "ls": least_squares}
+    if name not in functions:
+        raise ValueError(f"unknown adversarial loss {name!r}; choose one of {sorted(functions)}")
+    return functions[name]

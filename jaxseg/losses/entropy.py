@@ -1,0 +1,25 @@
+"""Entropy of the prediction (Vu et al., ADVENT, CVPR 2019), normalised so that uniform gives 1."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+
+def self_information(logits: jax.Array) -> jax.Array:
+    """Weighted self-information maps I_c = -p_c log p_c / log K, what ADVENT's D looks at.
+
+    Args:
+      logits: float [..., K].
+
+    Returns:
+      float32 [..., K], at least 0; the sum over classes is the normalised entropy. The logarithm
+      comes from log_softmax, so nothing needs the reference's p + 1e-30.
+    """
+    log_p = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+    return -jnp.exp(log_p) * log_p / math.log(logits.shape[-1])
+
+
+def entropy(logits: jax.Array) -> jax.Array:
+    """Shannon entropy per pixel over its maximum log K: float [..., K] -> float32 [...] in 0..1."""
+    return jnp.sum(self_information(logits), axis=-1)

@@ -1,0 +1,1 @@
+"""Training methods, one file each, chosen by name; `make(networks, **settings) -> Method`."""

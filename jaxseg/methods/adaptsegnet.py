@@ -1,0 +1,36 @@
+"""AdaptSegNet: output-space adversarial alignment (Tsai et al., CVPR 2018), one or several levels.
+
+The discriminator sees the softmax; `gan='ls'` gives the least-squares variant of the paper's code.
+"""
+
+from collections.abc import Mapping
+
+import jax
+
+from jaxseg.core import Method
+from jaxseg.methods import _align
+from jaxseg.models.network import Network
+
+ADVERSARIAL = True
+
+
+def make(
+    segmenter: Network,
+    discriminator: Network,
+    *,
+    num_classes: int,
+    segmentation_weights: Mapping[str, float],
+    adversarial_weights: Mapping[str, float],
+    gan: str = "vanilla",
+    statistics: str = "both",
+) -> Method:
+    """Args: see `_align.make`; one discriminator for each level of `adversarial_weights`."""
+    return _align.make(
+        segmenter,
+        _align.Levels(dict(segmentation_weights), dict(adversarial_weights)),
+        statistics=statistics,
+        discriminator=discriminator,
+        see=lambda logits: jax.nn.softmax(logits, axis=-1),
+        num_classes=num_classes,
+        gan=gan,
+    )

@@ -1,0 +1,32 @@
+"""AdvEnt: adversarial alignment of weighted self-information (Vu et al., ADVENT, CVPR 2019, 3.2)."""
+
+from collections.abc import Mapping
+
+from jaxseg.core import Method
+from jaxseg.losses.entropy import self_information
+from jaxseg.methods import _align
+from jaxseg.models.network import Network
+
+ADVERSARIAL = True
+
+
+def make(
+    segmenter: Network,
+    discriminator: Network,
+    *,
+    num_classes: int,
+    segmentation_weights: Mapping[str, float],
+    adversarial_weights: Mapping[str, float],
+    gan: str = "vanilla",
+    statistics: str = "both",
+) -> Method:
+    """Args: see `_align.make`; one discriminator for each level of `adversarial_weights`."""
+    return _align.make(
+        segmenter,
+        _align.Levels(dict(segmentation_weights), dict(adversarial_weights)),
+        statistics=statistics,
+        discriminator=discriminator,
+        see=self_information,
+        num_classes=num_classes,
+        gan=gan,
+    )

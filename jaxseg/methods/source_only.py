@@ -1,0 +1,26 @@
+"""Supervised training on the source alone: the baseline, and the oracle when given target labels.
+
+With `statistics='target'` or `'both'` the target's images move the BatchNorm statistics used at
+evaluation and nothing else: adaptive batch normalisation (Li et al., AdaBN, 2016).
+"""
+
+from collections.abc import Mapping
+
+from jaxseg.core import Method
+from jaxseg.methods import _align
+from jaxseg.models.network import Network
+
+ADVERSARIAL = False
+
+
+def make(
+    segmenter: Network,
+    *,
+    num_classes: int,
+    segmentation_weights: Mapping[str, float],
+    statistics: str = "source",
+) -> Method:
+    """Args: see `_align.make`; `segmentation_weights` by level, e.g. {'main': 1.0}."""
+    del num_classes
+    levels = _align.Levels(dict(segmentation_weights), {})
+    return _align.make(segmenter, levels, statistics=statistics)
