@@ -66,7 +66,7 @@ def experiment(method: str, preset: str) -> ConfigDict:
 
 
 def _rendered(size, count):
-    options = ConfigDict(dict(domain="rendered", seed=0, train=count, val=100))
+    options = ConfigDict(dict(domain="rendered", seed=0, counts=ConfigDict(dict(train=count))))
     return ConfigDict(dict(name="streets", split="train", size=size, options=options))
 
 
@@ -77,7 +77,8 @@ def _published(name, size, split):
 def _streets(config):
     size = (128, 256)
     config.data.source = _rendered(size, 400)
-    options = ConfigDict(dict(domain="photographic", seed=0, train=400, val=100))
+    counts = ConfigDict(dict(train=400, val=100))
+    options = ConfigDict(dict(domain="photographic", seed=0, counts=counts))
     config.data.target = ConfigDict(
         dict(name="streets", split="train", val_split="val", size=size, options=options)
     )
@@ -85,8 +86,8 @@ def _streets(config):
     config.disc = ConfigDict(dict(width=32, dtype="float32"))
     config.augment = ConfigDict(
         dict(
-            source=ConfigDict(dict(flip=0.5, scale=(1.0, 1.0), jitter=0.0)),
-            target=ConfigDict(dict(flip=0.5, scale=(1.0, 1.0), jitter=0.0)),
+            source=ConfigDict(dict(flip=0.5, scale=(), crop=(), jitter=0.0)),
+            target=ConfigDict(dict(flip=0.5, scale=(), crop=(), jitter=0.0)),
         )
     )
     config.optim = _optimisers(gen_lr=0.02, head=1.0, disc_lr=1e-4, schedule_steps=800)
@@ -133,7 +134,7 @@ def _papers(config):
 
 
 def _no_augmentation():
-    return ConfigDict(dict(flip=0.0, scale=(1.0, 1.0), jitter=0.0))
+    return ConfigDict(dict(flip=0.0, scale=(), crop=(), jitter=0.0))
 
 
 def _small_network():

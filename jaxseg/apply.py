@@ -3,10 +3,10 @@
 import os
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
-from jaxseg import assemble, checkpoint, evaluate, logs
+from jaxseg import assemble, checkpoint
+from jaxseg import evaluate as evaluation
 from jaxseg import predict as prediction
 from jaxseg.errors import UserError
 
@@ -30,19 +30,37 @@ def restored(config: ConfigDict, workdir: str, step: str):
     return method, found, model
 
 
-def evaluate_checkpoint(config: ConfigDict, workdir: str, step: str) -> dict:
-    """Evaluates on the target's validation split; the number the training loop logged, exactly."""
+def evaluate(config: ConfigDict, workdir: str, step: str) -> dict:
+    """Evaluates on the target's validation split: the number the training loop logged, exactly.
+
+    Prints a table and writes `<workdir>/results.json`.
+    """
     method, found, model = restored(config, workdir, step)
-    classes = assemble.label_set(config)
-    evaluator = evaluate.make_evaluator(method.predict, len(classes.classes), jax.local_devices())
+    classes = assemble.label_set(config).classes
+    evaluator = evaluation.make_evaluator(method.predict, len(classes))
     result, _ = evaluator(
-        model["params"], model["stats"], model["memory"], assemble.eval_batches(config),
-        classes.classes,
-    )  # fmt: skip
+        model["params"], model["stats"], model["memory"], assemble.eval_batches(config), classes
+    )
     result = {"step": found, "split": config.data.target.val_split, **result}
     if jax.process_index() == 0:
         path = os.path.join(workdir, "results.json")
-        evaluate.write_results(path, result)
-        evaluate.print_table(result, classes.classes)
-        print(f"step {found}: mIoU {100 * result['miou']:.2f} %, written to {path}")
+        evaluation.write_results(path, result)
+        evaluation.print_table(result, classes)
+        print(f"step {found}: target mIoU {100 * result['miou']:.2f} %, written to {path}")
     return result
+
+
+def predict(config: ConfigDict, workdir: str, step: str, source: str, output: str) -> int:
+    """Segments an image or a folder of images of any size; returns how many.
+
+    The network sees each image at the size of `data.target.size` and the maps are brought back to
+    the image's own.
+    """
+    method, found, model = restored(config, workdir, step)
+    count = prediction.predict_folder(
+        method.predict, model, source, output,
+        label_set=assemble.label_set(config),
+        size=assemble.size_of("data.target.size", config.data.target.size),
+    )  # fmt: skip
+    print(f"{count} images segmented with step {found} into {output}")
+    return count

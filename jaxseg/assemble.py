@@ -5,7 +5,6 @@ The only file that reads a config; everything below it takes plain keyword argum
 
 import functools
 import importlib
-import os
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -16,13 +15,12 @@ from ml_collections import ConfigDict
 
 from jaxseg import optim
 from jaxseg.core import AXIS, Method, State, init_state
-from jaxseg.data import feed, labels, pipeline, records
+from jaxseg.data import labels, pipeline, records
 from jaxseg.errors import UserError
 from jaxseg.models import layers
 from jaxseg.models.deeplab import DeepLabV2
 from jaxseg.models.discriminator import Discriminator
 from jaxseg.models.network import Network, network
-from jaxseg.weights import files, merge, rename
 
 PREPROCESS = {
     "caffe": functools.partial(layers.preprocess, mean=layers.CAFFE_MEAN_BGR, order="BGR"),
@@ -38,6 +36,26 @@ class Players(NamedTuple):
 
     txs: dict[str, Any]
     schedules: dict[str, Callable]
+
+
+def check(config: ConfigDict) -> None:
+    """Raises UserError for settings that could not work, before anything is prepared."""
+    for side in ("source", "target"):
+        size_of(f"data.{side}.size", config.data[side].size)
+    settings, devices = config.train, jax.device_count()
+    if settings.batch % (devices * settings.accumulate) or settings.batch < 1:
+        raise UserError(
+            f"config.train.batch={settings.batch} images cannot be shared by {devices} devices "
+            f"with {settings.accumulate} micro-batches; use a multiple of "
+            f"{devices * settings.accumulate}"
+        )
+    for name in ("optim.gen.schedule_steps", "optim.disc.schedule_steps"):
+        length = config.optim[name.split(".")[1]].schedule_steps
+        if length < settings.steps:
+            raise UserError(
+                f"config.{name}={length} ends before config.train.steps={settings.steps}: the "
+                "learning rate would be 0 from there on"
+            )
 
 
 def label_set(config: ConfigDict) -> labels.LabelSet:
@@ -94,15 +112,12 @@ def optimisers(config: ConfigDict) -> Players:
         "gen": optim.poly(gen.lr, gen.schedule_steps, gen.power),
         "disc": optim.poly(disc.lr, disc.schedule_steps, disc.power),
     }
-    multipliers = [(r"_head/", gen.head_multiplier)]
-    if config.net.norm != "train":  # BatchNorm's affine parameters stay as they were loaded
-        multipliers.insert(0, (r"/(\w*bn\d?)/(scale|bias)$", 0.0))
     txs = {
         "gen": optim.sgd(
             schedules["gen"],
             momentum=gen.momentum,
             weight_decay=gen.weight_decay,
-            multipliers=multipliers,
+            multipliers=rate_multipliers(config),
             clip=gen.clip,
         ),
         "disc": optim.adam(schedules["disc"], betas=tuple(disc.betas)),
@@ -110,16 +125,24 @@ def optimisers(config: ConfigDict) -> Players:
     return Players(txs, schedules)
 
 
+def rate_multipliers(config: ConfigDict) -> list[tuple[str, float]]:
+    """Factors of gen's learning rate by parameter path; see `optim.multiplier_of`."""
+    groups = [(r"_head/", config.optim.gen.head_multiplier)]
+    if config.net.norm != "train":  # BatchNorm's affine parameters stay as they were loaded
+        groups.insert(0, (r"/(\w*bn\d?)/(scale|bias)$", 0.0))
+    return groups
+
+
 def first_state(config: ConfigDict, method: Method, players: Players) -> State:
     """The state at step 0 on the default device; its shapes come from the config's sizes."""
     key = jax.random.PRNGKey(config.seed)
-    return jax.jit(lambda k: init_state(method, players.txs, k, _example(config)))(key)
+    return jax.jit(lambda k: init_state(method, players.txs, k, example(config)))(key)
 
 
 def abstract_state(config: ConfigDict, method: Method, players: Players) -> State:
     """Shapes and dtypes of the state, without computing anything."""
     key = jax.ShapeDtypeStruct((2,), jnp.uint32)
-    return jax.eval_shape(lambda k: init_state(method, players.txs, k, _example(config)), key)
+    return jax.eval_shape(lambda k: init_state(method, players.txs, k, example(config)), key)
 
 
 def with_initial_weights(
@@ -128,6 +151,8 @@ def with_initial_weights(
     """The state with `config.init.backbone` merged into the segmenter, if a file is given."""
     if not config.init.backbone:
         return state
+    from jaxseg.weights import files, merge, rename  # only when there is a file to read
+
     tensors = rename.to_ours(files.load(config.init.backbone))
     net, stats = jax.device_get((state.params["gen"]["segmenter"], state.stats["segmenter"]))
     net, stats, report = merge.merge(net, stats, tensors, excused=tuple(config.init.excused))
@@ -142,26 +167,20 @@ def with_initial_weights(
 def train_batches(config: ConfigDict, start: int) -> Iterator[dict[str, np.ndarray]]:
     """Host batches of this process from step `start` on, source and target side by side."""
     data, index, count = config.data, jax.process_index(), jax.process_count()
-    devices = count * jax.local_device_count()
-    if config.train.batch % devices:
-        raise UserError(
-            f"config.train.batch={config.train.batch} images cannot be shared by {devices} "
-            f"devices; use a multiple of {devices}"
-        )
     streams = []
     for prefix, side, keys in (
         ("source", data.source, ("image", "label")),
         ("target", data.target, ("image",)),
     ):
-        augment = config.augment[prefix]
+        opened = open_records(config, side, side.split, training=True)
         streams.append(
             pipeline.train_stream(
-                open_records(config, side, side.split, training=True),
+                opened,
                 size=size_of(f"data.{prefix}.size", side.size),
                 batch=config.train.batch // count,
                 seed=config.seed + (1 if prefix == "target" else 0),
-                table=_table(config, side) if prefix == "source" else None,
-                augment=augment.to_dict(),
+                table=_table(config, opened) if prefix == "source" else None,
+                augment=config.augment[prefix].to_dict(),
                 shard=(index, count),
                 start=start,
                 threads=data.threads,
@@ -169,17 +188,18 @@ def train_batches(config: ConfigDict, start: int) -> Iterator[dict[str, np.ndarr
                 keys=keys,
             )
         )
-    return feed.zip_streams(*streams)
+    return pipeline.zip_streams(*streams)
 
 
 def eval_batches(config: ConfigDict) -> Iterator[dict[str, Any]]:
     """Every labelled validation image of the target once, the last batch padded."""
     target = config.data.target
+    opened = open_records(config, target, target.val_split, training=False)
     return pipeline.eval_batches(
-        open_records(config, target, target.val_split, training=False),
+        opened,
         size=size_of("data.target.size", target.size),
         batch=config.eval.batch,
-        table=_table(config, target),
+        table=_table(config, opened),
         shard=(jax.process_index(), jax.process_count()),
     )
 
@@ -191,8 +211,8 @@ def open_records(config: ConfigDict, side: ConfigDict, split: str, *, training: 
     return records.open_split(
         side.name,
         split,
-        records_dir=data.records or os.path.expanduser("~/.cache/jaxseg"),
-        raw_dir=os.path.join(data.root, side.name),
+        records_dir=data.records or None,
+        raw_dir=data.root,
         size=size_of("size", side.size) if stored else None,
         **side.options.to_dict(),
     )
@@ -206,11 +226,12 @@ def size_of(name: str, value: Any) -> tuple[int, int]:
     return tuple(value)
 
 
-def _table(config: ConfigDict, side: ConfigDict) -> np.ndarray:
-    return labels.remap(records.label_set(side.name), label_set(config))
+def _table(config: ConfigDict, source: records.Source) -> np.ndarray:
+    return labels.remap(source.label_set, label_set(config))
 
 
-def _example(config: ConfigDict) -> dict[str, jax.Array]:
+def example(config: ConfigDict) -> dict[str, jax.Array]:
+    """Zeros in the shapes of a training batch of one."""
     source = size_of("data.source.size", config.data.source.size)
     target = size_of("data.target.size", config.data.target.size)
     return {

@@ -27,10 +27,18 @@ FREE = ("train.steps", "train.log_every", "train.eval_every", "train.keep", "tra
         "eval", "data.root", "data.records", "data.threads", "init")  # fmt: skip
 
 
-def pmapped_update(method: Method, txs: dict[str, Any], accumulate: int) -> Callable:
+def pmapped_update(
+    method: Method, txs: dict[str, Any], accumulate: int = 1, devices: list | None = None
+) -> Callable:
     """(state, batch [D, n, ...]) -> (state, metrics); the state has no device axis and is donated."""
-    update = make_update(method, txs, accumulate)
-    return jax.pmap(update, AXIS, in_axes=(None, 0), out_axes=(None, None), donate_argnums=0)
+    return jax.pmap(
+        make_update(method, txs, accumulate),
+        AXIS,
+        in_axes=(None, 0),
+        out_axes=(None, None),
+        donate_argnums=0,
+        devices=devices,
+    )
 
 
 def place(state: State, devices: list) -> State:
@@ -40,116 +48,133 @@ def place(state: State, devices: list) -> State:
 
 def run(config: ConfigDict, workdir: str) -> int:
     """Trains to `config.train.steps`; returns the exit code (0, or 130 when interrupted)."""
+    assemble.check(config)
     os.makedirs(workdir, exist_ok=True)
     remember_config(config, workdir)
     devices = jax.local_devices()
-    method, players = assemble.method(config), assemble.optimisers(config)
-    classes = assemble.label_set(config)
     main = jax.process_index() == 0
-    total, warmup_steps = config.train.steps, config.train.warmup_steps
-    with (
-        checkpoint.open_manager(
-            os.path.join(workdir, "checkpoints"), keep=config.train.keep
-        ) as manager,
-        progress.console(total, enabled=main) as console,
-        _Interrupt() as interrupt,
-    ):
-        # The data first: a missing data set should cost no compilation.
-        validation = assemble.eval_batches(config)
-        validation.close()
+    settings, total, classes = config.train, config.train.steps, assemble.label_set(config)
+    method, players = assemble.method(config), assemble.optimisers(config)
+    # The data first: it is prepared with a progress bar of its own, and costs nothing if missing.
+    assemble.eval_batches(config).close()
+    assemble.train_batches(config, 0).close()
+    folder = os.path.join(workdir, "checkpoints")
+    with checkpoint.open_manager(folder, keep=settings.keep) as manager, _Interrupt() as interrupt:
         state = assemble.first_state(config, method, players)
         if manager.latest_step() is None:
-            state = assemble.with_initial_weights(config, state, console.log)
+            state = assemble.with_initial_weights(config, state, print)
         else:
-            state = checkpoint.restore_state(manager, state, announce=console.log)
-            console.log(f"resuming from step {int(state.step)} in {workdir}")
+            state = checkpoint.restore_state(manager, state)
+            print(f"resuming from step {int(state.step)} in {workdir}")
         start = int(state.step)
         state = place(state, devices)
-        writer = logs.open_logs(workdir, resume_step=start, enabled=main)
         evaluator = evaluate.make_evaluator(
-            method.predict, len(classes.classes), devices, pictures=config.train.pictures
+            method.predict, len(classes.classes), devices, pictures=settings.pictures
         )
-        batches = feed.prefetch(assemble.train_batches(config, start), devices)
         updates = {
-            True: pmapped_update(
-                method._replace(losses=method.warmup or method.losses), players.txs,
-                config.train.accumulate,
-            ),
-            False: pmapped_update(method, players.txs, config.train.accumulate),
-        }  # fmt: skip
-        meter = _Meter(config.train.batch)
-        result, step = None, start
-
-        for step in range(start + 1, total + 1):
-            waited = time.perf_counter()
-            batch = next(batches)
-            waited = time.perf_counter() - waited
-            state, metrics = updates[step <= warmup_steps](state, batch)
-            if jax.default_backend() == "cpu":
-                jax.block_until_ready(state)  # CPU devices abort when many steps are queued
-            meter.add(metrics, waited)
-            if step % config.train.log_every == 0 or step == total:
-                values = meter.read()
-                for player, schedule in players.schedules.items():
-                    done = step - 1 - (warmup_steps if player == "disc" else 0)
-                    if player in state.params and done >= 0:
-                        values[f"lr/{player}"] = float(schedule(done))
-                writer.train(step, values)
-                console.update(step, values)
-            if step == total or interrupt.asked or _due(step, config):
-                result = None
-                if step == total or _due(step, config):
-                    result = _evaluate(config, state, evaluator, step, workdir, classes)
-                    writer.evaluation(step, result)
-                    console.log(
-                        f"step {step}: {result['split']} mIoU {100 * result['miou']:.2f} %, "
-                        f"pixel accuracy {100 * result['pixel_accuracy']:.2f} %"
-                    )
-                checkpoint.save(
-                    manager, jax.device_get(state), config.to_dict(), result
-                )
-                meter.restart()
-            if interrupt.asked:
-                console.log(f"interrupted at step {step}, saved; the same command goes on from here")
-                batches.close()
-                writer.close()
-                return 130
-        batches.close()
-        writer.close()
-    return _finish(config, workdir, main)
+            phase: pmapped_update(method._replace(losses=losses), players.txs, settings.accumulate)
+            for phase, losses in (("warmup", method.warmup), ("full", method.losses))
+            if losses is not None
+        }
+        last_warm = settings.warmup_steps if method.warmup else 0
+        with (
+            progress.console(total, enabled=main) as bar,
+            logs.open_logs(workdir, resume_step=start, enabled=main, announce=bar.log) as log,
+            feed.prefetch(assemble.train_batches(config, start), devices) as batches,
+        ):
+            kept, waits, clock = [], [], time.perf_counter()
+            for step in range(start + 1, total + 1):
+                waited = time.perf_counter()
+                batch = next(batches)
+                waits.append(time.perf_counter() - waited)
+                phase = "warmup" if step <= last_warm else "full"
+                state, metrics = updates[phase](state, batch)
+                if jax.default_backend() == "cpu":
+                    jax.block_until_ready(state)  # fake CPU devices abort when many steps queue
+                kept.append(metrics)
+                if step % settings.log_every == 0 or step in (total, last_warm):
+                    values = _means(kept) | _rates(players, state, step - 1, last_warm)
+                    seconds = time.perf_counter() - clock
+                    values["images_per_second"] = len(kept) * settings.batch / seconds
+                    values["input_wait"] = float(np.mean(waits))
+                    bar.update(step, values)
+                    log.train(step, values)
+                    kept, waits, clock = [], [], time.perf_counter()
+                result, due = None, step == total or step == last_warm or _due(step, config)
+                paused = time.perf_counter()
+                if due:
+                    result = _evaluate(config, state, evaluator, step, workdir, log, bar)
+                if due or interrupt.asked:
+                    checkpoint.save(manager, jax.device_get(state), config.to_dict(), result)
+                    clock += time.perf_counter() - paused  # evaluation is not training time
+                if interrupt.asked:
+                    bar.log(f"interrupted at step {step}; the same command goes on from there")
+                    return 130
+    return _finish(workdir, main)
 
 
-def _finish(config: ConfigDict, workdir: str, main: bool) -> int:
-    """Restores the best and the last checkpoint's results for the report and the closing lines."""
+def _evaluate(config, state, evaluator, step, workdir, log, bar) -> dict[str, Any]:
+    classes = assemble.label_set(config)
+    result, examples = evaluator(
+        state.params, state.stats, state.memory, assemble.eval_batches(config), classes.classes
+    )
+    result = {"step": step, "split": config.data.target.val_split, **result}
+    log.evaluation(step, result)
+    bar.log(
+        f"step {step}: {result['split']} mIoU {100 * result['miou']:.2f} %, "
+        f"pixel accuracy {100 * result['pixel_accuracy']:.2f} %"
+    )
+    if jax.process_index() == 0 and examples:
+        shown = visualize.save_pictures(os.path.join(workdir, "pictures"), step, examples, classes)
+        log.picture(step, "predictions", shown)
+    return result
+
+
+def _finish(workdir: str, main: bool) -> int:
+    """Writes results and report of the whole run, and the closing lines."""
     if not main:
         return 0
-    best, last = logs.best_and_last(workdir)
-    if last is None:
-        raise UserError(f"{workdir} holds no evaluation; nothing to report")
+    evaluations = [line for line in logs.read(workdir) if line["kind"] == "eval"]
+    if not evaluations:
+        raise UserError(f"{workdir} holds no evaluation; delete it and train again")
+    first, last = evaluations[0], evaluations[-1]
+    best = max(evaluations, key=lambda e: e["miou"] or 0.0)
+    last = {name: value for name, value in last.items() if name != "kind"}
     evaluate.write_results(os.path.join(workdir, "results.json"), last)
-    evaluate.print_table(last, assemble.label_set(config).classes)
+    evaluate.print_table(last, list(last["iou"]))
     report.write_report(workdir)
     print(
-        f"target mIoU {100 * last['miou']:.2f} % at the last step {last['step']}; "
-        f"best {100 * best['miou']:.2f} % at step {best['step']} (chosen with target labels)"
+        f"target mIoU {_percent(first)} at step {first['step']} (first evaluation), "
+        f"{_percent(last)} at step {last['step']} (last), "
+        f"{_percent(best)} at step {best['step']} (best, chosen with target labels)"
     )
     print(f"report: {os.path.join(workdir, 'report.html')}")
     return 0
 
 
+def _percent(result: dict) -> str:
+    return "-" if result["miou"] is None else f"{100 * result['miou']:.2f} %"
+
+
+def _means(kept: list[dict]) -> dict[str, float]:
+    """Means over the steps since the last reading; the only time metrics leave the device."""
+    kept = jax.device_get(kept)
+    return {name: float(np.mean([m[name] for m in kept if name in m])) for name in kept[-1]}
+
+
+def _rates(players, state: State, updates: int, warmup_steps: int) -> dict[str, float]:
+    """Learning rates of the players' update in hand; disc starts to count after the warm-up."""
+    done = {"gen": updates, "disc": updates - warmup_steps}
+    return {
+        f"lr/{player}": float(players.schedules[player](done[player]))
+        for player in state.params
+        if done[player] >= 0
+    }
+
+
 def _due(step: int, config: ConfigDict) -> bool:
     every = config.train.eval_every
     return bool(every) and step % every == 0
-
-
-def _evaluate(config, state, evaluator, step, workdir, classes):
-    result, shown = evaluator(
-        state.params, state.stats, state.memory, assemble.eval_batches(config), classes.classes
-    )
-    result = {"step": step, "split": config.data.target.val_split, **result}
-    if jax.process_index() == 0:
-        visualize.save_pictures(os.path.join(workdir, "pictures"), step, shown, classes)
-    return result
 
 
 def remember_config(config: ConfigDict, workdir: str) -> None:
@@ -180,30 +205,6 @@ def _flat(tree: dict, prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
-
-
-class _Meter:
-    """Means of the metrics since the last reading; fetches nothing from the device before that."""
-
-    def __init__(self, batch: int):
-        self.batch, self.kept, self.waits = batch, [], []
-        self.since = time.perf_counter()
-
-    def add(self, metrics, waited):
-        self.kept.append(metrics)
-        self.waits.append(waited)
-
-    def restart(self):
-        self.since = time.perf_counter()
-
-    def read(self) -> dict[str, float]:
-        kept = jax.device_get(self.kept)
-        steps, seconds = len(kept), time.perf_counter() - self.since
-        values = {name: float(np.mean([m[name] for m in kept if name in m])) for name in kept[-1]}
-        values["images_per_second"] = steps * self.batch / seconds
-        values["input_wait"] = float(np.mean(self.waits))
-        self.kept, self.waits, self.since = [], [], time.perf_counter()
-        return values
 
 
 class _Interrupt:

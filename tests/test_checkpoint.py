@@ -1,0 +1,195 @@
+"""Checkpoints: bit-equal round trips, and every way a folder can be damaged or not fit."""
+
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxseg import checkpoint
+from jaxseg.core import State
+from jaxseg.errors import UserError
+
+
+def make_state(step: int, seed: int = 0, classes: int = 3) -> State:
+    draw = np.random.default_rng(seed)
+    seg = {
+        "trunk": {"kernel": draw.normal(size=(3, 3, 3, 8)).astype(np.float32)},
+        "head": {"kernel": draw.normal(size=(1, 1, 8, classes)).astype(np.float32)},
+    }
+    params = {
+        "gen": {"seg": seg},
+        "disc": {"main": {"kernel": draw.normal(size=(4, 4)).astype(jnp.bfloat16)}},
+    }
+    decay = optax.masked(optax.add_decayed_weights(1e-4), lambda p: jax.tree.map(lambda x: True, p))
+    rate = optax.polynomial_schedule(1e-2, 0, 0.9, 100)
+    heads = jax.tree_util.tree_map_with_path(lambda path, _: path[1].key, {"seg": seg})
+    gen = optax.chain(
+        decay,
+        optax.trace(0.9),
+        optax.partition({"trunk": optax.scale_by_schedule(rate), "head": optax.scale(-1.0)}, heads),
+    )
+    txs = {"gen": gen, "disc": optax.adam(1e-4, b1=0.9, b2=0.99)}
+    opt = {}
+    for player, tx in txs.items():
+        gradients = jax.tree.map(lambda p: jnp.asarray(p) * 0.3, params[player])
+        _, opt[player] = tx.update(gradients, tx.init(params[player]), params[player])
+    stats = {"seg": {"mean": draw.normal(size=8).astype(np.float32)}, "main": {}}
+    memory = {"seen": np.asarray(True), "empty": np.zeros((0, 4), np.float32)}
+    key = jax.random.PRNGKey(seed)
+    state = State(jnp.asarray(step, jnp.int32), key, params, opt, stats, memory)
+    return jax.tree.map(np.asarray, state)
+
+
+def write(folder, steps, miou=None, **options):
+    with checkpoint.open_manager(folder, **options) as manager:
+        for step in steps:
+            metrics = None if miou is None else miou.get(step)
+            checkpoint.save(manager, make_state(step, seed=step), {"name": "toy"}, metrics)
+
+
+def assert_same(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        assert (x.dtype, x.shape, x.tobytes()) == (y.dtype, y.shape, y.tobytes())
+
+
+def flip_bytes(folder):
+    """Flips one bit in the middle of each file of arrays (some are copies that nobody reads)."""
+    for path in folder.rglob("d/*"):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+
+
+def test_state_comes_back_bit_for_bit_with_its_types(tmp_path):
+    state = make_state(7)
+    with checkpoint.open_manager(tmp_path) as manager:
+        checkpoint.save(manager, state, {"lr": 0.1, "size": (1, 2)}, {"miou": 0.5, "iou": {}})
+    with checkpoint.open_manager(tmp_path) as manager:
+        assert manager.latest_step() == 7
+        restored = checkpoint.restore_state(
+            manager, jax.eval_shape(lambda s: s, make_state(0, seed=9))
+        )
+    assert_same(restored, state)
+
+
+def test_model_restores_without_template_and_without_optimiser(tmp_path):
+    state = make_state(4)
+    write(tmp_path, [4])
+    shutil.rmtree(tmp_path / "00000004" / "train")
+    with checkpoint.open_manager(tmp_path, read_only=True) as manager:
+        step, model, config = checkpoint.restore_model(manager, "last")
+        template = {"params": state.params, "stats": state.stats, "memory": state.memory}
+        _, same, _ = checkpoint.restore_model(manager, 4, template)
+    state = make_state(4, seed=4)
+    assert step == 4 and config == {"name": "toy"}
+    assert_same(model["params"], state.params)
+    assert model["stats"]["main"] == {}
+    assert_same(same["memory"], state.memory)
+
+
+def test_saving_does_not_see_later_changes(tmp_path):
+    state = make_state(1)
+    before = state.params["gen"]["seg"]["trunk"]["kernel"].copy()
+    state = jax.tree.map(np.array, state)
+    with checkpoint.open_manager(tmp_path) as manager:
+        checkpoint.save(manager, state, {})
+        state.params["gen"]["seg"]["trunk"]["kernel"][:] = 0
+    with checkpoint.open_manager(tmp_path) as manager:
+        restored = checkpoint.restore_state(manager, state)
+    np.testing.assert_array_equal(restored.params["gen"]["seg"]["trunk"]["kernel"], before)
+
+
+def test_keeps_the_last_and_the_best(tmp_path, capsys):
+    miou = {1: {"miou": 0.2}, 2: {"miou": 0.6}, 4: {"miou": 0.3}, 5: {"miou": float("nan")}}
+    write(tmp_path, [1, 2, 3, 4, 5], miou)
+    assert sorted(int(p.name) for p in tmp_path.iterdir()) == [2, 4, 5]
+    with checkpoint.open_manager(tmp_path, read_only=True) as manager:
+        assert checkpoint.restore_model(manager, "best")[0] == 2
+        assert checkpoint.restore_model(manager, "last")[0] == 5
+        assert checkpoint.restore_model(manager, 4)[0] == 4
+        with pytest.raises(UserError, match="step 3 .*holds 2, 4, 5"):
+            checkpoint.restore_model(manager, 3)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_best_without_any_evaluation_is_the_last(tmp_path):
+    write(tmp_path, [1, 2])
+    told = []
+    with checkpoint.open_manager(tmp_path, read_only=True) as manager:
+        assert checkpoint.restore_model(manager, announce=told.append)[0] == 2
+    assert len(told) == 1 and "using the last, 2" in told[0]
+
+
+@pytest.mark.parametrize("damage", ["flip", "empty", "settings", "truncate"])
+def test_a_damaged_step_is_passed_over(tmp_path, damage):
+    write(tmp_path, [1, 2])
+    last = tmp_path / "00000002"
+    if damage == "flip":
+        flip_bytes(last / "model")
+    elif damage == "settings":
+        path = last / "config" / "metadata"
+        path.write_text(path.read_text().replace("toy", "tox"))
+    elif damage == "truncate":
+        for path in (last / "train").rglob("*"):
+            if path.is_file():
+                path.write_bytes(b"")
+    else:
+        shutil.rmtree(last)
+        last.mkdir()
+    told = []
+    with checkpoint.open_manager(tmp_path) as manager:
+        restored = checkpoint.restore_state(manager, make_state(0), announce=told.append)
+        assert len(told) == 1 and "checkpoint 2 is damaged" in told[0] and "step 1" in told[0]
+        assert_same(restored, make_state(1, seed=1))
+        with pytest.raises(UserError, match="damaged.*choose another"):
+            checkpoint.restore_state(manager, make_state(0), step=2)
+        # The run that resumed from 1 comes past 2 again and replaces it.
+        checkpoint.save(manager, make_state(2, seed=2), {})
+    with checkpoint.open_manager(tmp_path) as manager:
+        assert_same(checkpoint.restore_state(manager, make_state(0)), make_state(2, seed=2))
+
+
+def test_saving_an_earlier_step_drops_the_abandoned_later_ones(tmp_path):
+    write(tmp_path, [1, 4, 6], keep=3)
+    write(tmp_path, [3], keep=3)
+    assert sorted(int(p.name) for p in tmp_path.iterdir()) == [1, 3]
+
+
+def test_nothing_to_restore_names_the_folder(tmp_path):
+    with pytest.raises(UserError, match=f"no checkpoint in {tmp_path}.*--mode=train"):
+        checkpoint.open_manager(tmp_path, read_only=True)
+    with checkpoint.open_manager(tmp_path / "new") as manager:
+        assert manager.latest_step() is None
+        with pytest.raises(UserError, match="no checkpoint"):
+            checkpoint.restore_model(manager)
+
+
+def test_everything_damaged_ends_in_one_line(tmp_path):
+    (tmp_path / "00000003").mkdir()
+    with checkpoint.open_manager(tmp_path) as manager:
+        with pytest.raises(UserError, match="remove the folder to start afresh"):
+            checkpoint.restore_state(manager, make_state(0))
+
+
+def test_another_network_is_named_by_its_first_difference(tmp_path):
+    write(tmp_path, [1])
+    with checkpoint.open_manager(tmp_path) as manager:
+        with pytest.raises(UserError) as caught:
+            checkpoint.restore_state(manager, make_state(0, classes=5))
+        text = str(caught.value)
+        assert "params/gen/seg/head/kernel" in text and "\n" not in text
+        assert "float32[1, 1, 8, 3]" in text and "float32[1, 1, 8, 5]" in text
+        assert "(toy)" in text and "--workdir" in text
+        halved = jax.tree.map(
+            lambda x: x.astype(jnp.bfloat16) if x.dtype == np.float32 else x, make_state(0)
+        )
+        with pytest.raises(UserError, match=r"is float32\[.*wanted bfloat16"):
+            checkpoint.restore_state(manager, halved)
+        with pytest.raises(UserError, match="has no memory/more"):
+            checkpoint.restore_state(manager, make_state(0)._replace(memory={"more": np.zeros(2)}))
+        with pytest.raises(UserError, match="has memory/.*not wanted"):
+            checkpoint.restore_state(manager, make_state(0)._replace(memory={}))

@@ -1,0 +1,96 @@
+"""Id maps, palettes and the tables between label sets."""
+
+import numpy as np
+import pytest
+
+from jaxseg.data import labels
+from jaxseg.errors import UserError
+
+
+def test_cityscapes_ids_palette_and_order():
+    published = (
+        "7:0,8:1,11:2,12:3,13:4,17:5,19:6,20:7,21:8,22:9,23:10,24:11,25:12,26:13,27:14,28:15,"
+        "31:16,32:17,33:18"
+    )
+    pairs = (pair.split(":") for pair in published.split(","))
+    assert labels.CITYSCAPES.ids == {int(raw): int(train) for raw, train in pairs}
+    colours = dict(zip(labels.CITYSCAPES.classes, labels.CITYSCAPES.palette, strict=True))
+    assert colours["road"] == (128, 64, 128)
+    assert colours["traffic light"] == (250, 170, 30)
+    assert colours["sky"] == (70, 130, 180)
+    assert colours["bicycle"] == (119, 11, 32)
+    assert len(set(colours.values())) == 19
+
+
+def test_synthia16_equals_the_published_map():
+    published = "3:0,4:1,2:2,21:3,5:4,7:5,15:6,9:7,6:8,1:9,10:10,17:11,8:12,19:13,12:14,11:15"
+    pairs = (pair.split(":") for pair in published.split(","))
+    assert labels.SYNTHIA16.ids == {int(raw): int(train) for raw, train in pairs}
+    assert len(labels.SYNTHIA16.classes) == 16
+
+
+def test_synthia13_leaves_out_wall_fence_and_pole():
+    left_out = set(labels.SYNTHIA16.classes) - set(labels.SYNTHIA13.classes)
+    assert left_out == {"wall", "fence", "pole"}
+
+
+@pytest.mark.parametrize("label_set", [labels.SYNTHIA16, labels.SYNTHIA13])
+def test_subsets_keep_names_and_colours(label_set):
+    table = labels.remap(labels.CITYSCAPES, label_set)
+    for train, name in enumerate(labels.CITYSCAPES.classes):
+        if name in label_set.classes:
+            assert label_set.classes[table[train]] == name
+            assert label_set.palette[table[train]] == labels.CITYSCAPES.palette[train]
+        else:
+            assert table[train] == 255
+    back = labels.remap(label_set, labels.CITYSCAPES)
+    kept = table != 255
+    np.testing.assert_array_equal(back[table[kept]], np.flatnonzero(kept))
+
+
+def test_remap_to_itself_is_the_identity_on_classes():
+    table = labels.remap(labels.CITYSCAPES, labels.CITYSCAPES)
+    np.testing.assert_array_equal(table[:19], np.arange(19))
+    assert (table[19:] == 255).all()
+
+
+def test_cityscapes_to_camvid_reaches_all_eleven_classes():
+    table = labels.remap(labels.CITYSCAPES, labels.CAMVID)
+    assert set(table[:19].tolist()) == set(range(11))
+    assert (table[19:] == 255).all()
+
+    def called(name):
+        return labels.CAMVID.classes[table[labels.CITYSCAPES.classes.index(name)]]
+
+    assert called("wall") == "Building"
+    assert called("terrain") == "Tree"
+    assert called("train") == "Car"
+    assert called("traffic light") == called("traffic sign") == "SignSymbol"
+    assert called("rider") == called("motorcycle") == called("bicycle") == "Bicyclist"
+    assert called("person") == "Pedestrian"
+
+
+def test_coarse_classes_cannot_be_split():
+    with pytest.raises(UserError, match="camvid"):
+        labels.remap(labels.CAMVID, labels.CITYSCAPES)
+
+
+def test_by_name():
+    assert labels.by_name("camvid") is labels.CAMVID
+    with pytest.raises(UserError, match="synthia13"):
+        labels.by_name("camvit")
+
+
+def test_lookup_ignores_what_lies_outside_the_table():
+    table = labels.id_table({7: 0})
+    found = labels.lookup(table, np.array([[7, -1, 256], [263, 6, 255]]))
+    np.testing.assert_array_equal(found, [[0, 255, 255], [255, 255, 255]])
+    assert found.dtype == np.uint8
+
+
+def test_colorize():
+    painted = labels.colorize(np.array([[0, 255], [18, -1]]), labels.CITYSCAPES)
+    np.testing.assert_array_equal(
+        painted, [[[128, 64, 128], [0, 0, 0]], [[119, 11, 32], [0, 0, 0]]]
+    )
+    assert painted.dtype == np.uint8

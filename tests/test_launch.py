@@ -1,0 +1,70 @@
+"""The command line: every mistake is one line and exit code 2."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def launch(*arguments):
+    return subprocess.run(
+        [sys.executable, "launch.py", *arguments], cwd=ROOT, capture_output=True, text=True,
+        timeout=120, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "--config is missing"),
+        (["--config=configs/nope.py"], "no config file 'configs/nope.py'"),
+        (["--config=configs/advent.py:nope"], "unknown preset 'nope'"),
+        (["--config=configs/advent.py", "--config.train.stepz=1"], "did you mean steps?"),
+        (["--config=configs/advent.py", "--config.nope.x=1"], "no setting config.nope.x"),
+        (["--config=configs/advent.py", "--config.train.steps=abc"], "'abc'"),
+        (["--config=configs/advent.py", "--config.train.steps=1.5"], "'1.5'"),
+        (["--config=configs/advent.py", "--mode=trane"], "train|evaluate|predict"),
+        (["--config=configs/advent.py", "train"], "unexpected argument 'train'"),
+        (["--confg=1"], "Unknown command line flag 'confg'"),
+    ],
+)
+def test_mistakes_end_in_one_line(arguments, message):
+    done = launch(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--config.data.source.size=5"], "config.data.source.size=(5,) is not (height, width)"),
+        (["--mode=evaluate"], "no checkpoint in"),
+        (["--mode=predict"], "--input=FILE_OR_FOLDER"),
+    ],
+)
+def test_mistakes_found_later_end_in_one_line_too(arguments, message, tmp_path):
+    done = launch("--config=configs/advent.py", f"--workdir={tmp_path}/new", *arguments)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_missing_data_set_shows_tree_and_flag(tmp_path):
+    done = launch(
+        "--config=configs/advent.py:gta5_cityscapes", f"--workdir={tmp_path}/new",
+        f"--config.data.root={tmp_path}", f"--config.data.records={tmp_path}/records",
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "--config.data.root" in done.stderr and "leftImg8bit" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_answers_quickly():
+    started = time.monotonic()
+    done = launch("--help")
+    assert "--workdir" in done.stdout and "--mode" in done.stdout
+    assert time.monotonic() - started < 20  # no heavy import; a second when the machine is idle

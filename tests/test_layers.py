@@ -1,0 +1,70 @@
+"""Who may import whom: downward only."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LEAVES = {"jaxseg.errors", "jaxseg.resize"}
+MAY_IMPORT = {
+    "errors": set(),
+    "resize": set(),
+    "core": set(),
+    "optim": set(),
+    "losses": {"jaxseg.losses"},
+    "metrics": set(),
+    "models": {"jaxseg.models"},
+    "weights": {"jaxseg.weights"},
+    "data": {"jaxseg.data"},
+    "methods": {"jaxseg.core", "jaxseg.losses", "jaxseg.methods", "jaxseg.models.network"},
+    "evaluate": {"jaxseg.core", "jaxseg.metrics", "jaxseg.data.labels", "jaxseg"},
+    "predict": {"jaxseg.core", "jaxseg.metrics", "jaxseg.evaluate", "jaxseg.visualize",
+                "jaxseg.data.labels", "jaxseg.data.codec", "jaxseg"},
+    "checkpoint": {"jaxseg.core", "jaxseg.checkpoint_tree"},
+    "checkpoint_tree": set(),
+    "visualize": {"jaxseg.core", "jaxseg.metrics", "jaxseg.evaluate", "jaxseg.data.labels",
+                  "jaxseg"},
+    "report": {"jaxseg.logs", "jaxseg.visualize", "jaxseg.data.labels", "jaxseg"},
+    "report_charts": set(),
+    "progress": set(),
+    "logs": set(),
+    "assemble": {"jaxseg"},
+    "train": {"jaxseg"},
+    "apply": {"jaxseg"},
+}  # fmt: skip
+FILES = sorted((ROOT / "jaxseg").rglob("*.py"))
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_downwards(path):
+    part = path.relative_to(ROOT / "jaxseg").parts[0].removesuffix(".py")
+    if part == "__init__":
+        return
+    allowed = MAY_IMPORT[part] | LEAVES
+    for name in imports(path):
+        assert not name.startswith(("tensorflow.", "torch")), f"{path}: {name}"
+        if name.startswith("jaxseg"):
+            fits = any(name == a or name.startswith(a + ".") for a in allowed)
+            assert fits, f"{path} imports {name}"
+        if name.split(".")[0] in ("jax", "flax") and part == "data":
+            assert path.name == "feed.py", f"{path}: only feed.py may import jax in data/"
+
+
+def test_configs_import_nothing_but_ml_collections():
+    for path in (ROOT / "configs").glob("*.py"):
+        for name in imports(path):
+            assert name.split(".")[0] in ("ml_collections", "configs"), f"{path}: {name}"
+
+
+def test_no_file_is_too_long():
+    long = {p.name: n for p in FILES if (n := len(p.read_text().splitlines())) > 300}
+    assert not long

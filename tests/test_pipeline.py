@@ -1,0 +1,277 @@
+"""Training streams as functions of the step, evaluation of every image once, augmentation."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from jaxseg.data import codec, labels, pipeline, records, transforms
+from jaxseg.errors import UserError
+
+AUGMENT = {"flip": 0.5, "scale": (0.5, 2.0), "crop": (10, 14), "jitter": 0.3}
+
+
+def draw(seed, *shape, high=256):
+    return np.random.default_rng(seed).integers(0, high, shape).astype(np.uint8)
+
+
+class Memory:
+    """Records in memory; image i is filled with noise, its label's first pixel is i."""
+
+    name, split, folder, label_set = "memory", "train", "nowhere", labels.CITYSCAPES
+    where = records.Source.where
+
+    def __init__(self, sizes, damaged=()):
+        self.records = []
+        for i, size in enumerate(sizes):
+            label = draw(i, *size, high=19)
+            label[0, 0] = i % 19
+            depth = draw(50 + i, *size).astype(np.float32)
+            record = {
+                "id": f"r{i}",
+                "image": codec.encode_png(draw(100 + i, *size, 3)),
+                "label": codec.encode_png(label),
+                "depth": codec.encode_depth(depth),
+            }
+            if i in damaged:
+                record["image"] = record["image"][:200]
+            self.records.append(record)
+
+    def __len__(self):
+        return len(self.records)
+
+    def __getitem__(self, index):
+        return self.records[index]
+
+    def image(self, index):
+        return codec.decode_image(self.records[index]["image"])
+
+    def label(self, index):
+        return codec.decode_ids(self.records[index]["label"])
+
+
+def take(source, number, **options):
+    options = {"size": (12, 16), "batch": 3, "seed": 7} | options
+    stream = pipeline.train_stream(source, **options)
+    batches = list(itertools.islice(stream, number))
+    stream.close()
+    return batches
+
+
+def assert_same(batches, others):
+    assert len(batches) == len(others)
+    for batch, other in zip(batches, others, strict=True):
+        assert batch.keys() == other.keys()
+        for key in batch:
+            np.testing.assert_array_equal(batch[key], other[key])
+
+
+@pytest.mark.parametrize("threads", [0, 1, 3])
+@pytest.mark.parametrize("start", [0, 5])
+def test_a_stream_is_a_function_of_the_step(threads, start):
+    source = Memory([(12, 16)] * 7)
+    whole = take(source, 9, augment=AUGMENT, threads=2)
+    rest = take(source, 9 - start, augment=AUGMENT, threads=threads, start=start)
+    assert_same(rest, whole[start:])
+
+
+def firsts(batches):
+    return [int(value) for batch in batches for value in batch["source_label"][:, 0, 0]]
+
+
+def test_epochs_are_whole_and_differently_shuffled():
+    seen = firsts(take(Memory([(12, 16)] * 9), 6))
+    epochs = [seen[:9], seen[9:]]
+    assert [sorted(epoch) for epoch in epochs] == [list(range(9))] * 2
+    assert epochs[0] != epochs[1] != list(range(9))
+
+
+def test_seed_and_prefix_change_the_order():
+    source = Memory([(12, 16)] * 15)
+    base = firsts(take(source, 5))
+    assert firsts(take(source, 5, seed=8)) != base
+    other = take(source, 5, prefix="target")
+    assert [int(v) for batch in other for v in batch["target_label"][:, 0, 0]] != base
+
+
+def test_processes_together_see_what_one_would():
+    source = Memory([(12, 16)] * 7)
+    whole = take(source, 6, batch=4, augment=AUGMENT)
+    parts = [take(source, 6, batch=2, augment=AUGMENT, shard=(i, 2)) for i in range(2)]
+    for step, batch in enumerate(whole):
+        joined = np.stack([part[step]["source_image"] for part in parts], 1)
+        np.testing.assert_array_equal(
+            joined.reshape(batch["source_image"].shape), batch["source_image"]
+        )
+
+
+def test_a_source_smaller_than_the_batch():
+    (batch,) = take(Memory([(12, 16)] * 2), 1, batch=5)
+    assert list(batch["source_label"][:, 0, 0]).count(0) in (2, 3)  # two epochs and a half
+    assert batch["source_image"].shape == (5, 12, 16, 3)
+
+
+def test_what_a_batch_holds():
+    source = Memory([(12, 16)] * 3)
+    keys = ("image", "label", "depth")
+    table = labels.remap(labels.CITYSCAPES, labels.CAMVID)
+    (batch,) = take(source, 1, keys=keys, table=table, prefix="a")
+    assert {key: (array.shape, array.dtype.name) for key, array in batch.items()} == {
+        "a_image": ((3, 12, 16, 3), "uint8"),
+        "a_label": ((3, 12, 16), "uint8"),
+        "a_depth": ((3, 12, 16), "float32"),
+    }
+    expected = {table[source.label(i)].tobytes() for i in range(3)}
+    assert {label.tobytes() for label in batch["a_label"]} == expected
+    (batch,) = take(source, 1, size=(6, 8), keys=("image",))
+    expected = {codec.resize_image(source.image(i), (6, 8)).tobytes() for i in range(3)}
+    assert {image.tobytes() for image in batch["source_image"]} == expected
+    assert list(batch) == ["source_image"]
+
+
+def test_zip_streams_joins_and_closes():
+    closed = []
+
+    class Stream:
+        def __init__(self, key):
+            self.key = key
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            return {self.key: 1}
+
+        def close(self):
+            closed.append(self.key)
+
+    joined = pipeline.zip_streams(Stream("a"), Stream("b"))
+    assert next(joined) == {"a": 1, "b": 1}
+    joined.close()
+    assert closed == ["a", "b"]
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_a_damaged_record_is_named(threads):
+    source = Memory([(12, 16)] * 4, damaged=[2])
+    with pytest.raises(UserError, match="'r2' of memory train in nowhere: damaged image"):
+        take(source, 2, threads=threads)
+    with pytest.raises(UserError, match="'r2' of memory train in nowhere: damaged image"):
+        list(pipeline.eval_batches(source, size=None, batch=2, threads=threads))
+
+
+def test_wrong_settings():
+    source = Memory([(12, 16)] * 2)
+    with pytest.raises(UserError, match="no augmentation is called 'flop'"):
+        take(source, 1, augment={"flop": 1})
+    del source.records[0]["depth"], source.records[1]["depth"]
+    with pytest.raises(UserError, match="has no depth"):
+        take(source, 1, keys=("image", "depth"))
+    with pytest.raises(UserError, match="memory train is empty"):
+        take(Memory([]), 1)
+
+
+# --- evaluation
+
+
+@pytest.mark.parametrize("number", [1, 5, 6, 7])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_every_image_is_evaluated_exactly_once(number, count):
+    source = Memory([(12, 16)] * number)
+    parts = [
+        list(pipeline.eval_batches(source, size=(6, 8), batch=2, shard=(i, count)))
+        for i in range(count)
+    ]
+    assert len({len(part) for part in parts}) == 1  # or the processes would wait for each other
+    seen = []
+    for batch in itertools.chain(*parts):
+        assert batch["image"].shape == (2, 6, 8, 3) and batch["label"].shape == (2, 12, 16)
+        for i, valid in enumerate(batch["valid"]):
+            if not valid:
+                assert (batch["label"][i] == 255).all() and batch["id"][i] == ""
+                continue
+            index = int(batch["id"][i][1:])
+            seen.append(index)
+            np.testing.assert_array_equal(batch["label"][i], source.label(index))
+            expected = codec.resize_image(source.image(index), (6, 8))
+            np.testing.assert_array_equal(batch["image"][i], expected)
+    assert sorted(seen) == list(range(number))
+
+
+def test_several_sizes_need_a_setting():
+    source = Memory([(12, 16), (10, 16)])
+    with pytest.raises(UserError, match=r"\(10, 16\) and \(12, 16\).*fixed label_size"):
+        list(pipeline.eval_batches(source, size=(6, 8), batch=2))
+    (batch,) = pipeline.eval_batches(source, size=(6, 8), label_size=(12, 16), batch=2)
+    assert batch["label"].shape == (2, 12, 16)
+
+
+# --- augmentation
+
+
+def sample(size=(12, 16)):
+    return {
+        "image": draw(1, *size, 3),
+        "label": draw(2, *size, high=19),
+        "depth": draw(3, *size).astype(np.float32),
+    }
+
+
+def test_nothing_is_augmented_unless_asked_for():
+    before = sample()
+    after = transforms.augment_sample(before, np.random.default_rng(0))
+    assert all(after[key] is before[key] for key in before)
+    assert transforms.check_augment({"flip": 0.0, "scale": None, "crop": (), "jitter": 0}) == {}
+
+
+def test_flip_mirrors_everything_and_as_often_as_asked():
+    before, rng = sample(), np.random.default_rng(0)
+    flips = 0
+    for _ in range(200):
+        after = transforms.augment_sample(before, rng, flip=0.25)
+        if not np.array_equal(after["label"], before["label"]):
+            flips += 1
+            for key in before:
+                np.testing.assert_array_equal(after[key], before[key][:, ::-1])
+    assert 30 < flips < 70
+
+
+def test_a_crop_is_one_window_of_all():
+    before = sample()
+    places = np.arange(12 * 16, dtype=np.float32).reshape(12, 16)
+    before["depth"] = places
+    corners = set()
+    for seed in range(60):
+        after = transforms.augment_sample(before, np.random.default_rng(seed), crop=(5, 13))
+        y, x = divmod(int(after["depth"][0, 0]), 16)
+        corners.add((y, x))
+        for key in before:
+            np.testing.assert_array_equal(after[key], before[key][y : y + 5, x : x + 13])
+    assert {y for y, _ in corners} == set(range(8)) and {x for _, x in corners} == set(range(4))
+
+
+def test_where_a_shrunken_image_leaves_room_nothing_is_known():
+    before = sample()
+    before["image"] = before["image"] // 2 + 64  # bicubic must not reach black by itself
+    after = transforms.augment_sample(before, np.random.default_rng(0), scale=(0.5, 0.5))
+    assert after["label"].shape == (12, 16) and after["image"].shape == (12, 16, 3)
+    empty = after["label"] == 255
+    assert empty.sum() == 12 * 16 - 6 * 8
+    assert (after["image"][empty] == 0).all() and (after["depth"][empty] == 0).all()
+    small = codec.resize_nearest(before["label"], (6, 8))
+    np.testing.assert_array_equal(after["label"][~empty].reshape(6, 8), small)
+
+
+def test_jitter_by_hand():
+    before = {"image": np.full((4, 4, 3), (100, 50, 200), np.uint8), "label": sample()["label"]}
+
+    class Fixed:
+        def uniform(self, low, high, number):
+            assert (low, high, number) == (0.5, 1.5, 3)
+            return np.array([1.5, 0.5, 0.0])
+
+    after = transforms.augment_sample(before, Fixed(), jitter=0.5)
+    # Brightness gives (150, 75, 300), whose grey is 0.299 r + 0.587 g + 0.114 b = 123.1: the mean
+    # that contrast pulls towards, and what no saturation leaves.
+    np.testing.assert_array_equal(after["image"], np.full((4, 4, 3), 123))
+    assert after["label"] is before["label"]

@@ -1,0 +1,130 @@
+"""Prediction from files: any size and mode, no colliding names, errors that name the file."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxseg import predict, visualize
+from jaxseg.data.labels import CAMVID
+from jaxseg.errors import UserError
+from jaxseg.evaluate import Example
+
+SEEN = []
+
+
+def brightness(params, stats, memory, images):
+    """Dark pixels are class 0, bright ones class 5, at half the size; almost certain."""
+    SEEN.append(images.shape)
+    bright = images[:, ::2, ::2].astype(jnp.float32).mean(-1) > 127
+    classes = jnp.where(bright, 5, 0)
+    return (classes[..., None] == jnp.arange(len(CAMVID.classes))) * params["gen"]
+
+
+MODEL = {"params": {"gen": np.float32(50)}, "stats": {}, "memory": {}}
+
+
+def halves(height, width):
+    """Left half dark, right half bright."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[:, width // 2 :] = 250
+    return image
+
+
+def run(source, output, **options):
+    lines = []
+    count = predict.predict_folder(
+        brightness, MODEL, source, output, label_set=CAMVID, announce=lines.append, **options
+    )
+    assert len(lines) == count
+    return sorted(str(p.relative_to(output)) for p in output.rglob("*.png"))
+
+
+@pytest.mark.parametrize("size", [None, (16, 32)])
+def test_pictures_have_the_size_of_the_image_and_hold_the_prediction(tmp_path, size):
+    image = halves(40, 60)
+    Image.fromarray(image).save(tmp_path / "street.png")
+    SEEN.clear()
+    names = run(tmp_path / "street.png", tmp_path / "out", size=size)
+    kinds = ("color", "entropy", "id", "overlay")
+    assert names == [f"street_{kind}.png" for kind in kinds]
+    assert SEEN == [(1, *(size or (40, 60)), 3)]
+    ids, colour, over, entropy = (
+        np.asarray(Image.open(tmp_path / "out" / f"street_{kind}.png"))
+        for kind in ("id", "color", "overlay", "entropy")
+    )
+    assert ids.shape == (40, 60) and ids.dtype == np.uint8
+    assert (ids[:, :27] == 0).all() and (ids[:, 33:] == 5).all()
+    np.testing.assert_array_equal(colour, np.array(CAMVID.palette, np.uint8)[ids])
+    expected = 0.45 * image + 0.55 * colour
+    np.testing.assert_allclose(over[:, :25], expected[:, :25], atol=0.51)
+    np.testing.assert_array_equal(entropy[0, 0], visualize.heat(np.zeros((1, 1)))[0, 0])
+
+
+def test_a_folder_with_every_mode_and_equal_names(tmp_path):
+    source = tmp_path / "in"
+    (source / "more").mkdir(parents=True)
+    picture = Image.fromarray(halves(12, 20))
+    picture.save(source / "a.png")
+    picture.save(source / "a.jpg")
+    picture.convert("L").save(source / "more" / "grey.PNG")
+    picture.convert("P").save(source / "palette.bmp")
+    picture.convert("RGBA").save(source / "alpha.webp", lossless=True)
+    deep = np.asarray(picture.convert("L")).astype(np.uint16) * 257
+    Image.fromarray(deep).save(source / "deep.png")
+    (source / "notes.txt").write_text("no image")
+    names = run(source, source / "out")
+    stems = ("a_jpg", "a_png", "alpha", "deep", "more/grey", "palette")
+    assert [n for n in names if n.endswith("_id.png")] == [f"{stem}_id.png" for stem in stems]
+    expected = np.asarray(Image.open(source / "out" / "a_png_id.png"))
+    assert set(np.unique(expected)) == {0, 5}
+    for stem in stems[2:]:
+        np.testing.assert_array_equal(Image.open(source / "out" / f"{stem}_id.png"), expected)
+    # A second run does not take its own pictures for input.
+    assert run(source, source / "out") == names
+
+
+def test_errors_name_the_file(tmp_path):
+    with pytest.raises(UserError, match="nowhere: no such file or folder"):
+        run(tmp_path / "nowhere", tmp_path / "out")
+    (tmp_path / "in").mkdir()
+    with pytest.raises(UserError, match="no image in it"):
+        run(tmp_path / "in", tmp_path / "out")
+    Image.fromarray(halves(12, 20)).save(tmp_path / "in" / "a.png")
+    data = (tmp_path / "in" / "a.png").read_bytes()
+    (tmp_path / "in" / "b.png").write_bytes(data[: len(data) // 2])
+    with pytest.raises(UserError, match="b.png is not a readable image"):
+        run(tmp_path / "in", tmp_path / "out")
+    assert (tmp_path / "out" / "a_id.png").exists()
+
+
+def test_overlay_and_grid_by_hand():
+    image = np.full((4, 6, 3), 100, np.uint8)
+    label = np.full((4, 6), 3, np.uint8)
+    label[:, 3:] = 255
+    shown = visualize.overlay(image, label, CAMVID, strength=0.5)
+    np.testing.assert_array_equal(shown[0, 0], (100 + np.array(CAMVID.palette[3])) // 2)
+    np.testing.assert_array_equal(shown[0, 5], [100, 100, 100])
+    assert (shown[0, 3] > 180).all() or (shown[0, 3] == round(0.45 * 100 + 0.55 * 255)).all()
+    pictures = visualize.grid([[shown, shown], [shown]], ("one", "two"), width=30, gap=2)
+    assert pictures.shape[1] == 2 * 32 + 2 and pictures.dtype == np.uint8
+    lightness = visualize.heat_palette() @ np.array([0.2126, 0.7152, 0.0722])
+    assert (np.diff(lightness) >= 0).all() and lightness[-1] - lightness[0] > 200
+
+
+def test_saved_pictures_are_the_ids(tmp_path):
+    draw = np.random.default_rng(0)
+    image = draw.integers(0, 256, (24, 32, 3)).astype(np.uint8)
+    label, prediction = (draw.integers(0, 11, (24, 32)).astype(np.uint8) for _ in range(2))
+    entropy = draw.random((24, 32)).astype(np.float32)
+    example = Example("one", image, label, prediction, entropy)
+    shown = visualize.save_pictures(tmp_path, 40, [example], CAMVID)
+    assert shown.dtype == np.uint8 and shown.shape[1] == 4 * 326 + 6
+    np.testing.assert_array_equal(Image.open(tmp_path / "0_truth.png"), label)
+    folder = tmp_path / "00000040"
+    np.testing.assert_array_equal(Image.open(folder / "0_prediction.png"), prediction)
+    levels = np.asarray(Image.open(folder / "0_entropy.png"))
+    np.testing.assert_allclose(levels / 255, entropy, atol=0.002)
+    colours = np.asarray(Image.open(folder / "0_prediction.png").convert("RGB"))
+    np.testing.assert_array_equal(colours, np.array(CAMVID.palette, np.uint8)[prediction])
+    assert (folder / "panel.jpg").exists() and (tmp_path / "0_image.jpg").exists()

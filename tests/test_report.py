@@ -1,0 +1,126 @@
+"""The report of a made-up run, parsed as a browser would; ticks and thinning by hand."""
+
+import json
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from jaxseg import logs, report, report_charts, visualize
+from jaxseg.data.labels import CAMVID
+from jaxseg.evaluate import Example, write_results
+
+
+class Page(HTMLParser):
+    """Checks that tags close in order, and collects texts, tags and attributes."""
+
+    VOID = ("meta", "img", "br", "line", "circle")
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.texts, self.sources = [], [], [], []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.sources += [v for k, v in attributes if k in ("src", "href")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data.strip())
+
+
+def make_run(workdir, steps=(20, 40, 60), pictures=2):
+    draw = np.random.default_rng(0)
+    with logs.open_logs(workdir) as log:
+        for step in range(5, 61, 5):
+            values = {"loss/gen": 2 / step, "loss/disc": 0.6, "adversarial/main": 0.7}
+            log.train(step, {**values, "lr/gen": 0.02, "lr/disc": 1e-4, "images_per_second": 9.0})
+            if step not in steps:
+                continue
+            iou = dict.fromkeys(CAMVID.classes, step / 100) | {"Fence": None}
+            miou = {20: 0.31, 40: 0.52, 60: 0.47}[step]
+            scores = {"miou": miou, "pixel_accuracy": 0.8, "entropy": 0.1}
+            log.evaluation(step, {"split": "val", **scores, "images": 4, "iou": iou})
+            examples = []
+            for i in range(pictures):
+                image = draw.integers(0, 256, (16, 32, 3)).astype(np.uint8)
+                label = draw.integers(0, 11, (16, 32)).astype(np.uint8)
+                entropy = draw.random((16, 32))
+                examples.append(Example(f"<image {i}>", image, label, label, entropy))
+            visualize.save_pictures(workdir / "pictures", step, examples, CAMVID)
+    return report.write_report(workdir)
+
+
+def test_a_whole_run(tmp_path):
+    config = {"name": "advent_<toy>", "seed": 3, "train": {"warmup_steps": 30, "size": [16, 32]}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    write_results(tmp_path / "results.json", {"step": 40, "miou": 0.52})
+    page = Page(make_run(tmp_path).read_text())
+    texts = page.texts
+    assert "advent_<toy>" in texts and "train.warmup_steps" in texts and "[16, 32]" in texts
+    # Before: the last evaluation of the warm-up; last and best are told apart.
+    assert {"31.0", "47.0", "52.0"} <= set(texts)
+    assert "source only, step 20" in texts and "step 40, chosen with target labels" in texts
+    assert "+16.0" in texts and "+40.0" in texts
+    # Two images, each with photograph, truth, and prediction and entropy before and after.
+    assert page.tags.count("img") == 2 * 6
+    assert all(source.startswith("data:image/") for source in page.sources)
+    assert "prediction, step 20" in texts and "entropy, step 60" in texts
+    # Evaluation, two losses, adversarial, learning rates, speed.
+    assert page.tags.count("svg") == 6 and "script" not in page.tags
+    assert "Loss of the discriminator" in texts and "Learning rates" in texts
+    assert any("results.json holds the evaluation of step 40" in text for text in texts)
+
+
+def test_one_evaluation_and_nothing_else(tmp_path):
+    page = Page(make_run(tmp_path, steps=(60,), pictures=0).read_text())
+    assert "mIoU before" not in page.texts and "img" not in page.tags
+    assert "47.0" in page.texts and tmp_path.name in page.texts
+
+
+def test_no_evaluation_yet(tmp_path):
+    page = Page(make_run(tmp_path, steps=()).read_text())
+    assert page.tags.count("svg") == 5 and "table" not in page.tags
+
+
+def test_before_is_the_end_of_the_warm_up_or_the_first():
+    evaluations = [{"step": 10}, {"step": 20}, {"step": 30}]
+    assert report.before_adaptation(evaluations, 25)["step"] == 20
+    assert report.before_adaptation(evaluations, 5)["step"] == 10
+    assert report.before_adaptation([], 5) is None
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0, 100, [0, 25, 50, 75, 100]),
+        (0.13, 0.58, [0, 0.2, 0.4, 0.6]),
+        (-3, 7, [-5, -2.5, 0, 2.5, 5, 7.5]),
+        (5, 5, [4.5, 4.75, 5, 5.25, 5.5]),
+    ],
+)
+def test_ticks(low, high, expected):
+    np.testing.assert_allclose(report_charts.nice_ticks(low, high), expected)
+
+
+def test_thinning_keeps_the_mean_and_the_end():
+    line = [(i, float(i % 2)) for i in range(1001)]
+    thinned = report_charts.thin(line, 101)
+    assert len(thinned) <= 101 and thinned[-1] == line[-1]
+    np.testing.assert_allclose([y for _, y in thinned[:-1]], 0.5)
+    assert report_charts.thin(line[:50], 101) == line[:50]
+
+
+def test_values_that_are_not_numbers_are_left_out():
+    text = report_charts.chart("x", {"a": [(0, float("nan")), (1, 2.0)], "b": []}, (0, 2))
+    assert "nan" not in text and text.count("<path") == 1
+    assert report_charts.chart("x", {"a": []}, (0, 1)) == ""
