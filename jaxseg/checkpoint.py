@@ -1,0 +1,294 @@
+"""Checkpoints: what Orbax saves and restores, and the proof that it is what was saved.
+
+Orbax writes a step atomically and in the background, keeps the last steps and the best one, and can
+read one item of a step without the others. It does not notice a flipped byte, takes an empty step
+folder for the latest step, and casts dtypes silently. So every leaf's shape, dtype and CRC-32 are
+kept beside the arrays and compared when a step is read; a damaged step is reported and the step
+before is used.
+
+Trees are stored as nested dictionaries of arrays with text keys (`opt/gen/0/trace/seg/...`). No
+Python type is stored, so a state restores into whatever tree types the template has, and a model
+restores without one.
+
+A step has three items: `model` (step, params, stats, memory), `train` (key, opt) and `config`.
+"""
+
+import functools
+import json
+import logging
+import math
+import sys
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from jaxseg.checkpoint_tree import Tree, fill, pack, put, verified
+from jaxseg.errors import UserError
+
+Manager = ocp.CheckpointManager
+MODEL_FIELDS = ("step", "params", "stats", "memory")
+TRAIN_FIELDS = ("key", "opt")
+
+
+class _Damaged(Exception):
+    """A step that cannot be read, or not as it was written."""
+
+
+def open_manager(
+    folder: str | Path, *, keep: int = 2, best: str = "miou", read_only: bool = False
+) -> Manager:
+    """Opens a folder of checkpoints; creates it unless `read_only`.
+
+    Args:
+      folder: holds one folder per step.
+      keep: how many of the latest steps stay; the best one stays as well.
+      best: name of the metric, larger is better, that `save` may be given.
+      read_only: never writes or deletes; `UserError` if the folder holds no checkpoint.
+
+    Returns:
+      The Orbax manager. `manager.latest_step()` is None if there is nothing to resume from;
+      close it (it waits for the last save), or use it as a context manager.
+    """
+    folder = Path(folder).absolute()
+    if read_only and not (folder.is_dir() and any(p.name.isdigit() for p in folder.iterdir())):
+        raise UserError(
+            f"no checkpoint in {folder}: train first (--mode=train) with the same --workdir, "
+            "or point --workdir at the folder of a finished run"
+        )
+    _quiet_orbax()
+
+    def metric(metrics: Mapping[str, float]) -> float:
+        return metrics[best]
+
+    policies = [
+        preservation_policy.LatestN(keep),
+        preservation_policy.BestN(
+            get_metric_fn=metric, n=1, keep_checkpoints_without_metrics=False
+        ),
+    ]
+    options = ocp.CheckpointManagerOptions(
+        preservation_policy=None
+        if read_only
+        else preservation_policy.AnyPreservationPolicy(policies),
+        best_fn=metric,
+        best_mode="max",
+        step_format_fixed_length=8,
+        read_only=read_only,
+    )
+    manager = Manager(folder, options=options)
+    manager.tracked_metric = best  # Orbax keeps the function, and does not give it back.
+    return manager
+
+
+def save(
+    manager: Manager,
+    state: Tree,
+    config: Mapping[str, Any],
+    metrics: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes one step in the background; `manager.wait_until_finished()` or `close()` waits for it.
+
+    Steps at or past this one are what an abandoned run left behind (a run that resumed from an
+    earlier step comes past them again), and are removed first.
+
+    Args:
+      manager: from `open_manager`.
+      state: with the fields step, params, stats, memory, key, opt; arrays on the host, on every
+        process.
+      config: the run's settings, anything JSON can hold.
+      metrics: of the evaluation at this step; None if there was none (such a step is never the
+        best).
+    """
+    step = int(state.step)
+    model, leaves, empty = pack({name: getattr(state, name) for name in MODEL_FIELDS})
+    train, train_leaves, train_empty = pack({name: getattr(state, name) for name in TRAIN_FIELDS})
+    numbers = {
+        name: float(value)
+        for name, value in (metrics or {}).items()
+        if isinstance(value, (int, float, np.number)) and math.isfinite(value)
+    }
+    body = {
+        "config": config,
+        "metrics": numbers,
+        "leaves": leaves | train_leaves,
+        "empty": empty + train_empty,
+    }
+    text = json.dumps(body, sort_keys=True, default=str)
+    record = {"crc32": zlib.crc32(text.encode()), "body": text}
+    tracked = None if _score(manager, numbers) is None else numbers
+
+    manager.wait_until_finished()
+    for stale in [s for s in manager.all_steps() if s >= step]:
+        manager.delete(stale)
+    items = ocp.args.Composite(
+        model=ocp.args.StandardSave(model),
+        train=ocp.args.StandardSave(train),
+        config=ocp.args.JsonSave(record),
+    )
+    manager.save(step, args=items, metrics=tracked, force=True)
+
+
+def restore_state(
+    manager: Manager,
+    template: Tree,
+    step: int | None = None,
+    announce: Callable[[str], None] = print,
+) -> Tree:
+    """Restores a whole training state, bit for bit.
+
+    Args:
+      manager: from `open_manager`.
+      template: a state (or its `jax.eval_shape`) whose tree types, shapes and dtypes are wanted.
+      step: a step, or None for the last one that is sound.
+      announce: called with one line for each damaged step that is passed over.
+
+    Returns:
+      The template's tree with NumPy leaves.
+
+    Raises:
+      UserError: nothing sound to restore, no such step, or the template differs from what was
+        saved.
+    """
+    wanted = "last" if step is None else step
+    _, saved, record = _first_sound(manager, wanted, ("model", "train"), announce)
+    fields = {name: getattr(template, name) for name in MODEL_FIELDS + TRAIN_FIELDS}
+    return template._replace(**fill(fields, saved, record))
+
+
+def restore_model(
+    manager: Manager,
+    step: str | int = "best",
+    template: Mapping[str, Tree] | None = None,
+    announce: Callable[[str], None] = print,
+) -> tuple[int, dict[str, Tree], dict[str, Any]]:
+    """Restores what prediction needs, and nothing of the optimisers.
+
+    Args:
+      manager: from `open_manager`.
+      step: 'best' (by the tracked metric; the last step if none has it), 'last', or a step.
+      template: {'params': ..., 'stats': ..., 'memory': ...} to compare with and to take the tree
+        types from; without one nested dictionaries are returned.
+      announce: called with one line whenever another step than the one asked for is used.
+
+    Returns:
+      The step, {'params', 'stats', 'memory'} with NumPy leaves, and the config that was saved with
+      it.
+
+    Raises:
+      UserError: nothing sound to restore, no such step, or the template differs from what was
+        saved.
+    """
+    found, saved, record = _first_sound(manager, step, ("model",), announce)
+    if template is not None:
+        fields = {name: template[name] for name in MODEL_FIELDS[1:]}
+        saved = {path: leaf for path, leaf in saved.items() if path != "step"}
+        return found, fill(fields, saved, record), record["config"]
+    tree: dict[str, Tree] = {name: {} for name in MODEL_FIELDS}
+    for path in record["empty"]:
+        if path.split("/")[0] in tree:
+            put(tree, path, {})
+    for path, leaf in saved.items():
+        put(tree, path, leaf)
+    return found, {name: tree[name] for name in MODEL_FIELDS[1:]}, record["config"]
+
+
+def _first_sound(
+    manager: Manager, step: str | int, items: tuple[str, ...], announce: Callable[[str], None]
+) -> tuple[int, dict[str, np.ndarray], dict[str, Any]]:
+    """Goes through the steps that may stand for `step` until one is as it was written."""
+    steps = sorted(manager.all_steps(), reverse=True)
+    if not steps:
+        raise UserError(
+            f"no checkpoint in {manager.directory}: train first, with the same --workdir"
+        )
+    if step == "best":
+        scores = {s: _score(manager, manager.metrics(s)) for s in steps}
+        ranked = sorted((s for s in steps if scores[s] is not None), key=scores.get, reverse=True)
+        if not ranked:
+            announce(
+                f"no checkpoint in {manager.directory} was evaluated: using the last, {steps[0]}"
+            )
+        candidates = ranked + [s for s in steps if s not in ranked]
+    elif step == "last":
+        candidates = steps
+    elif step in steps:
+        candidates = [step]
+    else:
+        known = ", ".join(str(s) for s in reversed(steps))
+        raise UserError(f"no checkpoint of step {step} in {manager.directory}: it holds {known}")
+    for position, candidate in enumerate(candidates):
+        try:
+            leaves, record = _read(manager, candidate, items)
+        except _Damaged as reason:
+            rest = candidates[position + 1 :]
+            if rest:
+                announce(
+                    f"checkpoint {candidate} is damaged ({reason}): using step {rest[0]} instead"
+                )
+                continue
+            others = [s for s in steps if s not in candidates]
+            remedy = f"choose another: {others}" if others else "remove the folder to start afresh"
+            raise UserError(
+                f"checkpoint {candidate} in {manager.directory} is damaged ({reason}) "
+                f"and no other can stand in for it: {remedy}"
+            ) from reason
+        return candidate, leaves, record
+    raise AssertionError("unreachable")
+
+
+def _read(
+    manager: Manager, step: int, items: tuple[str, ...]
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Leaves of the items by path, verified against the record of the step."""
+    fields = [f for item in items for f in (MODEL_FIELDS if item == "model" else TRAIN_FIELDS)]
+    wanted = {item: ocp.args.StandardRestore() for item in items}
+    try:
+        restored = manager.restore(
+            step, args=ocp.args.Composite(config=ocp.args.JsonRestore(), **wanted)
+        )
+        stored = restored["config"]
+        if zlib.crc32(stored["body"].encode()) != stored["crc32"]:
+            raise ValueError("its settings are not what was written")
+        record = json.loads(stored["body"])
+        facts = {p: f for p, f in record["leaves"].items() if p.split("/")[0] in fields}
+        leaves = verified([restored[item] for item in items], facts)
+    except Exception as error:  # Orbax and its storage raise many kinds; each means: unreadable.
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise _Damaged(reason[:120]) from error
+    return leaves, record
+
+
+def _score(manager: Manager, metrics: Mapping[str, float] | None) -> float | None:
+    """The value steps are ranked by; None if the step has none."""
+    value = (metrics or {}).get(manager.tracked_metric)
+    return value if value is not None and math.isfinite(value) else None
+
+
+class _NotFromOrbax(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name == "asyncio":
+            return not (record.exc_info and "tensorstore" in str(record.exc_info[1]))
+        return "orbax" not in record.pathname or record.levelno >= logging.ERROR
+
+
+@functools.cache
+def _quiet_orbax() -> None:
+    """Silences what is expected here and would hide the one line that matters.
+
+    Orbax warns of steps without metrics and of read-only managers. When one array of a damaged step
+    is unreadable, the reads of its siblings end in an event loop that is already closed.
+    """
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).addFilter(_NotFromOrbax())
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            before(unraisable)
+
+    sys.unraisablehook = hook

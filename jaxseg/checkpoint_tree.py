@@ -1,0 +1,129 @@
+"""State trees as flat leaves with names, shapes and checksums, for the checkpoints.
+
+Leaves are named by their path (`opt/gen/0/trace/segmenter/...`), whatever containers they are in:
+what is stored does not depend on Python types.
+"""
+
+import zlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxseg.errors import UserError
+
+Tree = Any
+Facts = list  # [dtype, shape, CRC-32] of a leaf, as JSON has it
+
+
+def pack(tree: Tree) -> tuple[dict[str, Any], dict[str, Facts], list[str]]:
+    """Takes a tree apart for storage.
+
+    Args:
+      tree: containers of any kind with array leaves.
+
+    Returns:
+      Nested dictionaries of copies of the leaves, without those that have no elements (Orbax
+      refuses them, and their facts are enough to make them); facts by path; the paths of
+      dictionaries that hold nothing.
+    """
+    leaves, empty = by_path(tree)
+    nested: dict[str, Any] = {}
+    facts = {}
+    for path, leaf in leaves.items():
+        leaf = np.asarray(leaf)
+        facts[path] = [str(leaf.dtype), list(leaf.shape), checksum(leaf)]
+        if leaf.size:
+            # A copy: on CPU the array may be a view of a buffer that the next update is given.
+            put(nested, path, np.array(leaf))
+    return nested, facts, empty
+
+
+def verified(trees: list[Tree], facts: dict[str, Facts]) -> dict[str, np.ndarray]:
+    """The leaves of stored trees by path; ValueError if one is not what its facts say."""
+    leaves: dict[str, np.ndarray] = {}
+    for tree in trees:
+        leaves |= by_path(tree)[0]
+    for path, (dtype, shape, crc32) in facts.items():
+        if 0 in shape:
+            leaves[path] = np.zeros(shape, dtype)
+        if path not in leaves:
+            raise ValueError(f"{path} is missing")
+        leaf = leaves[path] = np.asarray(leaves[path])
+        if (str(leaf.dtype), list(leaf.shape), checksum(leaf)) != (dtype, shape, crc32):
+            raise ValueError(f"{path} is not what was written")
+    return leaves
+
+
+def by_path(tree: Tree) -> tuple[dict[str, Any], list[str]]:
+    """{'params/gen/...': leaf} and the paths of dictionaries that hold nothing."""
+    found, _ = jax.tree_util.tree_flatten_with_path(
+        tree, is_leaf=lambda node: isinstance(node, dict) and not node
+    )
+    leaves = {_name(path): leaf for path, leaf in found}
+    if len(leaves) != len(found):
+        raise ValueError("two leaves of the tree have the same path")
+    empty = [path for path, leaf in leaves.items() if isinstance(leaf, dict)]
+    return {path: leaf for path, leaf in leaves.items() if not isinstance(leaf, dict)}, empty
+
+
+def _name(path: tuple) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def put(tree: dict[str, Any], path: str, value: Any) -> None:
+    """Sets a value in nested dictionaries, making those on the way."""
+    *parents, last = path.split("/")
+    for key in parents:
+        tree = tree.setdefault(key, {})
+    tree[last] = value
+
+
+def checksum(leaf: np.ndarray) -> int:
+    """CRC-32 of the leaf's bytes."""
+    return zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8)) if leaf.size else 0
+
+
+def fill(
+    fields: dict[str, Tree], saved: dict[str, np.ndarray], record: dict[str, Any]
+) -> dict[str, Tree]:
+    """Puts saved leaves into a template.
+
+    Args:
+      fields: trees whose containers, shapes and dtypes are wanted.
+      saved: leaves by path.
+      record: holds the config of the saved run, which a difference is explained with.
+
+    Returns:
+      `fields` with the saved leaves.
+
+    Raises:
+      UserError: a leaf is missing, left over, or of another shape or dtype; the first is named.
+    """
+    name = record["config"].get("name", "") if isinstance(record["config"], dict) else ""
+    remedy = (
+        "the network or the optimisers differ from those of the saved run"
+        + (f" ({name})" if name else "")
+        + ": use the settings it was trained with, or another --workdir"
+    )
+    wanted: dict[str, Any] = {}
+    # Field by field: the parameters are compared before the optimisers.
+    for field, tree in fields.items():
+        wanted |= by_path({field: tree})[0]
+    for path, leaf in wanted.items():
+        shape, dtype = tuple(np.shape(leaf)), str(getattr(leaf, "dtype", np.asarray(leaf).dtype))
+        if path not in saved:
+            raise UserError(f"the checkpoint has no {path} (wanted {dtype}{list(shape)}): {remedy}")
+        found = saved[path]
+        if (found.shape, str(found.dtype)) != (shape, dtype):
+            raise UserError(
+                f"the checkpoint's {path} is {found.dtype}{list(found.shape)}, "
+                f"wanted {dtype}{list(shape)}: {remedy}"
+            )
+    for path, leaf in saved.items():
+        if path not in wanted:
+            raise UserError(
+                f"the checkpoint has {path} ({leaf.dtype}{list(leaf.shape)}), "
+                f"which is not wanted here: {remedy}"
+            )
+    return jax.tree_util.tree_map_with_path(lambda path, _: saved[_name(path)], fields)

@@ -1,0 +1,217 @@
+"""What the builders share: the records' features, converting published files, writing records."""
+
+import concurrent.futures
+import dataclasses
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rich
+import tensorflow_datasets as tfds
+from array_record.python import array_record_module
+from rich import progress
+
+from jaxseg.data import codec
+from jaxseg.data.builders._tree import Files, Tree
+from jaxseg.errors import UserError
+
+SHARD_BYTES = 2**28  # a new file is begun beyond this
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Config(tfds.core.BuilderConfig):
+    """What a preparation depends on; `name` spells it out and is part of the records' path."""
+
+    raw: Path | None = None  # folder of this data set as published
+    size: tuple[int, int] | None = None  # (height, width) to store at; None = as published
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def size_name(size: tuple[int, int] | None) -> str:
+    """Returns '512x1024', or 'original' for None."""
+    return "original" if size is None else f"{size[0]}x{size[1]}"
+
+
+def plain_config(size: tuple[int, int] | None, raw: Path | None) -> Config:
+    """Returns the Config of a data set that has no options but the size to store at."""
+    return Config(name=size_name(size), size=size, raw=raw)
+
+
+def info(builder: tfds.core.DatasetBuilder, depth: bool = False) -> tfds.core.DatasetInfo:
+    """Describes the records: id, image, label and perhaps depth, images as encoded bytes."""
+    features = {
+        "id": tfds.features.Text(),
+        "image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
+        "label": tfds.features.Image(shape=(None, None, 1), encoding_format="png"),
+    }
+    if depth:
+        features["depth"] = tfds.features.Image(
+            shape=(None, None, 1), dtype=np.uint16, encoding_format="png"
+        )
+    features = tfds.features.FeaturesDict(features)
+    return tfds.core.DatasetInfo(builder=builder, features=features, disable_shuffling=True)
+
+
+def tell_count(builder: Any, pairs: list[Files], published: int, split: str = "train") -> None:
+    """Prints a note when there are fewer or more images than published, such as one part of ten."""
+    if len(pairs) != published:
+        print(
+            f"note: {builder.name} {split} holds {len(pairs)} images, {published} were published; "
+            f"after adding more, delete the prepared records",
+            flush=True,
+        )
+
+
+def write_splits(builder: tfds.core.GeneratorBasedBuilder, dl_manager: Any, **_) -> None:
+    """Writes all splits straight to ArrayRecord files; takes the place of `_download_and_prepare`.
+
+    TFDS's own sorts the records by key first, and beyond 1 GB needs TensorFlow for its temporary
+    files. Here they stream into the files in the order of generation, so that record i is scene i
+    or the i-th file name (the pipeline shuffles), and memory stays bounded.
+
+    Args:
+      builder: its `_split_generators` gives {split: iterator of records}.
+      dl_manager: not used, nothing is downloaded.
+    """
+    infos = []
+    for split, examples in builder._split_generators(dl_manager).items():
+        template = tfds.core.ShardedFileTemplate(
+            data_dir=builder.data_path,
+            dataset_name=builder.name,
+            split=split,
+            filetype_suffix="array_record",
+        )
+        lengths, sizes, writer = [], [], None
+        for example in examples:
+            data = builder.info.features.serialize_example(example)
+            if writer is None or sizes[-1] > SHARD_BYTES:
+                if writer is not None:
+                    writer.close()
+                writer = array_record_module.ArrayRecordWriter(
+                    str(builder.data_path / f"{split}-{len(sizes)}"), "group_size:1"
+                )
+                lengths.append(0)
+                sizes.append(0)
+            writer.write(data)
+            lengths[-1] += 1
+            sizes[-1] += len(data)
+        if writer is None:
+            raise UserError(f"{builder.name} has no images for {split}")
+        writer.close()
+        for i in range(len(sizes)):  # the names say how many there are
+            final = template.sharded_filepath(shard_index=i, num_shards=len(sizes))
+            (builder.data_path / f"{split}-{i}").rename(final)
+        infos.append(
+            tfds.core.SplitInfo(
+                name=split,
+                shard_lengths=lengths,
+                num_bytes=sum(sizes),
+                filename_template=template,
+            )
+        )
+    builder.info.set_splits(tfds.core.splits.SplitDict(infos))
+
+
+def track(items: Iterable, total: int, title: str, every: float = 15.0) -> Iterator:
+    """Yields `items` under a progress bar on a terminal, with a line now and then elsewhere."""
+    if rich.get_console().is_terminal:
+        columns = (
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TimeRemainingColumn(),
+        )
+        with progress.Progress(*columns) as bar:
+            yield from bar.track(items, total=total, description=title)
+        return
+    start = last = time.monotonic()
+    for done, item in enumerate(items, 1):
+        yield item
+        now = time.monotonic()
+        if now - last > every and done < total:
+            print(f"{title}: {done} of {total}, {now - start:.0f} s", flush=True)
+            last = now
+    print(f"{title}: {total} in {time.monotonic() - start:.0f} s", flush=True)
+
+
+def convert(
+    tree: Tree,
+    pairs: list[Files],
+    *,
+    title: str,
+    size: tuple[int, int] | None,
+    read_label: Callable[[bytes], np.ndarray],
+    read_depth: Callable[[bytes], np.ndarray] | None = None,
+    odd_labels: bool = False,
+) -> Iterator[dict]:
+    """Turns published files into records.
+
+    Args:
+      tree: where the files are.
+      pairs: the files, in the order of the records.
+      title: of the progress bar.
+      size: (height, width) to store at: image bicubic, label and depth nearest; None keeps the
+        image's own bytes.
+      read_label: from a file's bytes to uint8 train ids [H, W].
+      read_depth: from a file's bytes to metres [H, W], 0 = no value.
+      odd_labels: labels of another size than their image are resized to it, with a note, instead of
+        refused.
+
+    Yields:
+      records; the conversion runs in threads, the order is kept.
+
+    Raises:
+      UserError: naming the file that is damaged or whose size is wrong.
+    """
+
+    def one(files: Files) -> dict:
+        data = tree.read(files.image)
+        with codec.naming(tree.where(files.image)):
+            image = codec.decode_image(data)
+        shape = image.shape[:2]
+        if files.label is None:
+            label = np.full(shape, 255, np.uint8)
+        else:
+            with codec.naming(tree.where(files.label)):
+                label = read_label(tree.read(files.label))
+            if label.shape != shape:
+                note = f"{tree.where(files.label)}: label {label.shape}, image {shape}"
+                if not odd_labels:
+                    raise UserError(f"{note}; the two must have one size")
+                print(f"{note}: resized to the image", flush=True)
+        if size is not None and shape != tuple(size):
+            data = codec.encode_png(codec.resize_image(image, size))
+            shape = tuple(size)
+        label = codec.encode_png(codec.resize_nearest(label, shape), 6)
+        record = {"id": files.id, "image": data, "label": label}
+        if read_depth is not None:
+            with codec.naming(tree.where(files.depth)):
+                depth = read_depth(tree.read(files.depth))
+            record["depth"] = codec.encode_depth(codec.resize_nearest(depth, shape))
+        return record
+
+    return track(in_threads(one, pairs), len(pairs), title)
+
+
+def in_threads(function: Callable, items: Iterable, ahead: int = 4) -> Iterator:
+    """Yields function(item) in order, from a thread per core, not too many items ahead."""
+    workers = cores()
+    items = iter(items)
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        waiting = [pool.submit(function, item) for item in itertools.islice(items, ahead * workers)]
+        try:
+            while waiting:
+                yield waiting.pop(0).result()
+                waiting += [pool.submit(function, item) for item in itertools.islice(items, 1)]
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def cores() -> int:
+    """Returns how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

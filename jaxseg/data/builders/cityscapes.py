@@ -1,0 +1,77 @@
+"""Cityscapes (Cordts et al., CVPR 2016), fine annotations: 2 975 train, 500 val and 1 525 test
+images.
+
+The labels are the `*_gtFine_labelIds.png` files, stored as train ids. Those of the test split are
+withheld by the publishers: whatever stands there, or nothing, is stored as 255 everywhere.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from jaxseg.data import codec, labels
+from jaxseg.data.builders import _common
+from jaxseg.data.builders._tree import Tree
+
+LABELS = labels.CITYSCAPES
+EXPECTED = (
+    "cityscapes/leftImg8bit/{train,val}/CITY/*_leftImg8bit.png and "
+    "cityscapes/gtFine/{train,val}/CITY/*_gtFine_labelIds.png, or leftImg8bit_trainvaltest.zip and "
+    "gtFine_trainvaltest.zip in cityscapes/"
+)
+
+_IDS = labels.id_table(LABELS.ids)
+_COUNTS = {"train": 2975, "val": 500, "test": 1525}
+
+
+def config(*, raw: Path | None = None, size: tuple[int, int] | None = None) -> _common.Config:
+    """Prepares the files in `raw`, stored at `size` (height, width) or as published."""
+    return _common.plain_config(size, raw)
+
+
+def read_label(data: bytes) -> np.ndarray:
+    """Returns uint8 train ids [H, W]."""
+    array = codec.decode_ids(data)
+    return labels.lookup(_IDS, array)
+
+
+class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Converts the published files; train and val must be there, test may be absent."""
+
+    name = "cityscapes"
+    VERSION = tfds.core.Version("1.0.0")
+    _download_and_prepare = _common.write_splits
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return _common.info(self)
+
+    def _split_generators(self, dl_manager) -> dict[str, Iterator]:
+        tree = Tree(self.builder_config.raw, ("leftImg8bit", "gtFine"), EXPECTED)
+        splits = {}
+        for split, published in _COUNTS.items():
+            images = tree.stems(f"leftImg8bit/{split}", "_leftImg8bit.png")
+            if split == "test":
+                if not images:
+                    continue
+                pairs = tree.pair(images)
+            else:
+                truth = tree.stems(f"gtFine/{split}", "_gtFine_labelIds.png")
+                if not images:
+                    raise tree.error(f"holds no images of {split}")
+                pairs = tree.pair(images, label=truth)
+            _common.tell_count(self, pairs, published, split)
+            splits[split] = pairs
+        return {
+            split: self._generate_examples(tree, split, pairs) for split, pairs in splits.items()
+        }
+
+    def _generate_examples(self, tree, split, pairs) -> Iterator[dict]:
+        return _common.convert(
+            tree,
+            pairs,
+            title=f"converting cityscapes {split}",
+            size=self.builder_config.size,
+            read_label=read_label,
+        )

@@ -1,0 +1,70 @@
+"""GTA5 (Richter et al., ECCV 2016): 24 966 rendered images with labels in the ids of Cityscapes.
+
+Labels are palette PNGs whose indices are the ids; copies saved as colours (RGB or RGBA) are looked
+up exactly in the palette of Cityscapes, other colours being ignored. Two published labels (15188
+and 17705) are of another size than their image: any such label is resized to its image by nearest
+neighbour, with a note, which amounts to what the reference systems do when they resize images and
+labels separately. No split is used: 'train' is everything.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from jaxseg.data import codec, labels
+from jaxseg.data.builders import _common
+from jaxseg.data.builders._tree import Tree
+
+LABELS = labels.CITYSCAPES
+EXPECTED = (
+    "gta5/{images,labels}/NNNNN.png, or the published zips (01_images.zip, 01_labels.zip, ...) "
+    "in gta5/"
+)
+
+_IDS = labels.id_table(LABELS.ids)
+
+
+def config(*, raw: Path | None = None, size: tuple[int, int] | None = None) -> _common.Config:
+    """Prepares the files in `raw`, stored at `size` (height, width) or as published."""
+    return _common.plain_config(size, raw)
+
+
+def read_label(data: bytes) -> np.ndarray:
+    """Returns uint8 train ids [H, W] of a label file: palette, grey, RGB or RGBA."""
+    array = codec.decode_any(data)
+    if array.ndim == 2:
+        return labels.lookup(_IDS, array)
+    colours = array[..., :3].astype(np.int32) @ np.array((65536, 256, 1), np.int32)
+    palette = np.array(LABELS.palette, np.int32) @ np.array((65536, 256, 1), np.int32)
+    order = np.argsort(palette)
+    found = order[np.searchsorted(palette[order], colours).clip(max=len(palette) - 1)]
+    return np.where(palette[found] == colours, found, labels.IGNORE).astype(np.uint8)
+
+
+class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Converts the published files."""
+
+    name = "gta5"
+    VERSION = tfds.core.Version("1.0.0")
+    _download_and_prepare = _common.write_splits
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return _common.info(self)
+
+    def _split_generators(self, dl_manager) -> dict[str, Iterator]:
+        tree = Tree(self.builder_config.raw, ("images", "labels"), EXPECTED)
+        pairs = tree.pair(tree.stems("images", ".png"), label=tree.stems("labels", ".png"))
+        _common.tell_count(self, pairs, 24966)
+        return {"train": self._generate_examples(tree, pairs)}
+
+    def _generate_examples(self, tree, pairs) -> Iterator[dict]:
+        return _common.convert(
+            tree,
+            pairs,
+            title="converting gta5",
+            size=self.builder_config.size,
+            read_label=read_label,
+            odd_labels=True,
+        )

@@ -1,0 +1,87 @@
+"""`streets`: scenes of the built-in renderer with exact labels (Cityscapes train ids) and depth."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+
+from jaxseg.data import labels
+from jaxseg.data.builders import _common, _render
+from jaxseg.errors import UserError
+
+LABELS = labels.CITYSCAPES
+DOMAINS = ("rendered", "photographic")
+_MOST = 10_000_000  # scenes per domain and split
+
+
+def first_index(domain: str, split: str) -> int:
+    """Returns where a split's scenes begin: no scene is in two splits, nor in both domains."""
+    return (2 * DOMAINS.index(domain) + ("train", "val").index(split)) * _MOST
+
+
+def config(
+    *,
+    raw: Path | None = None,
+    size: tuple[int, int] | None = None,
+    domain: str = "rendered",
+    seed: int = 0,
+    counts: Mapping[str, int] | None = None,
+) -> _common.Config:
+    """What to render.
+
+    Args:
+      raw: not used, there are no raw files.
+      size: (height, width) of the images; None = (128, 256).
+      domain: 'rendered' (the labelled source) or 'photographic' (the target).
+      seed: of the scenes.
+      counts: scenes per split, {'train': n, 'val': n} or one of the two; None = 400 and 100.
+
+    Returns:
+      the builder's config; its name holds all of this and a digest of the renderer, so that scenes
+      of an older renderer are never taken for current ones.
+
+    Raises:
+      UserError: an unknown domain or split, or a count out of range.
+    """
+    counts = dict(counts or {"train": 400, "val": 100})
+    if domain not in DOMAINS:
+        raise UserError(f"streets has no domain {domain!r}; choose one of {', '.join(DOMAINS)}")
+    for split, count in counts.items():
+        if split not in ("train", "val") or not 0 < count <= _MOST:
+            raise UserError(
+                f"streets cannot render {count} scenes of {split!r}; "
+                f"give 1 to {_MOST} for train, val or both"
+            )
+    size = tuple(size or (128, 256))
+    sources = sorted(Path(labels.__file__).parent.glob("streets*.py"))
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
+    number = "-".join(f"{split}{count}" for split, count in sorted(counts.items()))
+    name = f"{domain}-seed{seed}-{_common.size_name(size)}-{number}-{digest}"
+    options = {"domain": domain, "seed": seed, "counts": counts}
+    return _common.Config(name=name, size=size, options=options)
+
+
+class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Renders the scenes over all cores and writes them as records."""
+
+    name = "streets"
+    VERSION = tfds.core.Version("1.0.0")
+    _download_and_prepare = _common.write_splits
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return _common.info(self, depth=True)
+
+    def _split_generators(self, dl_manager) -> dict[str, Iterator]:
+        counts = self.builder_config.options["counts"]
+        return {split: self._generate_examples(split, count) for split, count in counts.items()}
+
+    def _generate_examples(self, split: str, count: int) -> Iterator[dict]:
+        options = self.builder_config.options
+        domain, seed = options["domain"], options["seed"]
+        start = first_index(domain, split)
+        scenes = _render.records(
+            seed, range(start, start + count), domain, self.builder_config.size, _common.cores()
+        )
+        title = f"rendering streets, {domain} {split}"
+        return _common.track(scenes, count, title)

@@ -1,0 +1,70 @@
+"""SYNTHIA-RAND-CITYSCAPES (Ros et al., CVPR 2016): 9 400 rendered images with labels and depth.
+
+Labels are 16-bit PNGs of two or three channels, the class in the first, the instance in the second;
+classes are stored as Cityscapes train ids (all 19 have a counterpart; `labels.SYNTHIA16` and
+`SYNTHIA13` are the subsets that are usually scored). Depth is a 16-bit PNG in centimetres, in its
+first channel; 0 and the largest value (the sky) are stored as 'no value', anything beyond 256 m as
+256 m. No split is used: 'train' is everything.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from jaxseg.data import codec, labels
+from jaxseg.data.builders import _common
+from jaxseg.data.builders._tree import Tree
+
+LABELS = labels.CITYSCAPES
+EXPECTED = "synthia/{RGB,GT/LABELS,Depth/Depth or Depth}/NNNNNNN.png"
+
+_IDS = labels.id_table(labels.SYNTHIA_IDS)
+
+
+def config(*, raw: Path | None = None, size: tuple[int, int] | None = None) -> _common.Config:
+    """Prepares the files in `raw`, stored at `size` (height, width) or as published."""
+    return _common.plain_config(size, raw)
+
+
+def read_label(data: bytes) -> np.ndarray:
+    """Returns uint8 train ids [H, W]."""
+    array = codec.decode_first_channel_16(data)
+    return labels.lookup(_IDS, array)
+
+
+def read_depth(data: bytes) -> np.ndarray:
+    """Returns float32 metres [H, W], 0 = no value."""
+    centimetres = codec.decode_first_channel_16(data)
+    return np.where(centimetres == 65535, 0, centimetres).astype(np.float32) / 100
+
+
+class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Converts the published files."""
+
+    name = "synthia"
+    VERSION = tfds.core.Version("1.0.0")
+    _download_and_prepare = _common.write_splits
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return _common.info(self, depth=True)
+
+    def _split_generators(self, dl_manager) -> dict[str, Iterator]:
+        tree = Tree(self.builder_config.raw, ("RGB", "GT", "Depth"), EXPECTED)
+        depth = tree.stems("Depth/Depth", ".png") or tree.stems("Depth", ".png")
+        pairs = tree.pair(
+            tree.stems("RGB", ".png"), label=tree.stems("GT/LABELS", ".png"), depth=depth
+        )
+        _common.tell_count(self, pairs, 9400)
+        return {"train": self._generate_examples(tree, pairs)}
+
+    def _generate_examples(self, tree, pairs) -> Iterator[dict]:
+        return _common.convert(
+            tree,
+            pairs,
+            title="converting synthia",
+            size=self.builder_config.size,
+            read_label=read_label,
+            read_depth=read_depth,
+        )

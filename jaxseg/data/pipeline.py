@@ -1,0 +1,171 @@
+"""Endless training batches and exhaustive evaluation batches, with grain.
+
+A training stream is a pure function of (seed, step): batch b is always the same whatever the number
+of threads and wherever the stream was started, so a checkpoint needs no more than the step.
+"""
+
+import math
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import grain
+import numpy as np
+
+from jaxseg.data import transforms
+from jaxseg.data.labels import IGNORE
+from jaxseg.data.records import Source
+from jaxseg.errors import UserError
+
+
+def train_stream(
+    source: Source,
+    *,
+    size: tuple[int, int],
+    batch: int,
+    seed: int,
+    table: np.ndarray | None = None,
+    augment: Mapping[str, Any] | None = None,
+    shard: tuple[int, int] = (0, 1),
+    start: int = 0,
+    threads: int = 2,
+    prefix: str = "source",
+    keys: Sequence[str] = ("image", "label"),
+) -> Iterator[dict[str, np.ndarray]]:
+    """Endless batches of one domain, shuffled anew in every epoch.
+
+    Args:
+      source: the records.
+      size: (height, width) that samples are resized to before augmentation.
+      batch: samples per batch of this process.
+      seed: of shuffling and augmentation; streams of another prefix draw differently from the same
+        seed.
+      table: uint8 [256] applied to label ids (see `labels.remap`).
+      augment: settings of `transforms.augment_sample`; None or empty = none.
+      shard: (index, count) of this process. Processes take turns in one global order, so that
+        together they see the same samples whatever their number.
+      start: the first batch to deliver; the stream is then what is left of the stream from 0.
+      threads: decoding at the same time; 0 decodes in the caller's thread.
+      prefix: of the batch's keys.
+      keys: which of image, label and depth.
+
+    Returns:
+      an iterator of {f'{prefix}_image': uint8 [n, H, W, 3], f'{prefix}_label': uint8 [n, H, W],
+      f'{prefix}_depth': float32 [n, H, W]}, with a close().
+
+    Raises:
+      UserError: an unknown augmentation, an empty source; while iterating, a damaged record.
+    """
+    settings = transforms.check_augment(augment or {})
+    if not len(source):
+        raise UserError(f"{source.name} {source.split} is empty")
+    index, count = shard
+
+    def load(record: dict) -> dict[str, np.ndarray]:
+        where = source.where(record)
+        return transforms.decode(record, where=where, size=size, keys=keys, table=table)
+
+    def change(sample: dict, rng: np.random.Generator) -> dict:
+        return transforms.augment_sample(sample, rng, **settings)
+
+    dataset = grain.MapDataset.source(source)
+    dataset = dataset.seed(zlib.crc32(f"{prefix} {seed}".encode()))
+    # Repeated before batching: a source smaller than a batch serves as well as any.
+    dataset = dataset.shuffle().repeat(None).map(load)
+    if settings:
+        dataset = dataset.random_map(change)
+    dataset = dataset[index::count].batch(batch, drop_remainder=True)
+    dataset = dataset.map(
+        lambda sample: {f"{prefix}_{key}": array for key, array in sample.items()}
+    )
+    return iter(dataset[start:].to_iter_dataset(_reading(threads)))
+
+
+def zip_streams(*streams: Iterator[dict]) -> Iterator[dict]:
+    """Joins streams batch by batch, as source and target; closing it closes them."""
+    try:
+        for batches in zip(*streams, strict=False):
+            yield {key: array for batch in batches for key, array in batch.items()}
+    finally:
+        for stream in streams:
+            if hasattr(stream, "close"):
+                stream.close()
+
+
+def eval_batches(
+    source: Source,
+    *,
+    size: tuple[int, int] | None,
+    label_size: tuple[int, int] | None = None,
+    batch: int,
+    table: np.ndarray | None = None,
+    shard: tuple[int, int] = (0, 1),
+    threads: int = 2,
+) -> Iterator[dict[str, Any]]:
+    """Every image of a split exactly once, in order, the last batch filled up.
+
+    Args:
+      source: the records.
+      size: (height, width) of the network's input; None keeps the stored size.
+      label_size: (height, width) of the labels; None keeps the stored size, which must then be one
+        for all.
+      batch: samples per batch of this process.
+      table: uint8 [256] applied to label ids.
+      shard: (index, count) of this process, which takes every count-th image. All processes get
+        equally many batches, so that their collectives meet.
+      threads: batches decoded at the same time; 0 decodes in the caller's thread.
+
+    Returns:
+      an iterator of {'image': uint8 [n, H, W, 3], 'label': uint8 [n, h, w], 'valid': bool [n],
+      'id': n texts}. Filling samples are not valid, black, wholly 255, and have the id ''.
+
+    Raises:
+      UserError: images or labels of several sizes without a size to bring them to; a damaged
+        record.
+    """
+    index, count = shard
+    mine = range(index, len(source), count)
+    share = math.ceil(len(source) / count)
+
+    def load(number: int) -> dict[str, Any]:
+        indices = mine[number * batch : (number + 1) * batch]
+        # A process that has run out of images fills up with the shape of the first.
+        records = [source[i] for i in (indices or [0])]
+        images, labels = [], []
+        for record in records:
+            where = source.where(record)
+            images.append(
+                transforms.decode(record, where=where, size=size, keys=("image",))["image"]
+            )
+            labels.append(
+                transforms.decode(
+                    record, where=where, size=label_size, keys=("label",), table=table
+                )["label"]
+            )
+        filling = batch - len(indices)
+        return {
+            "image": _stack(source, "size", images, len(indices), filling, 0),
+            "label": _stack(source, "label_size", labels, len(indices), filling, IGNORE),
+            "valid": np.arange(batch) < len(indices),
+            "id": [record["id"] for record in records[: len(indices)]] + [""] * filling,
+        }
+
+    dataset = grain.MapDataset.source(range(math.ceil(share / batch))).map(load)
+    return iter(dataset.to_iter_dataset(_reading(threads)))
+
+
+def _stack(
+    source: Source, setting: str, arrays: list[np.ndarray], kept: int, filling: int, value: int
+) -> np.ndarray:
+    shapes = sorted({array.shape[:2] for array in arrays})
+    if len(shapes) > 1:
+        raise UserError(
+            f"{source.name} {source.split} holds several sizes, {shapes[0]} and {shapes[-1]}; "
+            f"evaluate with a fixed {setting}"
+        )
+    empty = np.full((filling, *arrays[0].shape), value, arrays[0].dtype)
+    return np.concatenate([np.stack(arrays)[:kept], empty])
+
+
+def _reading(threads: int) -> grain.ReadOptions:
+    return grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)

@@ -1,0 +1,150 @@
+"""The two looks of the `streets` renderer: every knob of the gap between them, in one place.
+
+A pair (a, b) is a range that each scene draws from uniformly, unless its comment says otherwise.
+"""
+
+from typing import NamedTuple
+
+Range = tuple[float, float]
+
+
+class Domain(NamedTuple):
+    """What differs between the domains; layout, objects and shapes are shared."""
+
+    # Camera.
+    camera_height: Range  # metres
+    camera_pitch: Range  # degrees, upwards
+    camera_yaw: Range  # degrees, to the left
+    camera_roll: Range
+    field_of_view: Range  # degrees, horizontal
+    # Objects: the mean numbers or shares per scene.
+    road_half_width: Range  # metres
+    left_hand_traffic: float  # share of scenes
+    built_up: Range  # share of the street's sides that is built up to the pavement
+    floors: tuple[int, int]
+    parked_cars: Range  # occupancy of the kerb
+    moving_cars: float
+    heavy_vehicles: float  # chance of each of lorry and bus
+    riders: float
+    parked_two_wheelers: float
+    people: float
+    trees: Range  # share of the possible places
+    leaf_density: Range  # 2 is a full crown, 0.3 a bare one
+    # Palette.
+    vivid: Range  # saturation of paint, clothes and signs
+    foliage_hue: Range  # degrees
+    foliage_saturation: Range
+    foliage_value: Range
+    wall_saturation: float  # factor on the colours of buildings
+    road_value: Range  # brightness of asphalt
+    pavement_value: Range
+    # Surfaces and light.
+    texture: Range  # strength of world-anchored texture, 0 is flat
+    sunny: float  # share of scenes with direct sun
+    shadow: Range  # darkness of cast shadows under the sun, 0 is none
+    contact: float  # darkness under and around objects, 0 is none
+    ambient: Range  # light from the sky relative to all light, under the sun
+    sun_height: Range  # degrees above the horizon
+    haze: Range  # metres of visibility (e-folding); drawn on a log scale
+    cloud: Range  # cloudiness of the sky
+    # Camera and film.
+    metering: float  # 1 exposes every picture to the same mean, 0 all pictures alike
+    exposure: Range  # stops
+    temperature: Range  # white balance, + is warm
+    tint: Range  # white balance, + is magenta
+    saturation: Range
+    contrast: Range
+    blur: Range  # sigma in pixels of a picture 256 wide; grows with the root of the width
+    noise: Range  # deviation of the sensor noise, 0..1
+    vignette: Range  # darkening in the corners
+
+
+RENDERED = Domain(
+    camera_height=(1.5, 2.3),
+    camera_pitch=(-7.0, 0.0),
+    camera_yaw=(-5.0, 5.0),
+    camera_roll=(-0.5, 0.5),
+    field_of_view=(65.0, 90.0),
+    road_half_width=(4.5, 8.0),
+    left_hand_traffic=0.1,
+    built_up=(0.2, 0.75),
+    floors=(2, 9),
+    parked_cars=(0.0, 0.5),
+    moving_cars=3.5,
+    heavy_vehicles=0.45,
+    riders=1.6,
+    parked_two_wheelers=1.5,
+    people=7.0,
+    trees=(0.15, 0.6),
+    leaf_density=(1.3, 2.2),
+    vivid=(0.8, 1.1),
+    foliage_hue=(85.0, 130.0),
+    foliage_saturation=(0.45, 0.7),
+    foliage_value=(0.3, 0.55),
+    wall_saturation=1.0,
+    road_value=(0.3, 0.42),
+    pavement_value=(0.55, 0.7),
+    texture=(0.0, 0.0),
+    sunny=1.0,
+    shadow=(0.0, 0.0),
+    contact=0.3,
+    ambient=(0.55, 0.65),
+    sun_height=(35.0, 65.0),
+    haze=(400.0, 2000.0),
+    cloud=(0.0, 0.5),
+    metering=0.0,
+    exposure=(-0.1, 0.1),
+    temperature=(-0.03, 0.05),
+    tint=(-0.02, 0.02),
+    saturation=(1.0, 1.15),
+    contrast=(1.0, 1.05),
+    blur=(0.25, 0.35),
+    noise=(0.0, 0.0),
+    vignette=(0.0, 0.0),
+)
+
+PHOTOGRAPHIC = Domain(
+    camera_height=(1.15, 1.6),
+    camera_pitch=(-3.0, 4.0),
+    camera_yaw=(-7.0, 7.0),
+    camera_roll=(-1.5, 1.5),
+    field_of_view=(48.0, 72.0),
+    road_half_width=(3.6, 7.0),
+    left_hand_traffic=0.5,
+    built_up=(0.15, 0.85),
+    floors=(2, 5),
+    parked_cars=(0.0, 0.8),
+    moving_cars=3.0,
+    heavy_vehicles=0.4,
+    riders=1.8,
+    parked_two_wheelers=2.5,
+    people=9.0,
+    trees=(0.2, 0.8),
+    leaf_density=(0.5, 1.9),
+    vivid=(0.4, 0.85),
+    foliage_hue=(55.0, 125.0),
+    foliage_saturation=(0.22, 0.58),
+    foliage_value=(0.26, 0.52),
+    wall_saturation=0.75,
+    road_value=(0.26, 0.48),
+    pavement_value=(0.38, 0.62),
+    texture=(0.6, 1.2),
+    sunny=0.6,
+    shadow=(0.7, 0.95),
+    contact=0.6,
+    ambient=(0.28, 0.5),
+    sun_height=(22.0, 60.0),
+    haze=(80.0, 700.0),
+    cloud=(0.2, 1.0),
+    metering=0.6,
+    exposure=(-0.7, 0.6),
+    temperature=(-0.14, 0.14),
+    tint=(-0.04, 0.04),
+    saturation=(0.55, 0.95),
+    contrast=(0.95, 1.3),
+    blur=(0.3, 0.8),
+    noise=(0.01, 0.035),
+    vignette=(0.05, 0.35),
+)
+
+DOMAINS = {"rendered": RENDERED, "photographic": PHOTOGRAPHIC}

@@ -1,0 +1,236 @@
+"""Evaluation: every image of a split once, the confusion matrix counted on the devices in integers.
+
+The training loop and `--mode=evaluate` call the same function, so they report the same numbers.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from rich.console import Console
+from rich.table import Table
+
+from jaxseg import metrics
+from jaxseg.core import AXIS
+from jaxseg.errors import UserError
+from jaxseg.resize import resize_bilinear
+
+
+class Example(NamedTuple):
+    """One evaluated image, to be looked at."""
+
+    id: str
+    image: np.ndarray  # uint8 [H,W,3], as the network saw it
+    label: np.ndarray  # uint8 [h,w], 255 = ignore
+    prediction: np.ndarray  # uint8 [h,w]
+    entropy: np.ndarray  # float32 [h,w], 0 (certain) .. 1 (uniform)
+
+
+def entropy_map(logits: jax.Array) -> jax.Array:
+    """Entropy of the softmax over the last axis in units of log K: 0 is certain, 1 is uniform."""
+    log_probability = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+    nats = -jnp.sum(jnp.exp(log_probability) * log_probability, axis=-1)
+    return nats / np.log(logits.shape[-1])
+
+
+def make_evaluator(
+    predict: Callable,
+    num_classes: int,
+    devices: Sequence[jax.Device] | None = None,
+    *,
+    pictures: int = 0,
+    scored: Sequence[int] | None = None,
+) -> Callable[..., tuple[dict[str, Any], list[Example]]]:
+    """Makes the evaluator of a network; one compilation per shape of batch.
+
+    Args:
+      predict: (params, stats, memory, images uint8 [N,H,W,3]) -> logits [N,h,w,K] at any stride.
+      num_classes: K.
+      devices: local devices to use, all by default. Batches need not be divisible by their number.
+      pictures: how many images come back to be looked at.
+      scored: class ids the means are over; None for all.
+
+    Returns:
+      evaluate(params, stats, memory, batches, classes) -> (result, examples): `result` as
+      `write_results` describes it, without step and split; `examples` the first `pictures`
+      images (of this process). `classes` are K names. `batches` yields {'image' uint8 [n,H,W,3],
+      'label' uint8 [n,h,w], 'valid' bool [n], 'id' [n]}: the logits are resized (aligned corners)
+      to the label's size. With several processes each brings its own images and all get the sums
+      over all.
+    """
+    devices = list(devices or jax.local_devices())
+    everywhere = NamedSharding(Mesh(np.asarray(devices), (AXIS,)), PartitionSpec())
+
+    def count(params, stats, memory, image, label):
+        logits = predict(params, stats, memory, image).astype(jnp.float32)
+        logits = resize_bilinear(logits, label.shape[1:3])
+        prediction = jnp.argmax(logits, axis=-1).astype(jnp.uint8)
+        entropy = entropy_map(logits)
+        counts = lax.psum(metrics.confusion(prediction, label, num_classes), AXIS)
+        return counts, entropy.mean((1, 2)), prediction, entropy
+
+    count = jax.pmap(
+        count,
+        AXIS,
+        in_axes=(None, None, None, 0, 0),
+        out_axes=(None, 0, 0, 0),
+        devices=devices,
+    )
+
+    def evaluate(
+        params,
+        stats,
+        memory,
+        batches: Iterable[Mapping[str, Any]],
+        classes: Sequence[str],
+    ) -> tuple[dict[str, Any], list[Example]]:
+        if len(classes) != num_classes:
+            raise UserError(f"{len(classes)} class names for a network of {num_classes} classes")
+        # Placed once, not with every batch; what the training loop holds is in place already.
+        model = jax.device_put((params, stats, memory), everywhere)
+        total = np.zeros((num_classes, num_classes), np.int64)
+        entropy_sum, images = 0.0, 0
+        examples: list[Example] = []
+        for batch in batches:
+            image, label, valid = (np.asarray(batch[k]) for k in ("image", "label", "valid"))
+            _check_labels(label, valid, batch["id"], num_classes)
+            label = np.where(valid[:, None, None], label, metrics.IGNORE).astype(np.uint8)
+            padded = (_split(x, len(devices)) for x in (image, label))
+            # Reading the result waits for it: fake CPU devices abort when many calls are queued.
+            counts, mean, prediction, entropy = count(*model, *padded)
+            total += np.asarray(counts)
+            mean = np.asarray(mean, np.float64).reshape(-1)[: len(valid)]
+            entropy_sum += float(mean[valid].sum())
+            images += int(valid.sum())
+            if len(examples) < pictures:
+                prediction, entropy = _join(prediction), _join(entropy)
+                for i in np.flatnonzero(valid)[: pictures - len(examples)]:
+                    name = str(batch["id"][i])
+                    examples.append(Example(name, image[i], label[i], prediction[i], entropy[i]))
+        total, entropy_sum, images = _over_processes(total, entropy_sum, images)
+        if images == 0:
+            raise UserError("there is no image to evaluate")
+        return _result(total, entropy_sum / images, images, classes, scored), examples
+
+    return evaluate
+
+
+def write_results(path: str | Path, result: Mapping[str, Any]) -> None:
+    """Writes a result as JSON, whole or not at all.
+
+    Args:
+      path: usually <workdir>/results.json.
+      result: step, split, miou, pixel_accuracy, entropy (mean over pixels and images, in units of
+        log K), images, iou {class: value} and pixels {class: share of the labelled pixels};
+        fractions, None where a class does not occur.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(dict(result), indent=2, allow_nan=False) + "\n")
+    os.replace(temporary, path)
+
+
+def print_table(
+    result: Mapping[str, Any], classes: Sequence[str], console: Console | None = None
+) -> None:
+    """Prints a result: IoU of each class in percent, as a bar, and its share of the labelled
+    pixels.
+
+    Args:
+      result: as `write_results` describes it.
+      classes: the names in the order of the rows; those that are not scored are left out.
+      console: where to; standard output by default.
+    """
+    title = f"{result.get('split', '')} step {result.get('step', '')}, {result['images']} images"
+    table = Table(title=title, title_justify="left")
+    table.add_column("class", no_wrap=True)
+    table.add_column("IoU %", justify="right")
+    table.add_column("", min_width=20, no_wrap=True)
+    table.add_column("pixels %", justify="right")
+    for name in (name for name in classes if name in result["iou"]):
+        value, share = result["iou"][name], result["pixels"][name]
+        table.add_row(name, _percent(value), _bar(value), f"{100 * share:.2f}")
+    table.add_section()
+    table.add_row("pixel accuracy", _percent(result["pixel_accuracy"]))
+    table.add_row("mean entropy", _percent(result["entropy"]))
+    table.add_row("mean IoU", _percent(result["miou"]), _bar(result["miou"]), style="bold")
+    (console or Console()).print(table)
+
+
+def _result(counts, entropy, images, classes, scored) -> dict[str, Any]:
+    ids = list(range(len(classes))) if scored is None else [int(i) for i in scored]
+    values = metrics.iou(counts)
+    pixels = counts.sum(1)[ids]
+    return {
+        "miou": _number(metrics.mean_iou(counts, ids)),
+        "pixel_accuracy": _number(metrics.pixel_accuracy(counts, ids)),
+        "entropy": _number(entropy),
+        "images": int(images),
+        "iou": {classes[i]: _number(values[i]) for i in ids},
+        "pixels": {
+            classes[i]: float(n / max(pixels.sum(), 1)) for i, n in zip(ids, pixels, strict=True)
+        },
+    }
+
+
+def _check_labels(label, valid, ids, num_classes) -> None:
+    """A label id that no class has would silently not count: it is a wrong table or data set."""
+    wrong = (label >= num_classes) & (label != metrics.IGNORE) & valid[:, None, None]
+    if wrong.any():
+        i = int(np.flatnonzero(wrong.any((1, 2)))[0])
+        raise UserError(
+            f"the label of {ids[i]} holds class id {label[i][wrong[i]][0]}, but the network has "
+            f"{num_classes} classes: evaluate with the label set the network was trained for"
+        )
+
+
+def _split(array: np.ndarray, devices: int) -> np.ndarray:
+    """[n, ...] -> [devices, ceil(n / devices), ...], filled up with 255 (labels: ignore)."""
+    missing = -len(array) % devices
+    if missing:
+        rest = np.full((missing, *array.shape[1:]), metrics.IGNORE, array.dtype)
+        array = np.concatenate([array, rest])
+    return array.reshape(devices, -1, *array.shape[1:])
+
+
+def _join(array: jax.Array) -> np.ndarray:
+    array = np.asarray(array)
+    return array.reshape(-1, *array.shape[2:])
+
+
+def _over_processes(total: np.ndarray, entropy_sum: float, images: int):
+    """Sums over processes; int64 travels in two halves, for JAX gathers 32 bits."""
+    if jax.process_count() == 1:
+        return total, entropy_sum, images
+    halves = np.stack([total >> 31, total & (2**31 - 1)]).astype(np.int32)
+    gathered = np.asarray(multihost_utils.process_allgather(halves), np.int64)
+    rest = np.asarray(
+        multihost_utils.process_allgather(np.asarray([entropy_sum, images], np.float32))
+    )
+    high, low = gathered.sum(0)
+    return (high << 31) + low, float(rest[:, 0].sum()), int(round(rest[:, 1].sum()))
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def _bar(value: float | None, width: int = 20) -> str:
+    """A bar of eighths of a character."""
+    if value is None:
+        return ""
+    eighths = round(value * width * 8)
+    return "█" * (eighths // 8) + ("", *"▏▎▍▌▋▊▉")[eighths % 8]

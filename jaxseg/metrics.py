@@ -1,0 +1,73 @@
+"""Scores of a segmentation, all from one confusion matrix.
+
+Intersection over union as in "The Pascal Visual Object Classes Challenge" (Everingham et al., 2015)
+and the Cityscapes benchmark: per class, true positives over all pixels that are or were called that
+class, counted over the whole split. The matrix is counted in integers on the device; the ratios are
+float64 on the host.
+"""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+IGNORE = 255
+
+
+def confusion(prediction: Array, label: Array, num_classes: int) -> Array:
+    """Counts pixels by truth and prediction.
+
+    Args:
+      prediction: integer class ids [...], each in 0..num_classes-1.
+      label: integer class ids of the same shape; pixels outside 0..num_classes-1 (255 = ignore) do
+        not count.
+      num_classes: K.
+
+    Returns:
+      int32 [K, K], rows the truth, columns the prediction. Exact up to 2**31 pixels in one call.
+    """
+    prediction = prediction.astype(jnp.int32).reshape(-1)
+    label = label.astype(jnp.int32).reshape(-1)
+    counted = (label >= 0) & (label < num_classes)
+    cell = jnp.where(counted, label * num_classes + prediction, num_classes**2)
+    counts = jnp.zeros(num_classes**2 + 1, jnp.int32).at[cell].add(1)
+    return counts[:-1].reshape(num_classes, num_classes)
+
+
+def iou(confusion_matrix: np.ndarray) -> np.ndarray:
+    """Intersection over union per class.
+
+    Args:
+      confusion_matrix: [K, K] counts, rows the truth.
+
+    Returns:
+      float64 [K] in 0..1; nan where a class is neither in the truth nor predicted.
+    """
+    counts = np.asarray(confusion_matrix, np.float64)
+    hits = np.diag(counts)
+    union = counts.sum(0) + counts.sum(1) - hits
+    return np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)
+
+
+def mean_iou(confusion_matrix: np.ndarray, scored: Sequence[int] | None = None) -> float:
+    """Mean of `iou` over the classes that occur; nan if none does.
+
+    Args:
+      confusion_matrix: [K, K] counts, rows the truth.
+      scored: the class ids the mean is over (the 13 of SYNTHIA's 16, say); None for all. Pixels of
+        the other classes still count as wrong where they are called a scored class, as in the
+        references.
+    """
+    values = iou(confusion_matrix)
+    values = values if scored is None else values[list(scored)]
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def pixel_accuracy(confusion_matrix: np.ndarray, scored: Sequence[int] | None = None) -> float:
+    """Share of pixels (whose truth is a scored class) called right, 0..1; nan without pixels."""
+    counts = np.asarray(confusion_matrix, np.float64)
+    rows = np.arange(len(counts)) if scored is None else np.asarray(list(scored))
+    total = counts[rows].sum()
+    return float(counts[rows, rows].sum() / total) if total else float("nan")

@@ -1,0 +1,1 @@
+"""Networks: flax modules and the pure functions made of them."""

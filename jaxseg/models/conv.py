@@ -1,0 +1,202 @@
+"""The one 2-D convolution that every network uses.
+
+On GPU and TPU it is XLA's. XLA's CPU backend computes some convolutions, above all the gradients with respect to the
+kernel and through a stride, several times slower than the matrix products they are equal to, so there it takes other
+routes to the same numbers, each chosen by measurement:
+
+- 1x1: one matrix product, forward and backward;
+- few outputs for many inputs (the heads): one product with all kernel elements at once, then shift and add;
+- stride: the gradient for the input is one dense convolution per row phase, interleaved by a reshape;
+- wide kernels: the gradient for the kernel is one matrix product per kernel element.
+
+The choice is made while tracing, by the default backend: a function traced for a GPU and then run on a CPU is correct,
+only slower. The CPU routes have a custom reverse rule, hence no forward mode (`jax.jvp`) there.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+Pair = tuple[int, int]
+WIDE = 96 * 96  # input times output channels from which one product per kernel element wins
+
+
+def conv2d(
+    x: jax.Array,
+    kernel: jax.Array,
+    stride: Pair = (1, 1),
+    padding: tuple[Pair, Pair] = ((0, 0), (0, 0)),
+    dilation: Pair = (1, 1),
+    groups: int = 1,
+) -> jax.Array:
+    """Cross-correlation, as `torch.nn.functional.conv2d` computes it.
+
+    Args:
+      x: [N, H, W, C].
+      kernel: [kh, kw, C / groups, K], of the dtype of `x`.
+      stride, dilation: (rows, columns).
+      padding: ((top, bottom), (left, right)) zeros.
+      groups: channel groups.
+
+    Returns:
+      [N, H', W', K].
+
+    Raises:
+      ValueError: ranks, channels or dtypes that do not fit.
+    """
+    if x.ndim != 4 or kernel.ndim != 4:
+        raise ValueError(f'conv2d wants [N, H, W, C] and [kh, kw, C, K], got {x.shape}, {kernel.shape}')
+    if x.shape[3] != kernel.shape[2] * groups or kernel.shape[3] % groups or x.dtype != kernel.dtype:
+        raise ValueError(
+            f'input {x.shape} {x.dtype}, kernel {kernel.shape} {kernel.dtype}, groups {groups} do not fit'
+        )
+    if jax.default_backend() != 'cpu' or groups > 1:
+        return _convolve(x, kernel, stride, padding, dilation, groups)
+    if kernel.shape[:2] == (1, 1) and not any(map(any, padding)):
+        return jnp.dot(x[:, :: stride[0], :: stride[1]], kernel[0, 0])
+    if stride == (1, 1) and 4 * kernel.shape[3] <= kernel.shape[2]:
+        return _narrow(x, kernel, padding, dilation)
+    return _general(x, kernel, stride, padding, dilation)
+
+
+def _convolve(x, kernel, stride, padding, dilation=(1, 1), groups=1):
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        stride,
+        padding,
+        rhs_dilation=dilation,
+        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+        feature_group_count=groups,
+    )
+
+
+def _transposed_product(a, b):
+    """[P, A], [P, B] -> [A, B], summed in float32."""
+    return lax.dot_general(a, b, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32)
+
+
+def _taps(kernel):
+    return [(row, column) for row in range(kernel.shape[0]) for column in range(kernel.shape[1])]
+
+
+# --- any stride and dilation ---
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _general(x, kernel, stride, padding, dilation):
+    return _convolve(x, kernel, stride, padding, dilation)
+
+
+def _general_forward(x, kernel, stride, padding, dilation):
+    return _convolve(x, kernel, stride, padding, dilation), (x, kernel)
+
+
+def _general_backward(stride, padding, dilation, saved, gradient):
+    x, kernel = saved
+    if stride != (1, 1) and dilation == (1, 1):
+        to_x = _through_stride(x, kernel, stride, padding, gradient)
+    else:
+        convolve = lambda x: _convolve(x, kernel, stride, padding, dilation)  # noqa: E731
+        (to_x,) = jax.linear_transpose(convolve, x)(gradient)
+    if kernel.shape[2] * kernel.shape[3] >= WIDE:
+        to_kernel = _kernel_by_taps(x, kernel, stride, padding, dilation, gradient)
+    else:
+        convolve = lambda kernel: _convolve(x, kernel, stride, padding, dilation)  # noqa: E731
+        (to_kernel,) = jax.linear_transpose(convolve, kernel)(gradient)
+    return to_x, to_kernel
+
+
+def _kernel_by_taps(x, kernel, stride, padding, dilation, gradient):
+    batch, height, width, features = gradient.shape
+    padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    flat = gradient.reshape(-1, features)
+    products = []
+    for row, column in _taps(kernel):
+        top, left = row * dilation[0], column * dilation[1]
+        bottom, right = top + (height - 1) * stride[0] + 1, left + (width - 1) * stride[1] + 1
+        tap = padded[:, top : bottom : stride[0], left : right : stride[1]]
+        products.append(_transposed_product(tap.reshape(-1, x.shape[3]), flat))
+    return jnp.stack(products).reshape(kernel.shape).astype(kernel.dtype)
+
+
+def _through_stride(x, kernel, stride, padding, gradient):
+    """Gradient for the input of a strided convolution, without multiplying by the zeros in between.
+
+    Rows of the padded input with equal remainder modulo the stride meet the same kernel rows, so that each remainder
+    is a dense convolution of the gradient. The column remainders become channels: [.., blocks, stride * C].
+    """
+    batch, height, width, channels = x.shape
+    rows, columns = stride
+    block_rows, block_columns = -(-kernel.shape[0] // rows), -(-kernel.shape[1] // columns)
+    kernel = jnp.pad(
+        kernel,
+        (
+            (0, block_rows * rows - kernel.shape[0]),
+            (0, block_columns * columns - kernel.shape[1]),
+            (0, 0),
+            (0, 0),
+        ),
+    ).reshape(block_rows, rows, block_columns, columns * channels, -1)
+    kernel = kernel[::-1, :, ::-1].swapaxes(3, 4)
+    full = ((block_rows - 1,) * 2, (block_columns - 1,) * 2)
+    phases = [_convolve(gradient, kernel[:, phase], (1, 1), full) for phase in range(rows)]
+    padded = jnp.stack(phases, 2)
+    padded = padded.reshape(batch, padded.shape[1] * rows, padded.shape[3] * columns, channels)
+    # Rows and columns that no window reached are missing at the end; the padding goes.
+    (top, _), (left, _) = padding
+    missing = max(0, top + height - padded.shape[1]), max(0, left + width - padded.shape[2])
+    padded = jnp.pad(padded, ((0, 0), (0, missing[0]), (0, missing[1]), (0, 0)))
+    return padded[:, top : top + height, left : left + width]
+
+
+# --- stride 1, few outputs ---
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _narrow(x, kernel, padding, dilation):
+    channels, features = kernel.shape[2:]
+    products = jnp.dot(x, kernel.transpose(2, 0, 1, 3).reshape(channels, -1))
+    products = jnp.pad(products, ((0, 0), *padding, (0, 0)))
+    height = products.shape[1] - (kernel.shape[0] - 1) * dilation[0]
+    width = products.shape[2] - (kernel.shape[1] - 1) * dilation[1]
+    total = 0
+    for index, (row, column) in enumerate(_taps(kernel)):
+        top, left = row * dilation[0], column * dilation[1]
+        part = products[:, top : top + height, left : left + width]
+        total = total + part[..., index * features : (index + 1) * features]
+    return total
+
+
+def _narrow_forward(x, kernel, padding, dilation):
+    return _narrow(x, kernel, padding, dilation), (x, kernel)
+
+
+def _narrow_backward(padding, dilation, saved, gradient):
+    x, kernel = saved
+    rows, columns, channels, features = kernel.shape
+    height, width = x.shape[1:3]
+    reach = (rows - 1) * dilation[0], (columns - 1) * dilation[1]
+    # Input (h, w) meets kernel element (r, c) in output (h + top - r dilation, w + left - c dilation). Lower padding
+    # than reach widens the gradient here, higher padding crops it: `lax.pad` takes both signs.
+    edges = [
+        (reach[axis] - padding[axis][0], reach[axis] - padding[axis][1], 0) for axis in (0, 1)
+    ]
+    wide = lax.pad(gradient, jnp.zeros((), gradient.dtype), ((0, 0, 0), *edges, (0, 0, 0)))
+    parts = []
+    for row, column in _taps(kernel):
+        top, left = reach[0] - row * dilation[0], reach[1] - column * dilation[1]
+        parts.append(wide[:, top : top + height, left : left + width])
+    gathered = jnp.concatenate(parts, -1)
+    to_x = jnp.dot(gathered, kernel.swapaxes(2, 3).reshape(-1, channels))
+    to_kernel = _transposed_product(
+        gathered.reshape(-1, gathered.shape[3]), x.reshape(-1, channels)
+    )
+    to_kernel = to_kernel.reshape(rows, columns, features, channels).swapaxes(2, 3)
+    return to_x, to_kernel.astype(kernel.dtype)
+
+
+_general.defvjp(_general_forward, _general_backward)
+_narrow.defvjp(_narrow_forward, _narrow_backward)

@@ -1,0 +1,37 @@
+"""The fully convolutional discriminator of AdaptSegNet and ADVENT (after DCGAN, Radford et al., 2016)."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxseg.models.layers import Conv, torch_bias, torch_uniform
+
+
+class Discriminator(nn.Module):
+    """Five 4x4 convolutions of stride 2 with leaky ReLU 0.2 between them; no norm and no sigmoid.
+
+    Attributes:
+      width: channels of the first convolution; the next have 2, 4 and 8 times as many, the last one has one.
+      dtype: computation dtype, float32 or bfloat16.
+      kernel_init: the references leave PyTorch's default, U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
+    """
+
+    width: int = 64
+    dtype: jnp.dtype = jnp.float32
+    kernel_init: Callable[..., jax.Array] = torch_uniform
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        """Maps [N, H, W, C] to {'score': float32 [N, h, w, 1]} with h = H / 32 for multiples of 32."""
+        del train  # nothing in this network depends on it
+        for index, factor in enumerate((1, 2, 4, 8, 0)):
+            if index:
+                x = nn.leaky_relu(x, 0.2)
+            x = Conv(
+                max(self.width * factor, 1), 4, stride=2, padding=1, dtype=self.dtype,
+                kernel_init=self.kernel_init, bias_init=torch_bias(16 * x.shape[-1]),
+                name=f'conv{index + 1}',
+            )(x)  # fmt: skip
+        return {'score': x.astype(jnp.float32)}

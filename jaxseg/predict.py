@@ -1,0 +1,117 @@
+"""Prediction on images of any size: class ids, colours, overlay and entropy of each."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image, ImageOps
+
+from jaxseg import visualize
+from jaxseg.data.labels import LabelSet, colorize
+from jaxseg.errors import UserError
+from jaxseg.evaluate import entropy_map
+from jaxseg.resize import resize_bilinear
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+
+
+def predict_folder(
+    predict: Callable,
+    model: Mapping[str, Any],
+    input_path: str | Path,
+    output: str | Path,
+    *,
+    label_set: LabelSet,
+    size: tuple[int, int] | None = None,
+    announce: Callable[[str], None] = print,
+) -> int:
+    """Predicts an image or all images of a folder (and of the folders in it).
+
+    For each image <output>/<stem>_id.png (grey, train ids), _color.png, _overlay.png and
+    _entropy.png are written, all at the image's own size; folders within the input are kept, and
+    images with equal stems are told apart by their suffix (a.png, a.jpg -> a_png_id.png, ...).
+    The network is compiled once for each size of image, or once in all if `size` is given.
+
+    Args:
+      predict: (params, stats, memory, images uint8 [N,H,W,3]) -> logits [N,h,w,K].
+      model: {'params', 'stats', 'memory'}.
+      input_path: a file or a folder.
+      output: a folder, made if it does not exist.
+      label_set: names and colours of the K classes.
+      size: (height, width) the image is resized to for the network (bicubic, as in evaluation);
+        None gives the network the image as it is.
+      announce: called with one line per image.
+
+    Returns:
+      How many images were predicted.
+
+    Raises:
+      UserError: no image found, or one that cannot be read; what was predicted before it stays.
+    """
+    output = Path(output)
+    images = list(_find(Path(input_path), output))
+    model = jax.device_put((model["params"], model["stats"], model["memory"]))
+
+    def run(image: jax.Array, height: int, width: int) -> tuple[jax.Array, jax.Array]:
+        logits = predict(*model, image[None]).astype(jnp.float32)
+        logits = resize_bilinear(logits, (height, width))[0]
+        return jnp.argmax(logits, -1).astype(jnp.uint8), entropy_map(logits)
+
+    run = jax.jit(run, static_argnums=(1, 2))
+    for path, name in images:
+        image = _read(path)
+        height, width = image.shape[:2]
+        seen = image
+        if size is not None and size != (height, width):
+            resized = Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC)
+            seen = np.asarray(resized)
+        ids, entropy = (np.asarray(x) for x in run(seen, height, width))
+        target = output / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _save(target, "id", ids)
+        _save(target, "color", colorize(ids, label_set))
+        _save(target, "overlay", visualize.overlay(image, ids, label_set))
+        _save(target, "entropy", visualize.heat(entropy))
+        announce(f"{path} -> {target}_*.png, mean entropy {100 * entropy.mean():.1f} %")
+    return len(images)
+
+
+def _find(source: Path, output: Path) -> Iterator[tuple[Path, Path]]:
+    """Each image and the name, without suffix, of what is written for it."""
+    kinds = ", ".join(suffix.removeprefix(".") for suffix in SUFFIXES)
+    if not source.exists():
+        raise UserError(f"--input={source}: no such file or folder")
+    if source.is_file():
+        yield source, Path(source.stem)
+        return
+    # What an earlier run wrote into a folder within the input is not input.
+    outside = [p for p in sorted(source.rglob("*")) if not p.is_relative_to(output)]
+    paths = [p for p in outside if p.suffix.lower() in SUFFIXES and p.is_file()]
+    if not paths:
+        raise UserError(f"--input={source}: no image in it (looked for {kinds})")
+    names = [path.relative_to(source).with_suffix("") for path in paths]
+    for path, name in zip(paths, names, strict=True):
+        same = names.count(name) > 1
+        yield path, name.with_name(name.name + path.suffix.replace(".", "_")) if same else name
+
+
+def _read(path: Path) -> np.ndarray:
+    """An image upright as uint8 [H,W,3], whatever its mode; transparency shows white."""
+    try:
+        with Image.open(path) as image:
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            if "A" in image.getbands() or "transparency" in image.info:
+                image = image.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            return np.asarray(image.convert("RGB"))
+    except Exception as error:  # Pillow raises many kinds for damaged files
+        raise UserError(f"{path} is not a readable image: {error}") from error
+
+
+def _save(target: Path, kind: str, picture: np.ndarray) -> None:
+    Image.fromarray(picture).save(target.with_name(f"{target.name}_{kind}.png"))
