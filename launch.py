@@ -1,7 +1,7 @@
 """Trains, evaluates or predicts with one config; flags only.
 
 python launch.py --config=configs/advent.py
-python launch.py --config=configs/advent.py:gta5_cityscapes --config.data.root=/data --workdir=runs/mine
+python launch.py --config=configs/advent.py:gta5_cityscapes --config.data.root=DIR --workdir=DIR
 python launch.py --config=configs/advent.py --mode=evaluate --step=800
 python launch.py --config=configs/advent.py --mode=predict --input=photos --output=predictions
 """

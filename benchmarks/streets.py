@@ -67,8 +67,8 @@ def run(method: str, seed: int, arguments: argparse.Namespace, cores: list[int])
 
 def table(arguments: argparse.Namespace) -> None:
     def spread(values):
-        mean = 100 * statistics.mean(values)
-        return f"{mean:.1f} ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else f"{mean:.1f}"
+        mean = f"{100 * statistics.mean(values):.1f}"
+        return f"{mean} ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else mean
 
     print("\n| method | target mIoU %, last step | best step | seeds |\n|---|---|---|---|")
     means = {}

@@ -32,7 +32,7 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 class Players(NamedTuple):
-    """The optimisers and what the log says of them: player -> transformation, player -> schedule."""
+    """The optimisers, and their schedules for the log; by player."""
 
     txs: dict[str, Any]
     schedules: dict[str, Callable]

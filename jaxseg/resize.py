@@ -1,9 +1,10 @@
 """Bilinear resize as two small matrix products, one per spatial axis.
 
-The reference systems of this field upsample logits with aligned corners: the centres of the corner pixels of input
-and output coincide. `jax.image.resize` only knows half-pixel centres (and smooths when it shrinks), so it is written
-here once. Interpolation is linear and separable, hence `out = A_h x A_w^T` with two matrices that hold at most two
-entries per row; they are constants of the compiled program, and their transpose is the exact gradient.
+The reference systems of this field upsample logits with aligned corners: the centres of the corner
+pixels of input and output coincide. `jax.image.resize` only knows half-pixel centres (and smooths
+when it shrinks), so it is written here once. Interpolation is linear and separable, hence `out =
+A_h x A_w^T` with two matrices that hold at most two entries per row; they are constants of the
+compiled program, and their transpose is the exact gradient.
 """
 
 import functools
@@ -37,7 +38,8 @@ def resize_matrix(size_in: int, size_out: int, align_corners: bool = True) -> np
 def resize_bilinear(
     images: jax.Array, size: tuple[int, int], align_corners: bool = True
 ) -> jax.Array:
-    """Resizes feature maps bilinearly, as `torch.nn.functional.interpolate` does without antialiasing.
+    """Resizes feature maps bilinearly, as `torch.nn.functional.interpolate` does without
+    antialiasing.
 
     Args:
       images: [N, h, w, C], floating point.
@@ -48,14 +50,15 @@ def resize_bilinear(
       [N, H, W, C] in the dtype of `images`; sums are taken in float32 (float64 for float64).
 
     Raises:
-      ValueError: `images` is not of rank 4 or not floating point, or `size` is not two positive integers.
+      ValueError: `images` is not of rank 4 or not floating point, or `size` is not two positive
+        integers.
     """
     if images.ndim != 4:
-        raise ValueError(f'resize_bilinear wants [N, h, w, C], got shape {images.shape}')
+        raise ValueError(f"resize_bilinear wants [N, h, w, C], got shape {images.shape}")
     if not jnp.issubdtype(images.dtype, jnp.floating):
-        raise ValueError(f'resize_bilinear wants floating point, got {images.dtype}')
+        raise ValueError(f"resize_bilinear wants floating point, got {images.dtype}")
     if len(size) != 2 or min(size) < 1 or 0 in images.shape[1:3]:
-        raise ValueError(f'cannot resize {images.shape} to {size}: wants a positive (H, W)')
+        raise ValueError(f"cannot resize {images.shape} to {size}: wants a positive (H, W)")
     batch, height_in, width_in, channels = images.shape
     height, width = int(size[0]), int(size[1])
     if (height, width) == (height_in, width_in):
@@ -70,9 +73,9 @@ def resize_bilinear(
     result = images.astype(compute)
     # The axis that grows less goes first: fewer operations in the second product.
     if math.prod((height, width_in)) <= math.prod((height_in, width)):
-        result = product('Hh,nhwc->nHwc', rows, result)
-        result = product('Ww,nHwc->nHWc', columns, result)
+        result = product("Hh,nhwc->nHwc", rows, result)
+        result = product("Ww,nHwc->nHWc", columns, result)
     else:
-        result = product('Ww,nhwc->nhWc', columns, result)
-        result = product('Hh,nhWc->nHWc', rows, result)
+        result = product("Ww,nhwc->nhWc", columns, result)
+        result = product("Hh,nhWc->nHWc", rows, result)
     return result.astype(images.dtype)

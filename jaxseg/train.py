@@ -30,7 +30,7 @@ FREE = ("train.steps", "train.log_every", "train.eval_every", "train.keep", "tra
 def pmapped_update(
     method: Method, txs: dict[str, Any], accumulate: int = 1, devices: list | None = None
 ) -> Callable:
-    """(state, batch [D, n, ...]) -> (state, metrics); the state has no device axis and is donated."""
+    """(state, batch [D, n, ...]) -> (state, metrics); a state without device axis, is donated."""
     return jax.pmap(
         make_update(method, txs, accumulate),
         AXIS,

@@ -36,9 +36,7 @@ def test_self_information_is_the_papers_formula():
     p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     expected = -p * np.log2(p + 1e-30) / np.log2(7)
     np.testing.assert_allclose(self_information(jnp.array(logits)), expected, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(
-        entropy(jnp.array(logits)), expected.sum(-1), rtol=1e-4, atol=1e-6
-    )
+    np.testing.assert_allclose(entropy(jnp.array(logits)), expected.sum(-1), rtol=1e-4, atol=1e-6)
 
 
 def test_entropy_is_one_when_uniform_and_zero_with_finite_gradient_when_certain():

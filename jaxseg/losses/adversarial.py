@@ -11,7 +11,7 @@ TARGET = 1.0
 
 
 def vanilla(scores: jax.Array, domain: float) -> jax.Array:
-    """Binary cross-entropy of scores (before the sigmoid) with a domain's label, element by element.
+    """Binary cross-entropy of raw scores with a domain's label, element by element.
 
     Args:
       scores: float [...], large for TARGET.

@@ -66,9 +66,7 @@ def look_at_target(
     def look(own, carry: Carry, batch, key):
         source_stats = carry.stats["segmenter"]
         start = before.stats["segmenter"] if statistics == "target" else source_stats
-        outputs, stats = segmenter.apply(
-            own["segmenter"], start, batch["target_image"], True, key
-        )
+        outputs, stats = segmenter.apply(own["segmenter"], start, batch["target_image"], True, key)
         stats = source_stats if statistics == "source" else stats
         logits = {level: upsampled(outputs[level], batch["target_image"]) for level in levels}
         return logits, carry._replace(stats={**carry.stats, "segmenter": stats})

@@ -1,4 +1,4 @@
-"""AdvEnt: adversarial alignment of weighted self-information (Vu et al., ADVENT, CVPR 2019, 3.2)."""
+"""AdvEnt: adversarial alignment of self-information (Vu et al., ADVENT, CVPR 2019, 3.2)."""
 
 from collections.abc import Mapping
 

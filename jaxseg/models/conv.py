@@ -1,16 +1,19 @@
 """The one 2-D convolution that every network uses.
 
-On GPU and TPU it is XLA's. XLA's CPU backend computes some convolutions, above all the gradients with respect to the
-kernel and through a stride, several times slower than the matrix products they are equal to, so there it takes other
-routes to the same numbers, each chosen by measurement:
+On GPU and TPU it is XLA's. XLA's CPU backend computes some convolutions, above all the gradients
+with respect to the kernel and through a stride, several times slower than the matrix products they
+are equal to, so there it takes other routes to the same numbers, each chosen by measurement:
 
 - 1x1: one matrix product, forward and backward;
-- few outputs for many inputs (the heads): one product with all kernel elements at once, then shift and add;
-- stride: the gradient for the input is one dense convolution per row phase, interleaved by a reshape;
+- few outputs for many inputs (the heads): one product with all kernel elements at once, then shift
+  and add;
+- stride: the gradient for the input is one dense convolution per row phase, interleaved by a
+  reshape;
 - wide kernels: the gradient for the kernel is one matrix product per kernel element.
 
-The choice is made while tracing, by the default backend: a function traced for a GPU and then run on a CPU is correct,
-only slower. The CPU routes have a custom reverse rule, hence no forward mode (`jax.jvp`) there.
+The choice is made while tracing, by the default backend: a function traced for a GPU and then run
+on a CPU is correct, only slower. The CPU routes have a custom reverse rule, hence no forward mode
+(`jax.jvp`) there.
 """
 
 import functools
@@ -47,12 +50,19 @@ def conv2d(
       ValueError: ranks, channels or dtypes that do not fit.
     """
     if x.ndim != 4 or kernel.ndim != 4:
-        raise ValueError(f'conv2d wants [N, H, W, C] and [kh, kw, C, K], got {x.shape}, {kernel.shape}')
-    if x.shape[3] != kernel.shape[2] * groups or kernel.shape[3] % groups or x.dtype != kernel.dtype:
         raise ValueError(
-            f'input {x.shape} {x.dtype}, kernel {kernel.shape} {kernel.dtype}, groups {groups} do not fit'
+            f"conv2d wants [N, H, W, C] and [kh, kw, C, K], got {x.shape}, {kernel.shape}"
         )
-    if jax.default_backend() != 'cpu' or groups > 1:
+    if (
+        x.shape[3] != kernel.shape[2] * groups
+        or kernel.shape[3] % groups
+        or x.dtype != kernel.dtype
+    ):
+        raise ValueError(
+            f"input {x.shape} {x.dtype}, kernel {kernel.shape} {kernel.dtype} and groups {groups} "
+            "do not fit"
+        )
+    if jax.default_backend() != "cpu" or groups > 1:
         return _convolve(x, kernel, stride, padding, dilation, groups)
     if kernel.shape[:2] == (1, 1) and not any(map(any, padding)):
         return jnp.dot(x[:, :: stride[0], :: stride[1]], kernel[0, 0])
@@ -68,7 +78,7 @@ def _convolve(x, kernel, stride, padding, dilation=(1, 1), groups=1):
         stride,
         padding,
         rhs_dilation=dilation,
-        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=groups,
     )
 
@@ -125,8 +135,9 @@ def _kernel_by_taps(x, kernel, stride, padding, dilation, gradient):
 def _through_stride(x, kernel, stride, padding, gradient):
     """Gradient for the input of a strided convolution, without multiplying by the zeros in between.
 
-    Rows of the padded input with equal remainder modulo the stride meet the same kernel rows, so that each remainder
-    is a dense convolution of the gradient. The column remainders become channels: [.., blocks, stride * C].
+    Rows of the padded input with equal remainder modulo the stride meet the same kernel rows, so
+    that each remainder is a dense convolution of the gradient. The column remainders become
+    channels: [.., blocks, stride * C].
     """
     batch, height, width, channels = x.shape
     rows, columns = stride
@@ -179,11 +190,10 @@ def _narrow_backward(padding, dilation, saved, gradient):
     rows, columns, channels, features = kernel.shape
     height, width = x.shape[1:3]
     reach = (rows - 1) * dilation[0], (columns - 1) * dilation[1]
-    # Input (h, w) meets kernel element (r, c) in output (h + top - r dilation, w + left - c dilation). Lower padding
-    # than reach widens the gradient here, higher padding crops it: `lax.pad` takes both signs.
-    edges = [
-        (reach[axis] - padding[axis][0], reach[axis] - padding[axis][1], 0) for axis in (0, 1)
-    ]
+    # Input (h, w) meets kernel element (r, c) in output (h + top - r dilation, w + left - c
+    # dilation). Lower padding than reach widens the gradient here, higher padding crops it:
+    # `lax.pad` takes both signs.
+    edges = [(reach[axis] - padding[axis][0], reach[axis] - padding[axis][1], 0) for axis in (0, 1)]
     wide = lax.pad(gradient, jnp.zeros((), gradient.dtype), ((0, 0, 0), *edges, (0, 0, 0)))
     parts = []
     for row, column in _taps(kernel):

@@ -1,4 +1,4 @@
-"""DeepLabV2 (Chen et al., 2017) with the two output levels of AdaptSegNet (Tsai et al., 2018) and ADVENT (Vu et al., 2019)."""
+"""DeepLabV2 (Chen et al., 2017) with the two output levels of AdaptSegNet (Tsai et al., 2018)."""
 
 import jax
 import jax.numpy as jnp
@@ -7,14 +7,15 @@ from flax import linen as nn
 from jaxseg.models.layers import Conv, he_normal, torch_bias
 from jaxseg.models.resnet import SIZES, ResNet, Sizes
 
-INITS = {'reference': nn.initializers.normal(0.01), 'he': he_normal}
+INITS = {"reference": nn.initializers.normal(0.01), "he": he_normal}
 
 
 class Head(nn.Module):
-    """Atrous spatial pyramid: the sum of parallel 3x3 convolutions at several dilation rates, with bias.
+    """Atrous spatial pyramid: the sum of parallel 3x3 convolutions at several dilation rates, with
+    bias.
 
-    `summed` keeps only the first so many branches in the sum, while all have parameters: the released code of
-    AdaptSegNet returns from inside its loop and so sums two of its four.
+    `summed` keeps only the first so many branches in the sum, while all have parameters: the
+    released code of AdaptSegNet returns from inside its loop and so sums two of its four.
     """
 
     num_classes: int
@@ -26,7 +27,7 @@ class Head(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         summed = len(self.rates) if self.summed is None else self.summed
         if not 1 <= summed <= len(self.rates):
-            raise ValueError(f'cannot sum {summed} of {len(self.rates)} rates')
+            raise ValueError(f"cannot sum {summed} of {len(self.rates)} rates")
         total = None
         for index, rate in enumerate(self.rates):
             if index >= summed and not self.is_initializing():
@@ -41,7 +42,8 @@ class Head(nn.Module):
 
 
 class DeepLabV2(nn.Module):
-    """Dilated ResNet with a main head on its last stage and, with `aux`, another on the stage before.
+    """Dilated ResNet with a main head on its last stage and, with `aux`, another on the stage
+    before.
 
     Parameters are grouped as 'backbone', 'main_head' and 'aux_head'.
 
@@ -54,40 +56,40 @@ class DeepLabV2(nn.Module):
       features: also returns the last feature map.
       norm, axis_name: BatchNorm, see `layers.Norm`.
       stride_in: '1x1' (the references) or '3x3' (torchvision's weights), see `resnet.Bottleneck`.
-      initial: 'reference', N(0, 0.01) in every convolution, made for loaded weights; 'he' trains from scratch.
-        None is 'he' for 'small' and `Sizes`, else 'reference'.
+      initial: 'reference', N(0, 0.01) in every convolution, made for loaded weights; 'he' trains
+        from scratch. None is 'he' for 'small' and `Sizes`, else 'reference'.
       dtype: computation dtype, float32 or bfloat16.
     """
 
     num_classes: int
-    backbone: str | Sizes = 'resnet101'
+    backbone: str | Sizes = "resnet101"
     rates: tuple[int, ...] = (6, 12, 18, 24)
     summed: int | None = None
     aux: bool = True
     features: bool = False
-    norm: str = 'reference'
+    norm: str = "reference"
     axis_name: str | None = None
-    stride_in: str = '1x1'
+    stride_in: str = "1x1"
     initial: str | None = None
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
-        """Maps normalised images [N, H, W, 3] to {'main', 'aux'?, 'features'?}, float32 [N, h, w, K or C]."""
+        """Maps normalised [N, H, W, 3] to float32 {'main', 'aux'?: [N, h, w, K], 'features'?}."""
         if isinstance(self.backbone, str) and self.backbone not in SIZES:
-            raise ValueError(f'backbone {self.backbone!r} is not one of {sorted(SIZES)}')
+            raise ValueError(f"backbone {self.backbone!r} is not one of {sorted(SIZES)}")
         sizes = SIZES[self.backbone] if isinstance(self.backbone, str) else self.backbone
-        scratch = not isinstance(self.backbone, str) or self.backbone == 'small'
-        initial = self.initial or ('he' if scratch else 'reference')
+        scratch = not isinstance(self.backbone, str) or self.backbone == "small"
+        initial = self.initial or ("he" if scratch else "reference")
         levels = ResNet(
             sizes, self.stride_in, self.norm, self.axis_name, self.dtype, INITS[initial],
             name='backbone',
         )(images, train)  # fmt: skip
-        outputs = {'main': self._head('main_head')(levels['layer4'])}
+        outputs = {"main": self._head("main_head")(levels["layer4"])}
         if self.aux:
-            outputs['aux'] = self._head('aux_head')(levels['layer3'])
+            outputs["aux"] = self._head("aux_head")(levels["layer3"])
         if self.features:
-            outputs['features'] = levels['layer4'].astype(jnp.float32)
+            outputs["features"] = levels["layer4"].astype(jnp.float32)
         return outputs
 
     def _head(self, name: str) -> nn.Module:

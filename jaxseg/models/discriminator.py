@@ -1,4 +1,4 @@
-"""The fully convolutional discriminator of AdaptSegNet and ADVENT (after DCGAN, Radford et al., 2016)."""
+"""The fully convolutional discriminator of AdaptSegNet and ADVENT (after DCGAN)."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,8 @@ class Discriminator(nn.Module):
     """Five 4x4 convolutions of stride 2 with leaky ReLU 0.2 between them; no norm and no sigmoid.
 
     Attributes:
-      width: channels of the first convolution; the next have 2, 4 and 8 times as many, the last one has one.
+      width: channels of the first convolution; the next have 2, 4 and 8 times as many, the last one
+        has one.
       dtype: computation dtype, float32 or bfloat16.
       kernel_init: the references leave PyTorch's default, U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
     """
@@ -24,7 +25,7 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Maps [N, H, W, C] to {'score': float32 [N, h, w, 1]} with h = H / 32 for multiples of 32."""
+        """Maps [N, H, W, C] to {'score': float32 [N, h, w, 1]}; h is H / 32 for its multiples."""
         del train  # nothing in this network depends on it
         for index, factor in enumerate((1, 2, 4, 8, 0)):
             if index:
@@ -34,4 +35,4 @@ class Discriminator(nn.Module):
                 kernel_init=self.kernel_init, bias_init=torch_bias(16 * x.shape[-1]),
                 name=f'conv{index + 1}',
             )(x)  # fmt: skip
-        return {'score': x.astype(jnp.float32)}
+        return {"score": x.astype(jnp.float32)}

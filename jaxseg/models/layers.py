@@ -1,10 +1,12 @@
-"""Layers shared by all networks: convolution, BatchNorm in three modes, pooling, input normalisation.
+"""Layers shared by all networks: convolution, BatchNorm in three modes, pooling, input
+normalisation.
 
-Parameters are float32; `dtype` is what activations and products are computed in (float32 or bfloat16). Statistics of
-BatchNorm are always float32. Layout is NHWC, kernels are HWIO, padding is explicit and symmetric as in PyTorch
-('SAME' pads a strided convolution differently).
+Parameters are float32; `dtype` is what activations and products are computed in (float32 or
+bfloat16). Statistics of BatchNorm are always float32. Layout is NHWC, kernels are HWIO, padding is
+explicit and symmetric as in PyTorch ('SAME' pads a strided convolution differently).
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -17,17 +19,17 @@ from jaxseg.models.conv import conv2d
 from jaxseg.models.norm import normalize_batch
 
 Initializer = Callable[..., jax.Array]
-NORM_MODES = ('frozen', 'reference', 'train')
+NORM_MODES = ("frozen", "reference", "train")
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 CAFFE_MEAN_BGR = (104.00698793, 116.66876762, 122.67891434)
 
-he_normal = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')
-torch_uniform = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
+he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+torch_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def torch_bias(fan_in: int) -> Initializer:
-    """Returns PyTorch's default bias initializer of a convolution, U(-b, b) with b = 1 / sqrt(fan_in)."""
+    """Returns PyTorch's default bias initializer, U(-b, b) with b = 1 / sqrt(fan_in)."""
     bound = 1 / math.sqrt(fan_in)
 
     def init(key, shape, dtype=jnp.float32):
@@ -63,7 +65,7 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (self.kernel, self.kernel, x.shape[-1] // self.groups, self.features)
-        kernel = self.param('kernel', self.kernel_init, shape, jnp.float32)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         x = conv2d(
             x.astype(self.dtype),
             kernel.astype(self.dtype),
@@ -73,7 +75,7 @@ class Conv(nn.Module):
             groups=self.groups,
         )
         if self.use_bias:
-            bias = self.param('bias', self.bias_init, (self.features,), jnp.float32)
+            bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)
             x = x + bias.astype(self.dtype)
         return x
 
@@ -82,7 +84,8 @@ class Norm(nn.Module):
     """BatchNorm over all axes but the last (Ioffe and Szegedy, 2015), in one of three modes.
 
     'frozen': running statistics, fixed affine; nothing moves.
-    'reference': fixed affine, but training uses the statistics of the local batch and moves the running ones, as
+    'reference': fixed affine, but training uses the statistics of the local batch and moves the
+    running ones, as
       AdaptSegNet and ADVENT do. Never crosses devices.
     'train': trained affine; statistics of the batch over all devices of `axis_name` (if given).
     Without `train` all modes use the running statistics and no collective.
@@ -95,7 +98,7 @@ class Norm(nn.Module):
       dtype: dtype of the result.
     """
 
-    mode: str = 'train'
+    mode: str = "train"
     axis_name: str | None = None
     momentum: float = 0.1
     epsilon: float = 1e-5
@@ -104,22 +107,22 @@ class Norm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         if self.mode not in NORM_MODES:
-            raise ValueError(f'norm mode {self.mode!r} is not one of {NORM_MODES}')
+            raise ValueError(f"norm mode {self.mode!r} is not one of {NORM_MODES}")
         channels = (x.shape[-1],)
-        scale = self.param('scale', nn.initializers.ones, channels, jnp.float32)
-        bias = self.param('bias', nn.initializers.zeros, channels, jnp.float32)
-        mean = self.variable('batch_stats', 'mean', jnp.zeros, channels, jnp.float32)
-        var = self.variable('batch_stats', 'var', jnp.ones, channels, jnp.float32)
-        if self.mode != 'train':
+        scale = self.param("scale", nn.initializers.ones, channels, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, channels, jnp.float32)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
+        var = self.variable("batch_stats", "var", jnp.ones, channels, jnp.float32)
+        if self.mode != "train":
             scale, bias = lax.stop_gradient((scale, bias))
-        if not train or self.mode == 'frozen':
+        if not train or self.mode == "frozen":
             use_mean, use_var = lax.stop_gradient((mean.value, var.value))
             gain = scale * lax.rsqrt(use_var + self.epsilon)
             y = (x.astype(jnp.float32) - use_mean) * gain + bias
             return y.astype(self.dtype)
-        axis = self.axis_name if self.mode == 'train' else None
+        axis = self.axis_name if self.mode == "train" else None
         y, new_mean, new_var = normalize_batch(x, scale, bias, self.epsilon, axis)
-        if self.is_mutable_collection('batch_stats'):
+        if self.is_mutable_collection("batch_stats"):
             count = math.prod(x.shape[:-1]) * (1 if axis is None else lax.axis_size(axis))
             mean.value = self._move(mean.value, new_mean)
             var.value = self._move(var.value, new_var * (count / max(count - 1, 1)))
@@ -137,47 +140,90 @@ def max_pool(
     Args:
       x: [N, H, W, C].
       window, stride, padding: the same for both axes; padding never wins a maximum.
-      ceil_mode: the last window may hang over the edge, as long as it starts inside the padded input.
+      ceil_mode: the last window may hang over the edge, as long as it starts inside the padded
+        input.
 
     Returns:
-      [N, h, w, C] with h = (H + 2 padding - window) / stride + 1, rounded down, or up with `ceil_mode`.
+      [N, h, w, C] with h = (H + 2 padding - window) / stride + 1, rounded down, or up with
+      `ceil_mode`.
     """
-    pads = []
+    counts = []
     for size in x.shape[1:3]:
         span = size + 2 * padding - window
         count = (-(-span // stride) if ceil_mode else span // stride) + 1
         if ceil_mode and (count - 1) * stride >= size + padding:
             count -= 1
-        pads.append((padding, max((count - 1) * stride + window - size - padding, 0)))
-    return lax.reduce_window(
-        x,
-        -jnp.inf,
-        lax.max,
-        (1, window, window, 1),
-        (1, stride, stride, 1),
-        ((0, 0), *pads, (0, 0)),
-    )
+        counts.append(count)
+    return _max_pool(x, window, stride, padding, tuple(counts))
+
+
+def _pool_edges(size, window, stride, padding, count):
+    """Padding (negative: cropping) at the end of an axis that fits the last window exactly."""
+    return (count - 1) * stride + window - size - padding
+
+
+# XLA's gradient of a windowed maximum scatters, on CPU six times slower than these slices.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
+def _max_pool(x, window, stride, padding, counts):
+    return _max_pool_forward(x, window, stride, padding, counts)[0]
+
+
+def _max_pool_forward(x, window, stride, padding, counts):
+    edges = [
+        (padding, _pool_edges(size, window, stride, padding, count), 0)
+        for size, count in zip(x.shape[1:3], counts, strict=True)
+    ]
+    padded = lax.pad(x, jnp.asarray(-jnp.inf, x.dtype), ((0, 0, 0), *edges, (0, 0, 0)))
+    spans = [(count - 1) * stride + 1 for count in counts]
+    best = winner = None
+    for index in range(window * window):
+        row, column = divmod(index, window)
+        part = padded[:, row : row + spans[0] : stride, column : column + spans[1] : stride]
+        if best is None:
+            best, winner = part, jnp.zeros(part.shape, jnp.uint8)
+        else:
+            winner = jnp.where(part > best, jnp.uint8(index), winner)  # the first of equals wins
+            best = jnp.maximum(best, part)
+    return best, (winner, x.shape[1:3])
+
+
+def _max_pool_backward(window, stride, padding, counts, saved, gradient):
+    winner, sizes = saved
+    total = 0
+    for index in range(window * window):
+        share = jnp.where(winner == index, gradient, 0)
+        edges = []
+        for offset, size, count in zip(divmod(index, window), sizes, counts, strict=True):
+            low = offset - padding
+            edges.append((low, size - low - (count - 1) * stride - 1, stride - 1))
+        zero = jnp.zeros((), gradient.dtype)
+        total = total + lax.pad(share, zero, ((0, 0, 0), *edges, (0, 0, 0)))
+    return (total,)
+
+
+_max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
 def preprocess(
     images: jax.Array,
-    mean: Sequence[float] = IMAGENET_MEAN,
-    std: Sequence[float] = IMAGENET_STD,
-    order: str = 'RGB',
+    mean: Sequence[float] = (0.0, 0.0, 0.0),
+    std: Sequence[float] = (1.0, 1.0, 1.0),
+    order: str = "RGB",
 ) -> jax.Array:
     """Normalises images for a network.
 
     Args:
       images: [N, H, W, 3] RGB, uint8 or float in 0..255.
       mean, std: per channel, in 0..255 and in the order of `order`.
-      order: 'RGB', or 'BGR' for weights that came from Caffe (the references: `CAFFE_MEAN_BGR`, std 1).
+      order: 'RGB', or 'BGR' for weights that came from Caffe (the references: `CAFFE_MEAN_BGR`, std
+        1).
 
     Returns:
       float32 [N, H, W, 3].
     """
-    if order not in ('RGB', 'BGR'):
+    if order not in ("RGB", "BGR"):
         raise ValueError(f"channel order {order!r} is neither 'RGB' nor 'BGR'")
     images = images.astype(jnp.float32)
-    if order == 'BGR':
+    if order == "BGR":
         images = images[..., ::-1]
     return (images - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)

@@ -1,4 +1,4 @@
-"""A network as a pair of pure functions: the only thing the rest of the project knows of flax modules."""
+"""A network as a pair of pure functions: all that the rest of the project knows of flax."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,8 +14,9 @@ class Network(NamedTuple):
 
     Attributes:
       init: `(key, images) -> (params, stats)`; `stats` is {} for a network without BatchNorm.
-      apply: `(params, stats, images, train, key=None) -> (outputs {level: float32 array}, new stats)`. The new
-        statistics have the structure of the old ones, and are the old ones when `train` is False.
+      apply: `(params, stats, images, train, key=None) -> (outputs {level: float32 array}, new
+        stats)`. The new statistics have the structure of the old ones, and are the old ones when
+        `train` is False.
     """
 
     init: Callable[..., tuple[Tree, Tree]]
@@ -29,7 +30,8 @@ def network(
 
     Args:
       module: its `__call__(x, train)` returns {level: array}.
-      preprocess: applied to the images first, e.g. `functools.partial(layers.preprocess, order='BGR', ...)`.
+      preprocess: applied to the images first, e.g. `functools.partial(layers.preprocess,
+        order='BGR', ...)`.
 
     Returns:
       The pair of functions. `key`, where given, feeds dropout.
@@ -38,16 +40,16 @@ def network(
 
     def init(key, images):
         variables = module.init(key, prepare(images), train=False)
-        return variables['params'], variables.get('batch_stats', {})
+        return variables["params"], variables.get("batch_stats", {})
 
     def apply(params, stats, images, train, key=None):
-        variables = {'params': params, 'batch_stats': stats}
-        rngs = None if key is None else {'dropout': key}
+        variables = {"params": params, "batch_stats": stats}
+        rngs = None if key is None else {"dropout": key}
         if not train or not stats:
             return module.apply(variables, prepare(images), train=train, rngs=rngs), stats
         outputs, changed = module.apply(
-            variables, prepare(images), train=True, rngs=rngs, mutable=['batch_stats']
+            variables, prepare(images), train=True, rngs=rngs, mutable=["batch_stats"]
         )
-        return outputs, changed['batch_stats']
+        return outputs, changed["batch_stats"]
 
     return Network(init, apply)

@@ -1,7 +1,7 @@
 """BatchNorm over the batch (Ioffe and Szegedy, 2015), with the textbook gradient written out.
 
-Automatic differentiation of the two passes over the input costs about twice the memory traffic of the gradient in the
-paper, and BatchNorm is bound by memory traffic.
+Automatic differentiation of the two passes over the input costs about twice the memory traffic of
+the gradient in the paper, and BatchNorm is bound by memory traffic.
 """
 
 import functools
@@ -29,8 +29,9 @@ def normalize_batch(x, scale, bias, epsilon: float, axis_name: str | None):
       axis_name: device axis over which the statistics are shared, or None.
 
     Returns:
-      (y of x's shape and dtype, mean, biased variance), statistics float32 [C] and constants to differentiation. The
-      variance is taken around the mean of all devices, which is safe where E[x^2] - E[x]^2 cancels.
+      (y of x's shape and dtype, mean, biased variance), statistics float32 [C] and constants to
+      differentiation. The variance is taken around the mean of all devices, which is safe where
+      E[x^2] - E[x]^2 cancels.
     """
     return _forward(x, scale, bias, epsilon, axis_name)[0]
 

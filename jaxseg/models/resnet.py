@@ -1,4 +1,4 @@
-"""Dilated residual networks of bottleneck blocks (He et al., 2016; output stride 8 as in DeepLabV2, Chen et al., 2017)."""
+"""Dilated residual networks of bottleneck blocks (He et al., 2016; Chen et al., 2017)."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,7 +13,7 @@ EXPANSION = 4
 
 
 class Sizes(NamedTuple):
-    """The numbers of a trunk: blocks per stage, inner width per stage (blocks put out four times it), stem width."""
+    """The numbers of a trunk; a block puts out four times its stage's width."""
 
     blocks: tuple[int, int, int, int]
     widths: tuple[int, int, int, int] = (64, 128, 256, 512)
@@ -21,19 +21,19 @@ class Sizes(NamedTuple):
 
 
 SIZES = {
-    'resnet101': Sizes((3, 4, 23, 3)),
-    'resnet50': Sizes((3, 4, 6, 3)),
+    "resnet101": Sizes((3, 4, 23, 3)),
+    "resnet50": Sizes((3, 4, 6, 3)),
     # About 0.4 GMAC for 128x256: meant to be trained from scratch on two CPU cores.
-    'small': Sizes((2, 2, 2, 2), widths=(24, 48, 64, 96), stem=32),
+    "small": Sizes((2, 2, 2, 2), widths=(24, 48, 64, 96), stem=32),
 }
 
 
 class Bottleneck(nn.Module):
     """1x1, 3x3, 1x1 with a shortcut.
 
-    `stride_in` says which convolution carries the stride: the first '1x1' (Caffe and the references) or the '3x3'
-    (torchvision). The two have the same parameters but are different functions: weights trained with one lose
-    accuracy in the other.
+    `stride_in` says which convolution carries the stride: the first '1x1' (Caffe and the
+    references) or the '3x3' (torchvision). The two have the same parameters but are different
+    functions: weights trained with one lose accuracy in the other.
     """
 
     width: int
@@ -46,23 +46,29 @@ class Bottleneck(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        first, second = (self.stride, 1) if self.stride_in == '1x1' else (1, self.stride)
+        first, second = (self.stride, 1) if self.stride_in == "1x1" else (1, self.stride)
         out = EXPANSION * self.width
-        y = self.conv(self.width, 1, stride=first, name='conv1')(x)
-        y = nn.relu(self.norm(name='bn1')(y, train))
+        y = self.conv(self.width, 1, stride=first, name="conv1")(x)
+        y = nn.relu(self.norm(name="bn1")(y, train))
         y = self.conv(
-            self.width, 3, stride=second, padding=self.dilation, dilation=self.dilation, name='conv2'
+            self.width,
+            3,
+            stride=second,
+            padding=self.dilation,
+            dilation=self.dilation,
+            name="conv2",
         )(y)
-        y = nn.relu(self.norm(name='bn2')(y, train))
-        y = self.norm(name='bn3')(self.conv(out, 1, name='conv3')(y), train)
+        y = nn.relu(self.norm(name="bn2")(y, train))
+        y = self.norm(name="bn3")(self.conv(out, 1, name="conv3")(y), train)
         if self.project:
-            x = self.conv(out, 1, stride=self.stride, name='downsample_conv')(x)
-            x = self.norm(name='downsample_bn')(x, train)
+            x = self.conv(out, 1, stride=self.stride, name="downsample_conv")(x)
+            x = self.norm(name="downsample_bn")(x, train)
         return nn.relu(x + y)
 
 
 class ResNet(nn.Module):
-    """Trunk with output stride 8: stages 3 and 4 keep the resolution and dilate by 2 and 4, every block of them.
+    """Trunk with output stride 8: stages 3 and 4 keep the resolution and dilate by 2 and 4, every
+    block of them.
 
     Attributes:
       sizes: blocks and widths.
@@ -73,17 +79,17 @@ class ResNet(nn.Module):
       kernel_init: initializer of all convolutions.
     """
 
-    sizes: Sizes = SIZES['resnet101']
-    stride_in: str = '1x1'
-    norm: str = 'reference'
+    sizes: Sizes = SIZES["resnet101"]
+    stride_in: str = "1x1"
+    norm: str = "reference"
     axis_name: str | None = None
     dtype: jnp.dtype = jnp.float32
     kernel_init: Callable[..., jax.Array] = nn.initializers.normal(0.01)
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> dict[str, jax.Array]:
-        """Maps [N, H, W, 3] to {'layer3', 'layer4'}: [N, h, w, 4 width], h = ceil of about H / 8."""
-        if self.stride_in not in ('1x1', '3x3'):
+        """Maps [N, H, W, 3] to {'layer3', 'layer4'}: [N, h, w, 4 width], h about H / 8."""
+        if self.stride_in not in ("1x1", "3x3"):
             raise ValueError(f"stride_in {self.stride_in!r} is neither '1x1' nor '3x3'")
 
         def conv(features, kernel, name, **options):
@@ -95,8 +101,8 @@ class ResNet(nn.Module):
         def norm(name):
             return Norm(self.norm, self.axis_name, dtype=self.dtype, name=name)
 
-        x = conv(self.sizes.stem, 7, stride=2, padding=3, name='conv1')(x)
-        x = nn.relu(norm('bn1')(x, train))
+        x = conv(self.sizes.stem, 7, stride=2, padding=3, name="conv1")(x)
+        x = nn.relu(norm("bn1")(x, train))
         x = max_pool(x, 3, 2, 1, ceil_mode=True)
         levels = {}
         stages = zip(self.sizes.blocks, self.sizes.widths, (1, 2, 1, 1), (1, 1, 2, 4), strict=True)
@@ -106,5 +112,5 @@ class ResNet(nn.Module):
                     width, stride if block == 0 else 1, dilation, block == 0, self.stride_in,
                     conv, norm, name=f'layer{stage}_block{block}',
                 )(x, train)  # fmt: skip
-            levels[f'layer{stage}'] = x
-        return {name: levels[name] for name in ('layer3', 'layer4')}
+            levels[f"layer{stage}"] = x
+        return {name: levels[name] for name in ("layer3", "layer4")}

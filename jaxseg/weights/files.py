@@ -10,14 +10,15 @@ import numpy as np
 from jaxseg.errors import UserError
 from jaxseg.weights import pth
 
-WRAPPERS = ('state_dict', 'model_state', 'model_state_dict', 'model')
+WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model")
 
 
 def load(path: str | Path) -> dict[str, np.ndarray]:
     """Loads the tensors of a .npz, .safetensors, .pth or .pt file.
 
-    Training checkpoints are unwrapped ('state_dict', 'model', ...), the 'module.' that multi-GPU wrappers put before
-    every name goes, and so do the counters 'num_batches_tracked', which nothing here needs.
+    Training checkpoints are unwrapped ('state_dict', 'model', ...), the 'module.' that multi-GPU
+    wrappers put before every name goes, and so do the counters 'num_batches_tracked', which nothing
+    here needs.
 
     Args:
       path: the file.
@@ -29,37 +30,37 @@ def load(path: str | Path) -> dict[str, np.ndarray]:
       UserError: the file is missing, of another kind, damaged, or holds no tensors.
     """
     path = Path(path).expanduser()
-    readers = {'.npz': _npz, '.safetensors': _safetensors, '.pth': pth.read, '.pt': pth.read}
+    readers = {".npz": _npz, ".safetensors": _safetensors, ".pth": pth.read, ".pt": pth.read}
     if path.suffix not in readers:
-        raise UserError(f'{path}: weights are read from {", ".join(readers)} files')
+        raise UserError(f"{path}: weights are read from {', '.join(readers)} files")
     if not path.is_file():
-        raise UserError(f'{path}: no such weights file')
+        raise UserError(f"{path}: no such weights file")
     try:
         tree = readers[path.suffix](path)
     except (ValueError, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f'{path}: not a readable {path.suffix} weights file ({reason})') from error
+        raise UserError(f"{path}: not a readable {path.suffix} weights file ({reason})") from error
     tensors = _flat(tree)
     if not tensors:
-        raise UserError(f'{path}: no tensors in it')
+        raise UserError(f"{path}: no tensors in it")
     return tensors
 
 
 def save(path: str | Path, params: Mapping[str, Any], stats: Mapping[str, Any]) -> None:
-    """Saves a network as .npz under its own names, 'params/...' and 'stats/...', for `load` and `merge`."""
+    """Saves a network as .npz under its own names, for `load` and `merge`."""
     arrays = {}
-    for kind, tree in (('params', params), ('stats', stats)):
+    for kind, tree in (("params", params), ("stats", stats)):
         for name, value in flatten(tree).items():
-            arrays[f'{kind}/{name}'] = np.asarray(value)
+            arrays[f"{kind}/{name}"] = np.asarray(value)
     np.savez(path, **arrays)
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Flattens nested dicts to {'a/b/c': leaf}."""
     flat = {}
     for name, value in tree.items():
         if isinstance(value, Mapping):
-            flat.update(flatten(value, f'{prefix}{name}/'))
+            flat.update(flatten(value, f"{prefix}{name}/"))
         else:
             flat[prefix + name] = value
     return flat
@@ -70,7 +71,7 @@ def _npz(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (zipfile.BadZipFile, EOFError, AttributeError, TypeError) as error:
-        raise ValueError(str(error) or 'empty') from error
+        raise ValueError(str(error) or "empty") from error
 
 
 def _safetensors(path: Path) -> dict[str, np.ndarray]:
@@ -91,7 +92,7 @@ def _flat(tree: Any) -> dict[str, np.ndarray]:
             return _flat(tree[wrapper])
     tensors = {}
     for name, value in tree.items():
-        name = str(name).removeprefix('module.')
-        if isinstance(value, np.ndarray) and not name.endswith('num_batches_tracked'):
+        name = str(name).removeprefix("module.")
+        if isinstance(value, np.ndarray) and not name.endswith("num_batches_tracked"):
             tensors[name] = value
     return tensors

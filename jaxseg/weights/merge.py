@@ -1,4 +1,4 @@
-"""Puts renamed tensors into a network's parameters and statistics, and says of every tensor what became of it."""
+"""Puts renamed tensors into a network, and says of every one what became of it."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,8 @@ class Report(NamedTuple):
       matched: names taken from the file.
       left_over: names in the file that the network lacks.
       missing: names of the network that the file lacks; they keep their initial values.
-      mismatched: (name, shape in the file, shape in the network); they keep their initial values too.
+      mismatched: (name, shape in the file, shape in the network); they keep their initial values
+        too.
       unexcused: the names of the last three that no pattern excuses.
     """
 
@@ -28,15 +29,15 @@ class Report(NamedTuple):
     unexcused: tuple[str, ...]
 
     def __str__(self) -> str:
-        shapes = [f'{name} {file} -> {network}' for name, file, network in self.mismatched]
-        lines = [f'matched     {len(self.matched):4d}']
+        shapes = [f"{name} {file} -> {network}" for name, file, network in self.mismatched]
+        lines = [f"matched     {len(self.matched):4d}"]
         for title, names in (
-            ('left over', self.left_over),
-            ('missing', self.missing),
-            ('other shape', shapes),
+            ("left over", self.left_over),
+            ("missing", self.missing),
+            ("other shape", shapes),
         ):
-            lines.append(f'{title:11s} {len(names):4d}  {_shorten(names)}'.rstrip())
-        return '\n'.join(lines)
+            lines.append(f"{title:11s} {len(names):4d}  {_shorten(names)}".rstrip())
+        return "\n".join(lines)
 
 
 def merge(
@@ -50,21 +51,22 @@ def merge(
 
     Args:
       params, stats: nested dicts of arrays, as `Network.init` returns them.
-      tensors: {'params/<path>' or 'stats/<path>': array}, from `rename.rename`.
-      excused: regular expressions, searched in names (of the network, or of the file for what is left over), of
-        tensors that may be missing, left over or of another shape: `rename.BACKBONE_ONLY` for a file that
-        holds a backbone.
+      tensors: {'params/<path>' or 'stats/<path>': array}, from `rename.to_ours`.
+      excused: regular expressions, searched in names (of the network, or of the file for what is
+        left over), of tensors that may be missing, left over or of another shape:
+        `rename.BACKBONE_ONLY` for a file that holds a backbone.
 
     Returns:
       (params, stats, report): new trees of NumPy arrays in the network's dtypes.
 
     Raises:
-      UserError: a tensor that no pattern excuses, or nothing matched, or a tensor with values that are not finite.
+      UserError: a tensor that no pattern excuses, or nothing matched, or a tensor with values that
+        are not finite.
     """
     excused = tuple(excused)
     wanted = {
-        **flatten(params, 'params/'),
-        **flatten(stats, 'stats/'),
+        **flatten(params, "params/"),
+        **flatten(stats, "stats/"),
     }
     same = {name for name in wanted if name in tensors}
     matched = {name for name in same if np.shape(wanted[name]) == np.shape(tensors[name])}
@@ -82,45 +84,46 @@ def merge(
     )
     if not matched:
         raise UserError(
-            f'no tensor of the weights file fits the network; the file has {_shorten(tuple(tensors))}'
+            "no tensor of the weights file fits the network; the file has "
+            + _shorten(tuple(tensors))
         )
     if unexcused:
         raise UserError(_complaint(report))
     for name in matched:
         if not np.isfinite(np.asarray(tensors[name], np.float32)).all():
-            raise UserError(f'weights: {name} holds values that are not finite')
+            raise UserError(f"weights: {name} holds values that are not finite")
     values = {
         name: np.asarray(tensors[name] if name in matched else value).astype(value.dtype)
         for name, value in wanted.items()
     }
-    return _rebuild(params, 'params/', values), _rebuild(stats, 'stats/', values), report
+    return _rebuild(params, "params/", values), _rebuild(stats, "stats/", values), report
 
 
 def _complaint(report: Report) -> str:
-    shapes = {name: f'{name} {file} -> {network}' for name, file, network in report.mismatched}
+    shapes = {name: f"{name} {file} -> {network}" for name, file, network in report.mismatched}
     parts = []
     for title, names in (
-        ('left over', report.left_over),
-        ('missing', report.missing),
-        ('of another shape', tuple(shapes)),
+        ("left over", report.left_over),
+        ("missing", report.missing),
+        ("of another shape", tuple(shapes)),
     ):
         names = tuple(shapes.get(name, name) for name in names if name in report.unexcused)
         if names:
-            parts.append(f'{len(names)} {title}: {_shorten(names)}')
+            parts.append(f"{len(names)} {title}: {_shorten(names)}")
     return (
-        f'weights do not fit the network ({len(report.matched)} tensors do): {"; ".join(parts)}; '
-        'choose the network the file was made for, or excuse these names'
+        f"weights do not fit the network ({len(report.matched)} tensors do): {'; '.join(parts)}; "
+        "choose the network the file was made for, or excuse these names"
     )
 
 
 def _shorten(names: tuple[str, ...] | list[str], limit: int = 3) -> str:
-    rest = f', ... ({len(names) - limit} more)' if len(names) > limit else ''
-    return ', '.join(names[:limit]) + rest
+    rest = f", ... ({len(names) - limit} more)" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + rest
 
 
 def _rebuild(tree: Mapping[str, Any], prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: _rebuild(value, f'{prefix}{name}/', values)
+        name: _rebuild(value, f"{prefix}{name}/", values)
         if isinstance(value, Mapping)
         else values[prefix + name]
         for name, value in tree.items()

@@ -1,51 +1,54 @@
-"""From PyTorch's names and layouts to this project's: torchvision's ResNets and the references' DeepLabV2.
+"""From PyTorch's names and layouts to this project's: torchvision's ResNets and the references'
+DeepLabV2.
 
-torchvision: 'layer1.0.conv1.weight', 'bn1.running_mean', 'layer1.0.downsample.0.weight', 'fc.weight'.
-References (AdaptSegNet, ADVENT): the same trunk, heads 'layer5' (aux) and 'layer6' (main) with 'conv2d_list.<branch>';
-their initial file carries a first component before every name ('Scale.layer1...') and one head, 'Scale.layer5', of the
-data set it was trained on.
+torchvision: 'layer1.0.conv1.weight', 'bn1.running_mean', 'layer1.0.downsample.0.weight',
+'fc.weight'. References (AdaptSegNet, ADVENT): the same trunk, heads 'layer5' (aux) and 'layer6'
+(main) with 'conv2d_list.<branch>'; their initial file carries a first component before every name
+('Scale.layer1...') and one head, 'Scale.layer5', of the data set it was trained on.
 """
 
 import re
 
 import numpy as np
 
-# What an initial file may hold in vain: ImageNet's classifier, and the heads of another set of classes.
-BACKBONE_ONLY = (r'(^|\.)fc\.(weight|bias)$', r'^params/(aux|main)_head/')
+# What an initial file may hold in vain: ImageNet's classifier, and the heads of another set of
+# classes.
+BACKBONE_ONLY = (r"(^|\.)fc\.(weight|bias)$", r"^params/(aux|main)_head/")
 
 _LEAVES = {
-    'running_mean': 'mean',
-    'running_var': 'var',
-    'weight': 'kernel',
-    'bias': 'bias',
+    "running_mean": "mean",
+    "running_var": "var",
+    "weight": "kernel",
+    "bias": "bias",
 }
-_BLOCK = re.compile(r'(layer[1-4])\.(\d+)\.(conv[123]|bn[123]|downsample\.[01])\.(\w+)')
-_STEM = re.compile(r'(conv1|bn1)\.(\w+)')
-_HEAD = re.compile(r'(layer[56])\.conv2d_list\.(\d+)\.(weight|bias)')
-_PARTS = {'downsample.0': 'downsample_conv', 'downsample.1': 'downsample_bn'}
+_BLOCK = re.compile(r"(layer[1-4])\.(\d+)\.(conv[123]|bn[123]|downsample\.[01])\.(\w+)")
+_STEM = re.compile(r"(conv1|bn1)\.(\w+)")
+_HEAD = re.compile(r"(layer[56])\.conv2d_list\.(\d+)\.(weight|bias)")
+_PARTS = {"downsample.0": "downsample_conv", "downsample.1": "downsample_bn"}
 
 
-def rename(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def to_ours(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Renames and transposes the tensors of a ResNet or DeepLabV2.
 
     Args:
-      tensors: {name: array} as `files.load` returns it. Names of this project ('params/...', 'stats/...') and names
-        that are not understood stay as they are; `merge` reports the latter.
+      tensors: {name: array} as `files.load` returns it. Names of this project ('params/...',
+        'stats/...') and names that are not understood stay as they are; `merge` reports the latter.
 
     Returns:
       {'params/<path>' or 'stats/<path>': array} with kernels [kh, kw, C, K].
     """
     names = list(tensors)
-    first = {name.split('.')[0] for name in names}
-    # One component before all names, as in 'Scale.conv1.weight': it goes when it is the same everywhere.
-    prefix = f'{first.pop()}.' if len(first) == 1 else ''
+    first = {name.split(".")[0] for name in names}
+    # One component before all names, as in 'Scale.conv1.weight': it goes when it is the same
+    # everywhere.
+    prefix = f"{first.pop()}." if len(first) == 1 else ""
     # Networks with one level call their only head 'layer5'; with two it is the auxiliary one.
-    two_levels = any(name.removeprefix(prefix).startswith('layer6.') for name in names)
-    heads = {'layer5': 'aux_head' if two_levels else 'main_head', 'layer6': 'main_head'}
+    two_levels = any(name.removeprefix(prefix).startswith("layer6.") for name in names)
+    heads = {"layer5": "aux_head" if two_levels else "main_head", "layer6": "main_head"}
     renamed = {}
     for name, array in tensors.items():
-        target = name if '/' in name else _target(name.removeprefix(prefix), heads)
-        if target is not None and target.endswith('/kernel') and '/' not in name:
+        target = name if "/" in name else _target(name.removeprefix(prefix), heads)
+        if target is not None and target.endswith("/kernel") and "/" not in name:
             if array.ndim != 4:
                 target = None
             else:
@@ -57,18 +60,18 @@ def rename(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def _target(name: str, heads: dict[str, str]) -> str | None:
     if match := _HEAD.fullmatch(name):
         head, branch, leaf = match.groups()
-        return f'params/{heads[head]}/branch{branch}/{_LEAVES[leaf]}'
+        return f"params/{heads[head]}/branch{branch}/{_LEAVES[leaf]}"
     if match := _BLOCK.fullmatch(name):
         stage, block, part, leaf = match.groups()
-        module = f'backbone/{stage}_block{block}/{_PARTS.get(part, part)}'
+        module = f"backbone/{stage}_block{block}/{_PARTS.get(part, part)}"
     elif match := _STEM.fullmatch(name):
         part, leaf = match.groups()
-        module = f'backbone/{part}'
+        module = f"backbone/{part}"
     else:
         return None
     if leaf not in _LEAVES:
         return None
-    kind = 'stats' if leaf.startswith('running_') else 'params'
-    norm = 'bn' in module.split('/')[-1]
-    leaf = 'scale' if norm and leaf == 'weight' else _LEAVES[leaf]
-    return f'{kind}/{module}/{leaf}'
+    kind = "stats" if leaf.startswith("running_") else "params"
+    norm = "bn" in module.split("/")[-1]
+    leaf = "scale" if norm and leaf == "weight" else _LEAVES[leaf]
+    return f"{kind}/{module}/{leaf}"

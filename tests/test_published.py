@@ -1,0 +1,46 @@
+"""`gta5_cityscapes` with the papers' network on files in the published layouts."""
+
+import jax
+import numpy as np
+from test_builders import draw, save
+
+from configs import advent
+from jaxseg import checkpoint, logs, train
+
+SIZE = (48, 96)
+
+
+def write_gta5(root):
+    for number in range(1, 4):
+        save(root / "gta5" / "images" / f"{number:05d}.png", draw(number, *SIZE, 3))
+        label = np.repeat(np.repeat(draw(number, 6, 12, high=35), 8, 0), 8, 1)
+        save(root / "gta5" / "labels" / f"{number:05d}.png", label)
+
+
+def write_cityscapes(root):
+    for split, count in (("train", 2), ("val", 2)):
+        for i in range(count):
+            name = f"{split}/bonn/bonn_{i:06d}_000019"
+            save(root / f"cityscapes/leftImg8bit/{name}_leftImg8bit.png", draw(i, *SIZE, 3))
+            save(root / f"cityscapes/gtFine/{name}_gtFine_labelIds.png", draw(i, *SIZE, high=34))
+
+
+def test_gta5_cityscapes_trains_two_steps(tmp_path):
+    write_gta5(tmp_path / "raw")
+    write_cityscapes(tmp_path / "raw")
+    config = advent.get_config("gta5_cityscapes")
+    config.data.root, config.data.records = str(tmp_path / "raw"), str(tmp_path / "records")
+    config.data.source.size = config.data.target.size = SIZE
+    config.train.update(dict(batch=2, steps=2, eval_every=0, log_every=1))
+    assert train.run(config, str(tmp_path / "run")) == 0
+    lines = logs.read(tmp_path / "run")
+    for line in lines:
+        if line["kind"] == "train":
+            assert all(np.isfinite(v) for v in line.values() if isinstance(v, float))
+            assert 1.0 < line["segmentation/main"] < 20.0
+    assert lines[-1]["kind"] == "eval" and lines[-1]["images"] == 2
+    with checkpoint.open_manager(tmp_path / "run" / "checkpoints", read_only=True) as manager:
+        step, model, _ = checkpoint.restore_model(manager, "last")
+    assert step == 2
+    gen = model["params"]["gen"]
+    assert sum(leaf.size for leaf in jax.tree.leaves(gen)) == 44_601_560
