@@ -30,7 +30,9 @@ def experiment(method: str, preset: str) -> ConfigDict:
     config = ConfigDict()
     config.name = f"{method}_{preset}"
     config.seed = 0
-    # Init from files: backbone = ImageNet weights (.npz, .safetensors, .pth; empty for none).
+    config.compile_cache = True  # keep compiled programs in the user's cache folder
+    # Initial weights of the segmenter: a .npz, .safetensors or .pth file. `excused` are regular
+    # expressions for tensors that may be left over or missing; () excuses the classifier and heads.
     config.init = ConfigDict(dict(backbone="", excused=()))
     config.data = ConfigDict(
         dict(
@@ -119,6 +121,8 @@ def _papers(config):
         dict(
             backbone="resnet101",
             rates=(6, 12, 18, 24),
+            summed=0,  # how many rates are summed, 0 for all; AdaptSegNet's released code sums 2
+            stride_in="1x1",  # where a block strides: "1x1" as Caffe, "3x3" as torchvision
             aux=True,
             norm="reference",
             statistics="both",
@@ -142,6 +146,8 @@ def _small_network():
         dict(
             backbone="small",
             rates=(1, 3, 6, 9),
+            summed=0,
+            stride_in="1x1",
             aux=True,
             norm="train",
             statistics="target",

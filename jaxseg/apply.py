@@ -17,6 +17,7 @@ def restored(config: ConfigDict, workdir: str, step: str):
     Args:
       step: 'best' (on target-validation mIoU), 'last' or a number.
     """
+    assemble.use_compile_cache(config)
     if step not in ("best", "last") and not step.isdigit():
         raise UserError(f"--step={step}: give best, last or a step number")
     method, players = assemble.method(config), assemble.optimisers(config)
@@ -46,7 +47,7 @@ def evaluate(config: ConfigDict, workdir: str, step: str) -> dict:
         path = os.path.join(workdir, "results.json")
         evaluation.write_results(path, result)
         evaluation.print_table(result, classes)
-        print(f"step {found}: target mIoU {100 * result['miou']:.2f} %, written to {path}")
+        print(f"step {found}: target mIoU {evaluation.percent(result['miou'])}, written to {path}")
     return result
 
 

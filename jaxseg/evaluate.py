@@ -224,6 +224,11 @@ def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
+def percent(value: float | None, digits: int = 2) -> str:
+    """0.1234 as '12.34 %', None (nothing was labelled) as '-'."""
+    return "-" if value is None else f"{100 * value:.{digits}f} %"
+
+
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}"
 

@@ -24,7 +24,9 @@ from jaxseg.errors import UserError
 
 # Settings that may differ between a run and its continuation.
 FREE = ("train.steps", "train.log_every", "train.eval_every", "train.keep", "train.pictures",
-        "eval", "data.root", "data.records", "data.threads", "init")  # fmt: skip
+        "eval", "compile_cache", "data.root", "data.records", "data.threads", "init")  # fmt: skip
+
+NAMES = {"warmup": "warm-up on the source", "full": "whole update"}
 
 
 def pmapped_update(
@@ -49,6 +51,7 @@ def place(state: State, devices: list) -> State:
 def run(config: ConfigDict, workdir: str) -> int:
     """Trains to `config.train.steps`; returns the exit code (0, or 130 when interrupted)."""
     assemble.check(config)
+    assemble.use_compile_cache(config)
     os.makedirs(workdir, exist_ok=True)
     remember_config(config, workdir)
     devices = jax.local_devices()
@@ -82,12 +85,15 @@ def run(config: ConfigDict, workdir: str) -> int:
             logs.open_logs(workdir, resume_step=start, enabled=main, announce=bar.log) as log,
             feed.prefetch(assemble.train_batches(config, start), devices) as batches,
         ):
-            kept, waits, clock = [], [], time.perf_counter()
+            kept, waits, clock, compiled = [], [], time.perf_counter(), set()
             for step in range(start + 1, total + 1):
                 waited = time.perf_counter()
                 batch = next(batches)
                 waits.append(time.perf_counter() - waited)
                 phase = "warmup" if step <= last_warm else "full"
+                if phase not in compiled:
+                    bar.log(f"step {step}: compiling the {NAMES[phase]}")
+                    compiled.add(phase)
                 state, metrics = updates[phase](state, batch)
                 if jax.default_backend() == "cpu":
                     jax.block_until_ready(state)  # fake CPU devices abort when many steps queue
@@ -121,8 +127,8 @@ def _evaluate(config, state, evaluator, step, workdir, log, bar) -> dict[str, An
     result = {"step": step, "split": config.data.target.val_split, **result}
     log.evaluation(step, result)
     bar.log(
-        f"step {step}: {result['split']} mIoU {100 * result['miou']:.2f} %, "
-        f"pixel accuracy {100 * result['pixel_accuracy']:.2f} %"
+        f"step {step}: {result['split']} mIoU {evaluate.percent(result['miou'])}, "
+        f"pixel accuracy {evaluate.percent(result['pixel_accuracy'])}"
     )
     if jax.process_index() == 0 and examples:
         shown = visualize.save_pictures(os.path.join(workdir, "pictures"), step, examples, classes)
@@ -137,23 +143,16 @@ def _finish(workdir: str, main: bool) -> int:
     evaluations = [line for line in logs.read(workdir) if line["kind"] == "eval"]
     if not evaluations:
         raise UserError(f"{workdir} holds no evaluation; delete it and train again")
-    first, last = evaluations[0], evaluations[-1]
-    best = max(evaluations, key=lambda e: e["miou"] or 0.0)
-    last = {name: value for name, value in last.items() if name != "kind"}
+    first = evaluations[0]
+    best, last = logs.best_and_last(workdir)
     evaluate.write_results(os.path.join(workdir, "results.json"), last)
     evaluate.print_table(last, list(last["iou"]))
     report.write_report(workdir)
-    print(
-        f"target mIoU {_percent(first)} at step {first['step']} (first evaluation), "
-        f"{_percent(last)} at step {last['step']} (last), "
-        f"{_percent(best)} at step {best['step']} (best, chosen with target labels)"
-    )
+    told = {"first": first, "last": last, "best, chosen with target labels": best}
+    scores = (f"{evaluate.percent(r['miou'])} at step {r['step']} ({n})" for n, r in told.items())
+    print(f"target mIoU {', '.join(scores)}")
     print(f"report: {os.path.join(workdir, 'report.html')}")
     return 0
-
-
-def _percent(result: dict) -> str:
-    return "-" if result["miou"] is None else f"{100 * result['miou']:.2f} %"
 
 
 def _means(kept: list[dict]) -> dict[str, float]:
