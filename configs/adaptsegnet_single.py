@@ -14,7 +14,7 @@ def get_config(preset: str = "streets"):
     config.method = common.method(
         "adaptsegnet",
         segmentation_weights={"main": 1.0},
-        adversarial_weights={"main": 1e-3},
+        adversarial_weights=common.weights(preset, 10.0, main=1e-3),
         gan="vanilla",
     )
     if preset == "gta5_cityscapes":

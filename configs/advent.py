@@ -14,7 +14,7 @@ def get_config(preset: str = "streets"):
     config.method = common.method(
         "advent",
         segmentation_weights={"main": 1.0, "aux": 0.1},
-        adversarial_weights={"main": 1e-3, "aux": 2e-4},
+        adversarial_weights=common.weights(preset, 10.0, main=1e-3, aux=2e-4),
         gan="vanilla",
     )
     return config.lock()

@@ -13,6 +13,6 @@ def get_config(preset: str = "streets"):
     config.method = common.method(
         "minent",
         segmentation_weights={"main": 1.0, "aux": 0.1},
-        entropy_weights={"main": 1e-3, "aux": 2e-4},
+        entropy_weights=common.weights(preset, 100.0, main=1e-3, aux=2e-4),
     )
     return config.lock()
