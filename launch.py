@@ -52,6 +52,9 @@ def main(argv):
             apply.predict(config, workdir, _STEP.value, _INPUT.value, _OUTPUT.value)
     except UserError as error:
         _fail(str(error))
+    except KeyboardInterrupt:
+        print("launch.py: interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
 def _parse(argv):

@@ -3,10 +3,13 @@
     python benchmarks/streets.py                                # all methods, three seeds
     python benchmarks/streets.py --methods=source_only,advent --seeds=0
     python benchmarks/streets.py --preset=streets_camvid --seeds=0
-    python benchmarks/streets.py -- --config.train.steps=2000   # overrides for every run
+    python benchmarks/streets.py --table                        # what is finished; runs nothing
+    python benchmarks/streets.py --folder=runs/longer -- --config.train.steps=2000 \\
+        --config.optim.gen.schedule_steps=2000 --config.optim.disc.schedule_steps=2000
 
-Runs that are finished are not repeated and interrupted ones go on, so the command can be given
-again at any time. Two runs go side by side, each on half of the cores.
+What stands after `--` goes to every run. Runs that are finished are not repeated and interrupted
+ones go on, so the command can be given again at any time; other overrides need another folder. Two
+runs go side by side, each on half of the cores. The exit code is 0 when all runs are finished.
 """
 
 import argparse
@@ -20,6 +23,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from jaxseg import logs  # noqa: E402
+
 # Name in the table -> config and overrides.
 METHODS = {
     "source_only": ("source_only", []),
@@ -30,95 +37,152 @@ METHODS = {
     "advent": ("advent", []),
     "oracle": ("oracle", []),
 }
+PLACES = ("--config.data.root=", "--config.data.records=")  # where things lie changes no result
+COMMAND, REPORT = "command.json", "report.html"  # a run writes its report last
 
 
-def evaluations(workdir: Path) -> list[dict]:
-    path = workdir / "metrics.jsonl"
-    if not path.exists():
-        return []
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return [line for line in lines if line["kind"] == "eval"]
+def flags_of(method: str, seed: int, preset: str, overrides: list[str]) -> list[str]:
+    """The flags of one run, all but --workdir."""
+    config, own = METHODS[method]
+    return [f"--config=configs/{config}.py:{preset}", f"--config.seed={seed}", *own, *overrides]
 
 
-def run(method: str, seed: int, arguments: argparse.Namespace, cores: list[int]) -> None:
-    config, overrides = METHODS[method]
-    workdir = Path(arguments.folder) / f"{method}_{seed}"
-    if (workdir / "report.html").exists():
+def clash(workdir: Path, flags: list[str]) -> str | None:
+    """Says what a run's folder holds if it is a run of other flags; None if it may be used.
+
+    Folders without command.json are accepted: nothing is known of them.
+    """
+    if not (workdir / COMMAND).exists():
+        return None
+    before, now = json.loads((workdir / COMMAND).read_text()), _lasting(flags)
+    if before == now:
+        return None
+    return f"{workdir} holds the run of {' '.join(before)}, not {' '.join(now)}"
+
+
+def remember(workdir: Path, flags: list[str]) -> None:
+    """Makes a run's folder and writes its flags into it, unless there is a run in it already."""
+    if not workdir.exists():
+        workdir.mkdir(parents=True)
+        (workdir / COMMAND).write_text(json.dumps(_lasting(flags), indent=1) + "\n")
+
+
+def _lasting(flags: list[str]) -> list[str]:
+    return [flag for flag in flags if not flag.startswith(PLACES)]
+
+
+def run(workdir: Path, flags: list[str], cores: list[int]) -> None:
+    """Trains to the end, on `cores` where the system can bind a process to some."""
+    if (workdir / REPORT).exists():
         return
-    workdir.mkdir(parents=True, exist_ok=True)
-    command = [
-        sys.executable, "launch.py", f"--config=configs/{config}.py:{arguments.preset}",
-        f"--config.seed={seed}", f"--workdir={workdir.resolve()}", *overrides, *arguments.overrides,
-    ]  # fmt: skip
+    remember(workdir, flags)
+    command = [sys.executable, "launch.py", *flags, f"--workdir={workdir.resolve()}"]
+    bind = (lambda: os.sched_setaffinity(0, cores)) if hasattr(os, "sched_setaffinity") else None
     started = time.time()
     with open(workdir / "log.txt", "a") as log:
         done = subprocess.run(
-            command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT,
-            preexec_fn=lambda: os.sched_setaffinity(0, cores), check=False,
-        )  # fmt: skip
-    last = evaluations(workdir)[-1:]
-    score = f"mIoU {100 * last[0]['miou']:.2f} %" if last else "no evaluation"
+            command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, preexec_fn=bind, check=False
+        )
+    _, last = logs.best_and_last(workdir)
+    score = f"mIoU {100 * last['miou']:.2f} % at step {last['step']}" if last else "no evaluation"
+    trouble = f", FAILED, exit code {done.returncode}, see {workdir}/log.txt"
+    minutes = (time.time() - started) / 60
     print(
-        f"{method} seed {seed}: {score}, {(time.time() - started) / 60:.1f} min"
-        + ("" if done.returncode == 0 else f", exit code {done.returncode}, see {workdir}/log.txt"),
+        f"{workdir.name}: {score}, {minutes:.1f} min{trouble if done.returncode else ''}",
         flush=True,
     )
 
 
-def table(arguments: argparse.Namespace) -> None:
-    def spread(values):
-        mean = f"{100 * statistics.mean(values):.1f}"
-        return f"{mean} ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else mean
-
-    print("\n| method | target mIoU %, last step | best step | seeds |\n|---|---|---|---|")
-    means = {}
-    for method in arguments.methods:
-        runs = [evaluations(Path(arguments.folder) / f"{method}_{s}") for s in arguments.seeds]
-        runs = [r for r in runs if r]
-        if runs:
-            last = [r[-1]["miou"] for r in runs]
-            best = [max(e["miou"] for e in r) for r in runs]
-            means[method] = statistics.mean(last)
-            singles = " ".join(f"{100 * value:.1f}" for value in last)
-            print(f"| {method} | {spread(last)} | {spread(best)} | {singles} |")
-    if {"source_only", "oracle"} <= set(means):
-        print(f"\nsource_only reaches {means['source_only'] / means['oracle']:.0%} of the oracle")
-    if {"source_only", "advent"} <= set(means):
-        gain = 100 * (means["advent"] - means["source_only"])
-        print(f"advent gains {gain:+.1f} points of mIoU over source_only")
+def scores(folder: Path, method: str, seeds: list[int]) -> dict[int, tuple[float, float]]:
+    """{seed: (mIoU of the last step, best mIoU)} of the finished runs."""
+    found = {}
+    for seed in seeds:
+        workdir = folder / f"{method}_{seed}"
+        best, last = logs.best_and_last(workdir)
+        if (workdir / REPORT).exists() and last:
+            found[seed] = (last["miou"], best["miou"])
+    return found
 
 
-def main() -> None:
+def table(folder: Path, methods: list[str], seeds: list[int]) -> str:
+    """The table in Markdown, over finished runs only, and below it the comparisons.
+
+    Methods are compared over the seeds that both have finished.
+    """
+    lines = [
+        "| method | target mIoU %, last step | best step | finished | seeds |",
+        "|---|---|---|---|---|",
+    ]
+    found = {method: scores(folder, method, seeds) for method in methods}
+    for method, runs in found.items():
+        last, best = (_spread([run[i] for run in runs.values()]) for i in (0, 1))
+        singles = " ".join(f"{100 * value:.1f}" for value, _ in runs.values())
+        lines.append(f"| {method} | {last} | {best} | {len(runs)}/{len(seeds)} | {singles} |")
+    for first, second, text in (
+        ("source_only", "oracle", "source_only reaches {0:.0%} of the oracle"),
+        ("source_only", "advent", "advent gains {1:+.1f} points of mIoU over source_only"),
+    ):
+        both = sorted(found.get(first, {}).keys() & found.get(second, {}).keys())
+        if both:
+            a, b = (statistics.mean(found[name][s][0] for s in both) for name in (first, second))
+            counted = ", ".join(map(str, both))
+            lines += ["", f"{text.format(a / b, 100 * (b - a))} (seeds {counted})"]
+    return "\n".join(lines)
+
+
+def _spread(values: list[float]) -> str:
+    """Mean and standard deviation over the runs in percent."""
+    if not values:
+        return "–"
+    mean = f"{100 * statistics.mean(values):.1f}"
+    return f"{mean} ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else mean
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="streets")
-    parser.add_argument("--methods", default=",".join(METHODS), type=str)
+    parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--jobs", default=2, type=int, help="runs side by side")
     parser.add_argument("--folder", default=None, help="default runs/benchmark_PRESET")
+    parser.add_argument("--table", action="store_true", help="run nothing, print what is finished")
     parser.add_argument("overrides", nargs="*", help="after --: flags for every run")
     arguments = parser.parse_args()
-    arguments.methods = arguments.methods.split(",")
-    arguments.seeds = [int(seed) for seed in arguments.seeds.split(",")]
-    arguments.folder = arguments.folder or f"runs/benchmark_{arguments.preset}"
-    unknown = [m for m in arguments.methods if m not in METHODS]
-    if unknown:
+    methods = arguments.methods.split(",")
+    seeds = [int(seed) for seed in arguments.seeds.split(",")]
+    folder = Path(arguments.folder or f"runs/benchmark_{arguments.preset}")
+    if unknown := [m for m in methods if m not in METHODS]:
         parser.error(f"unknown method {unknown[0]}; choose from {', '.join(METHODS)}")
-    cores = sorted(os.sched_getaffinity(0))
-    share = max(len(cores) // arguments.jobs, 1)
-    slots = [cores[i * share : (i + 1) * share] or cores[:1] for i in range(arguments.jobs)]
-    todo = [(m, s) for s in arguments.seeds for m in arguments.methods]
-    with ThreadPoolExecutor(arguments.jobs) as pool:
+    todo = {
+        folder / f"{m}_{s}": flags_of(m, s, arguments.preset, arguments.overrides)
+        for s in seeds
+        for m in methods
+    }
+    if not arguments.table:
+        for workdir, flags in todo.items():
+            if wrong := clash(workdir, flags):
+                parser.error(f"{wrong}; give another --folder")
+        _run_all(todo, max(arguments.jobs, 1))
+    print("\n" + table(folder, methods, seeds))
+    return 0 if all((workdir / REPORT).exists() for workdir in todo) else 1
 
-        def work(task):
-            slot = slots.pop()
-            try:
-                run(*task, arguments, slot)
-            finally:
-                slots.append(slot)
 
-        list(pool.map(work, todo))
-    table(arguments)
+def _run_all(todo: dict[Path, list[str]], jobs: int) -> None:
+    bound = hasattr(os, "sched_getaffinity")
+    cores = sorted(os.sched_getaffinity(0)) if bound else list(range(os.cpu_count() or 1))
+    share = max(len(cores) // jobs, 1)
+    slots = [cores[i * share : (i + 1) * share] or cores[:1] for i in range(jobs)]
+
+    def work(task: tuple[Path, list[str]]) -> None:
+        slot = slots.pop()
+        try:
+            run(*task, slot)
+        finally:
+            slots.append(slot)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(work, todo.items()))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

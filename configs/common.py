@@ -10,7 +10,6 @@ Sizes are (height, width). Only ml_collections is imported: a config loads in mi
 """
 
 from ml_collections import ConfigDict
-from ml_collections.config_dict import placeholder
 
 PRESETS = ("streets", "streets_camvid", "gta5_cityscapes", "synthia_cityscapes")
 
@@ -50,12 +49,15 @@ def experiment(method: str, preset: str) -> ConfigDict:
             steps=0,  # where training stops; the schedule's length is optim.*.schedule_steps
             warmup_steps=0,  # first steps on the source alone
             log_every=50,
-            eval_every=0,
+            eval_every=0,  # 0: after the warm-up and at the end only
+            save_every=0,  # 0: with every evaluation
+            devices=0,  # 0: as many local devices as the batch can be shared by
             keep=2,  # checkpoints kept beside the best
             pictures=6,  # validation images shown in the report
         )
     )
-    config.eval = ConfigDict(dict(batch=1, images=placeholder(int)))
+    # classes: a class set whose names are scored alone, e.g. synthia13; empty for all.
+    config.eval = ConfigDict(dict(batch=1, classes=""))
     {"streets": _streets, "streets_camvid": _streets_camvid}.get(preset, _papers)(config)
     if preset == "gta5_cityscapes":
         config.data.source = _published("gta5", (720, 1280), "train")
@@ -98,12 +100,14 @@ def _streets(config):
     config.train.update(
         dict(batch=4, steps=700, warmup_steps=350, log_every=25, eval_every=175, pictures=6)
     )
+    for player in ("gen", "disc"):  # follows --config.train.steps unless given a length of its own
+        config.optim[player].schedule_steps = config.train.get_ref("steps") * 1
     config.eval.batch = 10
 
 
 def _streets_camvid(config):
     _streets(config)
-    size = (144, 192)
+    size = (120, 160)
     config.data.classes = "camvid"
     config.data.source.size = size
     config.data.target = ConfigDict(

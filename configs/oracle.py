@@ -14,7 +14,12 @@ def get_config(preset: str = "streets"):
     config = common.experiment("oracle", preset)
     target = config.data.target
     config.data.source = ConfigDict(
-        dict(name=target.name, split="train", size=target.size, options=target.options)
+        dict(
+            name=target.name,
+            split="train",
+            size=target.get_ref("size"),  # follows an override of the target's
+            options=target.get_ref("options"),
+        )
     )
     config.net.statistics = "source"
     config.method = common.method("source_only", segmentation_weights={"main": 1.0, "aux": 0.1})

@@ -5,7 +5,7 @@ import os
 import jax
 from ml_collections import ConfigDict
 
-from jaxseg import assemble, checkpoint
+from jaxseg import assemble, batches, checkpoint, validate
 from jaxseg import evaluate as evaluation
 from jaxseg import predict as prediction
 from jaxseg.errors import UserError
@@ -17,6 +17,7 @@ def restored(config: ConfigDict, workdir: str, step: str):
     Args:
       step: 'best' (on target-validation mIoU), 'last' or a number.
     """
+    validate.check(config)
     assemble.use_compile_cache(config)
     if step not in ("best", "last") and not step.isdigit():
         raise UserError(f"--step={step}: give best, last or a step number")
@@ -38,9 +39,11 @@ def evaluate(config: ConfigDict, workdir: str, step: str) -> dict:
     """
     method, found, model = restored(config, workdir, step)
     classes = assemble.label_set(config).classes
-    evaluator = evaluation.make_evaluator(method.predict, len(classes))
+    evaluator = evaluation.make_evaluator(
+        method.predict, len(classes), scored=assemble.scored(config)
+    )
     result, _ = evaluator(
-        model["params"], model["stats"], model["memory"], assemble.eval_batches(config), classes
+        model["params"], model["stats"], model["memory"], batches.eval_batches(config), classes
     )
     result = {"step": found, "split": config.data.target.val_split, **result}
     if jax.process_index() == 0:

@@ -5,17 +5,17 @@ The only file that reads a config; everything below it takes plain keyword argum
 
 import functools
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
 
 from jaxseg import optim
 from jaxseg.core import AXIS, Method, State, init_state
-from jaxseg.data import labels, pipeline, records
+from jaxseg.data import labels, records
 from jaxseg.errors import UserError
 from jaxseg.models import layers
 from jaxseg.models.deeplab import DeepLabV2
@@ -38,24 +38,35 @@ class Players(NamedTuple):
     schedules: dict[str, Callable]
 
 
-def check(config: ConfigDict) -> None:
-    """Raises UserError for settings that could not work, before anything is prepared."""
-    for side in ("source", "target"):
-        size_of(f"data.{side}.size", config.data[side].size)
-    settings, devices = config.train, jax.device_count()
-    if settings.batch % (devices * settings.accumulate) or settings.batch < 1:
+def devices(config: ConfigDict) -> list[jax.Device]:
+    """The local devices that are used: as many as the batch can be shared by, or as asked for."""
+    settings, local = config.train, jax.local_devices()
+    share = settings.batch // settings.accumulate // jax.process_count()
+    count = settings.devices or max(
+        (n for n in range(1, len(local) + 1) if share % n == 0), default=1
+    )
+    if not 0 < count <= len(local):
+        raise UserError(f"config.train.devices={count}, but there are {len(local)} local devices")
+    if settings.batch % (settings.accumulate * jax.process_count() * count):
         raise UserError(
-            f"config.train.batch={settings.batch} images cannot be shared by {devices} devices "
-            f"with {settings.accumulate} micro-batches; use a multiple of "
-            f"{devices * settings.accumulate}"
+            f"config.train.batch={settings.batch} images cannot be shared by {count} devices of "
+            f"{jax.process_count()} processes with {settings.accumulate} micro-batches"
         )
-    for name in ("optim.gen.schedule_steps", "optim.disc.schedule_steps"):
-        length = config.optim[name.split(".")[1]].schedule_steps
-        if length < settings.steps:
-            raise UserError(
-                f"config.{name}={length} ends before config.train.steps={settings.steps}: the "
-                "learning rate would be 0 from there on"
-            )
+    return local[:count]
+
+
+def scored(config: ConfigDict) -> list[int] | None:
+    """Ids of the classes that mIoU is over; None for all."""
+    if not config.eval.classes:
+        return None
+    names, wanted = label_set(config).classes, labels.by_name(config.eval.classes).classes
+    unknown = [name for name in wanted if name not in names]
+    if unknown:
+        raise UserError(
+            f"config.eval.classes={config.eval.classes} has {unknown[0]!r}, which is not among "
+            f"config.data.classes={config.data.classes}"
+        )
+    return [names.index(name) for name in wanted]
 
 
 def use_compile_cache(config: ConfigDict) -> None:
@@ -82,22 +93,24 @@ def segmenter(config: ConfigDict, axis_name: str | None = AXIS) -> Network:
         aux=net.aux,
         norm=net.norm,
         axis_name=axis_name,
-        dtype=_choice("net.dtype", net.dtype, DTYPES),
+        dtype=choice("net.dtype", net.dtype, DTYPES),
     )
-    return network(module, _choice("net.preprocess", net.preprocess, PREPROCESS))
+    return network(module, choice("net.preprocess", net.preprocess, PREPROCESS))
 
 
 def method(config: ConfigDict) -> Method:
     """The training method with its networks closed over."""
     name = config.method.name
     try:
+        if name.startswith("_"):
+            raise ModuleNotFoundError(name)
         module = importlib.import_module(f"jaxseg.methods.{name}")
     except ModuleNotFoundError as error:
         raise UserError(f"no method {name!r}: there is no jaxseg/methods/{name}.py") from error
     settings = config.method.settings.to_dict()
     networks = [segmenter(config)]
     if module.ADVERSARIAL:
-        dtype = _choice("disc.dtype", config.disc.dtype, DTYPES)
+        dtype = choice("disc.dtype", config.disc.dtype, DTYPES)
         networks.append(network(Discriminator(width=config.disc.width, dtype=dtype)))
     if not config.net.aux:  # weights of a level that the network does not have
         for value in settings.values():
@@ -158,76 +171,35 @@ def abstract_state(config: ConfigDict, method: Method, players: Players) -> Stat
 
 
 def with_initial_weights(
-    config: ConfigDict, state: State, announce: Callable[[str], None]
+    config: ConfigDict, state: State, workdir: str, announce: Callable[[str], None]
 ) -> State:
-    """The state with `config.init.backbone` merged into the segmenter, if a file is given."""
+    """The state with `config.init.backbone` merged into the segmenter, if a file is given.
+
+    What was matched, left over and missing is announced, name by name in initial_weights.txt.
+    """
     if not config.init.backbone:
         return state
     from jaxseg.weights import files, merge, rename  # only when there is a file to read
 
-    tensors = rename.to_ours(files.load(config.init.backbone))
+    loaded = files.load(config.init.backbone)
+    made_for = ("3x3", "imagenet")
+    if rename.flavour(loaded) == "torchvision":
+        ours = (config.net.stride_in, config.net.preprocess)
+        if ours != made_for:
+            announce(
+                f"warning: {config.init.backbone} looks like torchvision's, made for "
+                "--config.net.stride_in=3x3 --config.net.preprocess=imagenet"
+            )
+    tensors = rename.to_ours(loaded)
     excused = tuple(config.init.excused) or rename.BACKBONE_ONLY
     net, stats = jax.device_get((state.params["gen"]["segmenter"], state.stats["segmenter"]))
     net, stats, report = merge.merge(net, stats, tensors, excused=excused)
     announce(str(report))
+    Path(workdir, "initial_weights.txt").write_text(report.text())
     gen = {**state.params["gen"], "segmenter": jax.tree.map(jnp.asarray, net)}
     return state._replace(
         params={**state.params, "gen": gen},
         stats={**state.stats, "segmenter": jax.tree.map(jnp.asarray, stats)},
-    )
-
-
-def train_batches(config: ConfigDict, start: int) -> Iterator[dict[str, np.ndarray]]:
-    """Host batches of this process from step `start` on, source and target side by side."""
-    data, index, count = config.data, jax.process_index(), jax.process_count()
-    streams = []
-    for prefix, side, keys in (
-        ("source", data.source, ("image", "label")),
-        ("target", data.target, ("image",)),
-    ):
-        opened = open_records(config, side, side.split, training=True)
-        streams.append(
-            pipeline.train_stream(
-                opened,
-                size=size_of(f"data.{prefix}.size", side.size),
-                batch=config.train.batch // count,
-                seed=config.seed + (1 if prefix == "target" else 0),
-                table=_table(config, opened) if prefix == "source" else None,
-                augment=config.augment[prefix].to_dict(),
-                shard=(index, count),
-                start=start,
-                threads=data.threads,
-                prefix=prefix,
-                keys=keys,
-            )
-        )
-    return pipeline.zip_streams(*streams)
-
-
-def eval_batches(config: ConfigDict) -> Iterator[dict[str, Any]]:
-    """Every labelled validation image of the target once, the last batch padded."""
-    target = config.data.target
-    opened = open_records(config, target, target.val_split, training=False)
-    return pipeline.eval_batches(
-        opened,
-        size=size_of("data.target.size", target.size),
-        batch=config.eval.batch,
-        table=_table(config, opened),
-        shard=(jax.process_index(), jax.process_count()),
-    )
-
-
-def open_records(config: ConfigDict, side: ConfigDict, split: str, *, training: bool):
-    """The records of one side's split, prepared on first use."""
-    data = config.data
-    stored = side.name == "streets" or (training and data.store_resized)
-    return records.open_split(
-        side.name,
-        split,
-        records_dir=data.records or None,
-        raw_dir=data.root,
-        size=size_of("size", side.size) if stored else None,
-        **side.options.to_dict(),
     )
 
 
@@ -237,10 +209,6 @@ def size_of(name: str, value: Any) -> tuple[int, int]:
     if not ok:
         raise UserError(f"config.{name}={tuple(value)} is not (height, width)")
     return tuple(value)
-
-
-def _table(config: ConfigDict, source: records.Source) -> np.ndarray:
-    return labels.remap(source.label_set, label_set(config))
 
 
 def example(config: ConfigDict) -> dict[str, jax.Array]:
@@ -254,7 +222,8 @@ def example(config: ConfigDict) -> dict[str, jax.Array]:
     }
 
 
-def _choice(name: str, value: str, choices: dict[str, Any]) -> Any:
+def choice(name: str, value: str, choices: dict[str, Any]) -> Any:
+    """The chosen one; UserError that lists them for another name."""
     if value not in choices:
         raise UserError(f"config.{name}={value!r}; choose one of {', '.join(choices)}")
     return choices[value]

@@ -3,8 +3,9 @@
 Orbax writes a step atomically and in the background, keeps the last steps and the best one, and can
 read one item of a step without the others. It does not notice a flipped byte, takes an empty step
 folder for the latest step, and casts dtypes silently. So every leaf's shape, dtype and CRC-32 are
-kept beside the arrays and compared when a step is read; a damaged step is reported and the step
-before is used.
+kept beside the arrays and compared when a step is read; a damaged step is reported, the step before
+is used, and the next save renames it to `<step>.damaged` instead of writing over it. A step that
+merely cannot be read now (rights, a network drive) is an error, not damage.
 
 Trees are stored as nested dictionaries of arrays with text keys (`opt/gen/0/trace/seg/...`). No
 Python type is stored, so a state restores into whatever tree types the template has, and a model
@@ -13,26 +14,26 @@ restores without one.
 A step has three items: `model` (step, params, stats, memory), `train` (key, opt) and `config`.
 """
 
-import functools
 import json
-import logging
 import math
-import sys
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from jaxseg.checkpoint_tree import Tree, fill, pack, put, verified
+from jaxseg.checkpoint_orbax import hindrance, quiet_orbax, set_aside
+from jaxseg.checkpoint_tree import Tree, fill, pack, put, seal, unseal, verified
 from jaxseg.errors import UserError
 
 Manager = ocp.CheckpointManager
 MODEL_FIELDS = ("step", "params", "stats", "memory")
 TRAIN_FIELDS = ("key", "opt")
+DIGITS = 8  # of a step in the name of its folder
 
 
 class _Damaged(Exception):
@@ -48,19 +49,17 @@ def open_manager(
       folder: holds one folder per step.
       keep: how many of the latest steps stay; the best one stays as well.
       best: name of the metric, larger is better, that `save` may be given.
-      read_only: never writes or deletes; `UserError` if the folder holds no checkpoint.
+      read_only: never writes or deletes; the folder has to hold a checkpoint.
 
     Returns:
       The Orbax manager. `manager.latest_step()` is None if there is nothing to resume from;
       close it (it waits for the last save), or use it as a context manager.
+
+    Raises:
+      UserError: `read_only` and no checkpoint, or a folder that cannot be used.
     """
     folder = Path(folder).absolute()
-    if read_only and not (folder.is_dir() and any(p.name.isdigit() for p in folder.iterdir())):
-        raise UserError(
-            f"no checkpoint in {folder}: train first (--mode=train) with the same --workdir, "
-            "or point --workdir at the folder of a finished run"
-        )
-    _quiet_orbax()
+    quiet_orbax()
 
     def metric(metrics: Mapping[str, float]) -> float:
         return metrics[best]
@@ -77,11 +76,20 @@ def open_manager(
         else preservation_policy.AnyPreservationPolicy(policies),
         best_fn=metric,
         best_mode="max",
-        step_format_fixed_length=8,
+        step_format_fixed_length=DIGITS,
         read_only=read_only,
     )
-    manager = Manager(folder, options=options)
+    try:
+        if read_only and not (folder.is_dir() and any(p.name.isdigit() for p in folder.iterdir())):
+            raise UserError(
+                f"no checkpoint in {folder}: train first (--mode=train) with the same --workdir, "
+                "or point --workdir at the folder of a finished run"
+            )
+        manager = Manager(folder, options=options)
+    except OSError as error:
+        raise UserError(f"cannot use the checkpoints in {folder}: {error}") from error
     manager.tracked_metric = best  # Orbax keeps the function, and does not give it back.
+    manager.damaged_steps = set()  # those that a restore came upon
     return manager
 
 
@@ -94,7 +102,8 @@ def save(
     """Writes one step in the background; `manager.wait_until_finished()` or `close()` waits for it.
 
     Steps at or past this one are what an abandoned run left behind (a run that resumed from an
-    earlier step comes past them again), and are removed first.
+    earlier step comes past them again), and are removed first. Steps that a restore found damaged
+    are not removed but renamed to `<step>.damaged`, for somebody to look at.
 
     Args:
       manager: from `open_manager`.
@@ -118,11 +127,11 @@ def save(
         "leaves": leaves | train_leaves,
         "empty": empty + train_empty,
     }
-    text = json.dumps(body, sort_keys=True, default=str)
-    record = {"crc32": zlib.crc32(text.encode()), "body": text}
+    record = seal(json.dumps(body, sort_keys=True, default=str))
     tracked = None if _score(manager, numbers) is None else numbers
 
     manager.wait_until_finished()
+    _set_damaged_aside(manager)
     for stale in [s for s in manager.all_steps() if s >= step]:
         manager.delete(stale)
     items = ocp.args.Composite(
@@ -225,6 +234,7 @@ def _first_sound(
         try:
             leaves, record = _read(manager, candidate, items)
         except _Damaged as reason:
+            manager.damaged_steps.add(candidate)
             rest = candidates[position + 1 :]
             if rest:
                 announce(
@@ -251,44 +261,39 @@ def _read(
         restored = manager.restore(
             step, args=ocp.args.Composite(config=ocp.args.JsonRestore(), **wanted)
         )
-        stored = restored["config"]
-        if zlib.crc32(stored["body"].encode()) != stored["crc32"]:
-            raise ValueError("its settings are not what was written")
-        record = json.loads(stored["body"])
+        record = json.loads(unseal(restored["config"]))
         facts = {p: f for p, f in record["leaves"].items() if p.split("/")[0] in fields}
         leaves = verified([restored[item] for item in items], facts)
-    except Exception as error:  # Orbax and its storage raise many kinds; each means: unreadable.
+    except Exception as error:  # Orbax and its storage raise many kinds
+        if reason := hindrance(error, _folder(manager, step)):
+            raise UserError(
+                f"cannot read checkpoint {step} in {manager.directory} ({reason}): nothing was "
+                "changed, give the command again when it can be read"
+            ) from error
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise _Damaged(reason[:120]) from error
     return leaves, record
+
+
+def _folder(manager: Manager, step: int) -> Path:
+    return Path(manager.directory) / f"{step:0{DIGITS}d}"
+
+
+def _set_damaged_aside(manager: Manager) -> None:
+    """Renames the damaged steps that a restore came upon, out of sight of Orbax."""
+    damaged = manager.damaged_steps & set(manager.all_steps())
+    manager.damaged_steps.clear()
+    if not damaged:
+        return
+    if jax.process_index() == 0:
+        for step in damaged:
+            set_aside(_folder(manager, step))
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("damaged checkpoints renamed")
+    manager.reload()
 
 
 def _score(manager: Manager, metrics: Mapping[str, float] | None) -> float | None:
     """The value steps are ranked by; None if the step has none."""
     value = (metrics or {}).get(manager.tracked_metric)
     return value if value is not None and math.isfinite(value) else None
-
-
-class _NotFromOrbax(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        if record.name == "asyncio":
-            return not (record.exc_info and "tensorstore" in str(record.exc_info[1]))
-        return "orbax" not in record.pathname or record.levelno >= logging.ERROR
-
-
-@functools.cache
-def _quiet_orbax() -> None:
-    """Silences what is expected here and would hide the one line that matters.
-
-    Orbax warns of steps without metrics and of read-only managers. When one array of a damaged step
-    is unreadable, the reads of its siblings end in an event loop that is already closed.
-    """
-    for name in ("absl", "asyncio"):
-        logging.getLogger(name).addFilter(_NotFromOrbax())
-    before = sys.unraisablehook
-
-    def hook(unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
-            before(unraisable)
-
-    sys.unraisablehook = hook

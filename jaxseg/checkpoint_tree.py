@@ -71,6 +71,18 @@ def _name(path: tuple) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
+def seal(text: str) -> dict[str, Any]:
+    """A text with its CRC-32, for JSON."""
+    return {"crc32": zlib.crc32(text.encode()), "body": text}
+
+
+def unseal(stored: dict[str, Any]) -> str:
+    """The text of what `seal` gave; ValueError if it is not what was written."""
+    if zlib.crc32(stored["body"].encode()) != stored["crc32"]:
+        raise ValueError("its settings are not what was written")
+    return stored["body"]
+
+
 def put(tree: dict[str, Any], path: str, value: Any) -> None:
     """Sets a value in nested dictionaries, making those on the way."""
     *parents, last = path.split("/")

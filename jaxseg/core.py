@@ -53,6 +53,7 @@ class Method(NamedTuple):
       (AdaptSegNet, ADVENT); True, the players move in turn (GIO-Ada).
     warmup: losses played instead during the first `train.warmup_steps` steps; players that are
       not named there stand still.
+    reads: the keys of the batch that the losses use; what is not named is not even decoded.
     """
 
     init: Callable[[jax.Array, Batch], tuple[dict, dict, dict]]
@@ -60,6 +61,7 @@ class Method(NamedTuple):
     predict: Callable[[dict, dict, dict, jax.Array], jax.Array]
     alternate: bool = False
     warmup: dict[str, Loss] | None = None
+    reads: tuple[str, ...] = ("source_image", "source_label", "target_image")
 
 
 def init_state(
@@ -118,10 +120,18 @@ def make_update(
         if not method.alternate:
             for player in method.losses:
                 move(player)
-        stats, memory, metrics = lax.pmean((carry.stats, carry.memory, carry.metrics), AXIS)
+        after = (carry.stats, carry.memory, carry.metrics)
+        stats, memory, metrics = jax.tree.map(_over_devices, after)
         return State(state.step + 1, state.key, params, opt, stats, memory), metrics
 
     return update
+
+
+def _over_devices(x: jax.Array) -> jax.Array:
+    """The devices' mean; counters and flags keep their type and are the same on all devices."""
+    if jnp.issubdtype(x.dtype, jnp.inexact):
+        return lax.pmean(x, AXIS)
+    return lax.pmax(x.astype(jnp.int32), AXIS).astype(x.dtype)
 
 
 def _gradient(loss: Loss, player: str) -> Callable:
@@ -183,4 +193,5 @@ def global_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
       mask: bool [...], same shape.
     """
     count = lax.pmean(jnp.sum(mask, dtype=jnp.float32), AXIS)
-    return jnp.sum(jnp.where(mask, values, 0.0)) / jnp.maximum(count, 1.0)
+    smallest = 1.0 / lax.psum(1, AXIS)  # one pixel on one of the devices
+    return jnp.sum(jnp.where(mask, values, 0.0)) / jnp.maximum(count, smallest)

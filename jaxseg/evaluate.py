@@ -21,6 +21,7 @@ from rich.table import Table
 from jaxseg import metrics
 from jaxseg.core import AXIS
 from jaxseg.errors import UserError
+from jaxseg.losses.entropy import entropy as entropy_map
 from jaxseg.resize import resize_bilinear
 
 
@@ -32,13 +33,6 @@ class Example(NamedTuple):
     label: np.ndarray  # uint8 [h,w], 255 = ignore
     prediction: np.ndarray  # uint8 [h,w]
     entropy: np.ndarray  # float32 [h,w], 0 (certain) .. 1 (uniform)
-
-
-def entropy_map(logits: jax.Array) -> jax.Array:
-    """Entropy of the softmax over the last axis in units of log K: 0 is certain, 1 is uniform."""
-    log_probability = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
-    nats = -jnp.sum(jnp.exp(log_probability) * log_probability, axis=-1)
-    return nats / np.log(logits.shape[-1])
 
 
 def make_evaluator(
@@ -158,11 +152,12 @@ def print_table(
     table.add_column("pixels %", justify="right")
     for name in (name for name in classes if name in result["iou"]):
         value, share = result["iou"][name], result["pixels"][name]
-        table.add_row(name, _percent(value), _bar(value), f"{100 * share:.2f}")
+        table.add_row(name, percent(value, 1, ""), _bar(value), percent(share, 2, ""))
     table.add_section()
-    table.add_row("pixel accuracy", _percent(result["pixel_accuracy"]))
-    table.add_row("mean entropy", _percent(result["entropy"]))
-    table.add_row("mean IoU", _percent(result["miou"]), _bar(result["miou"]), style="bold")
+    table.add_row("pixel accuracy", percent(result["pixel_accuracy"], 1, ""))
+    table.add_row("mean entropy", percent(result["entropy"], 1, ""))
+    mean = result["miou"]
+    table.add_row("mean IoU", percent(mean, 1, ""), _bar(mean), style="bold")
     (console or Console()).print(table)
 
 
@@ -224,13 +219,9 @@ def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def percent(value: float | None, digits: int = 2) -> str:
-    """0.1234 as '12.34 %', None (nothing was labelled) as '-'."""
-    return "-" if value is None else f"{100 * value:.{digits}f} %"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
+def percent(value: float | None, digits: int = 2, unit: str = " %") -> str:
+    """0.1234 as '12.34 %', None (nothing was labelled) as '–'."""
+    return "–" if value is None else f"{100 * value:.{digits}f}{unit}"
 
 
 def _bar(value: float | None, width: int = 20) -> str:

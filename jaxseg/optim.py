@@ -1,7 +1,7 @@
 """Optimisers and schedules of the adaptation papers, as optax transformations.
 
-Parameter groups are regular expressions on the parameter's path (`segmenter/layer6/.../kernel`),
-in the manner of big_vision; the first that matches wins.
+Parameter groups are regular expressions on the parameter's path (`segmenter/main_head/...`), in the
+manner of big_vision; the first that matches wins.
 """
 
 import re
@@ -23,7 +23,7 @@ def poly(lr: float, schedule_steps: int, power: float = 0.9) -> optax.Schedule:
 
 
 def path_name(path: tuple) -> str:
-    """`('segmenter', 'layer6', 'kernel')` of a tree path as `segmenter/layer6/kernel`."""
+    """a tree path ('segmenter', 'main_head') as `segmenter/main_head`."""
     return "/".join(str(getattr(entry, "key", getattr(entry, "idx", entry))) for entry in path)
 
 

@@ -1,5 +1,7 @@
 """Prediction on images of any size: class ids, colours, overlay and entropy of each."""
 
+import contextlib
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ from PIL import Image, ImageOps
 from jaxseg import visualize
 from jaxseg.data.labels import LabelSet, colorize
 from jaxseg.errors import UserError
-from jaxseg.evaluate import entropy_map
+from jaxseg.evaluate import percent
+from jaxseg.losses.entropy import entropy as entropy_map
 from jaxseg.resize import resize_bilinear
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -33,13 +36,15 @@ def predict_folder(
     For each image <output>/<stem>_id.png (grey, train ids), _color.png, _overlay.png and
     _entropy.png are written, all at the image's own size; folders within the input are kept, and
     images with equal stems are told apart by their suffix (a.png, a.jpg -> a_png_id.png, ...).
-    The network is compiled once for each size of image, or once in all if `size` is given.
+    The network is compiled once for each size of image, or once in all if `size` is given; only the
+    resizing to the image's own size is compiled for every size.
 
     Args:
       predict: (params, stats, memory, images uint8 [N,H,W,3]) -> logits [N,h,w,K].
       model: {'params', 'stats', 'memory'}.
       input_path: a file or a folder.
-      output: a folder, made if it does not exist.
+      output: another folder, made if it does not exist. It may lie in the input: what an earlier
+        run wrote into it is not predicted again.
       label_set: names and colours of the K classes.
       size: (height, width) the image is resized to for the network (bicubic, as in evaluation);
         None gives the network the image as it is.
@@ -49,33 +54,40 @@ def predict_folder(
       How many images were predicted.
 
     Raises:
-      UserError: no image found, or one that cannot be read; what was predicted before it stays.
+      UserError: no image found, or one that cannot be read, or an output that cannot be written;
+        what was predicted before it stays.
     """
     output = Path(output)
     images = list(_find(Path(input_path), output))
+    with _writing(output):
+        output.mkdir(parents=True, exist_ok=True)
     model = jax.device_put((model["params"], model["stats"], model["memory"]))
 
-    def run(image: jax.Array, height: int, width: int) -> tuple[jax.Array, jax.Array]:
-        logits = predict(*model, image[None]).astype(jnp.float32)
-        logits = resize_bilinear(logits, (height, width))[0]
+    # Two programs: the network depends on its own input's size, only the maps on the photograph's.
+    @jax.jit
+    def network(model: tuple, image: jax.Array) -> jax.Array:
+        return predict(*model, image[None]).astype(jnp.float32)
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def maps(logits: jax.Array, size: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
+        logits = resize_bilinear(logits, size)[0]
         return jnp.argmax(logits, -1).astype(jnp.uint8), entropy_map(logits)
 
-    run = jax.jit(run, static_argnums=(1, 2))
     for path, name in images:
         image = _read(path)
-        height, width = image.shape[:2]
-        seen = image
-        if size is not None and size != (height, width):
+        seen, shape = image, image.shape[:2]
+        if size is not None and tuple(size) != shape:
             resized = Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC)
             seen = np.asarray(resized)
-        ids, entropy = (np.asarray(x) for x in run(seen, height, width))
+        ids, entropy = (np.asarray(x) for x in maps(network(model, seen), shape))
         target = output / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _save(target, "id", ids)
-        _save(target, "color", colorize(ids, label_set))
-        _save(target, "overlay", visualize.overlay(image, ids, label_set))
-        _save(target, "entropy", visualize.heat(entropy))
-        announce(f"{path} -> {target}_*.png, mean entropy {100 * entropy.mean():.1f} %")
+        with _writing(output):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _save(target, "id", ids)
+            _save(target, "color", colorize(ids, label_set))
+            _save(target, "overlay", visualize.overlay(image, ids, label_set))
+            _save(target, "entropy", visualize.heat(entropy))
+        announce(f"{path} -> {target}_*.png, mean entropy {percent(float(entropy.mean()), 1)}")
     return len(images)
 
 
@@ -87,9 +99,13 @@ def _find(source: Path, output: Path) -> Iterator[tuple[Path, Path]]:
     if source.is_file():
         yield source, Path(source.stem)
         return
-    # What an earlier run wrote into a folder within the input is not input.
-    outside = [p for p in sorted(source.rglob("*")) if not p.is_relative_to(output)]
-    paths = [p for p in outside if p.suffix.lower() in SUFFIXES and p.is_file()]
+    here, there = source.resolve(), output.resolve()
+    if here == there:
+        raise UserError(f"--output={output} is the folder of --input; give another one")
+    paths = [p for p in sorted(source.rglob("*")) if p.suffix.lower() in SUFFIXES and p.is_file()]
+    if there.is_relative_to(here):  # what an earlier run wrote is not input
+        own = source / there.relative_to(here)
+        paths = [p for p in paths if not p.is_relative_to(own)]
     if not paths:
         raise UserError(f"--input={source}: no image in it (looked for {kinds})")
     names = [path.relative_to(source).with_suffix("") for path in paths]
@@ -111,6 +127,14 @@ def _read(path: Path) -> np.ndarray:
             return np.asarray(image.convert("RGB"))
     except Exception as error:  # Pillow raises many kinds for damaged files
         raise UserError(f"{path} is not a readable image: {error}") from error
+
+
+@contextlib.contextmanager
+def _writing(output: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write into --output={output}: {error}") from error
 
 
 def _save(target: Path, kind: str, picture: np.ndarray) -> None:

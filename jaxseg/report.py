@@ -5,6 +5,7 @@ Reads what the run left in its work folder (`metrics.jsonl`, `pictures/`, `confi
 """
 
 import base64
+import functools
 import html
 import json
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxseg import logs, report_charts, visualize
+from jaxseg.evaluate import percent
 
 TITLES = {
     "loss/gen": "Loss of the segmenter",
@@ -24,6 +26,8 @@ TITLES = {
     "images_per_second": "Images per second",
     "input_wait": "Seconds a step waits for its input",
 }
+# Where the page itself has the sign, small or once for a table.
+_bare = functools.partial(percent, digits=1, unit="")
 LAST_CHARTS = ("lr", "images_per_second", "input_wait")
 
 
@@ -56,7 +60,7 @@ def write_report(workdir: str | Path) -> Path:
     if results and last and results.get("step") != last["step"]:
         sections.append(
             f"<p class=note>results.json holds the evaluation of step {results.get('step')}: "
-            f"mIoU {_percent(results.get('miou'))} %.</p>"
+            f"mIoU {percent(results.get('miou'), 1)}.</p>"
         )
     if config:
         sections.append(_config(config))
@@ -106,14 +110,14 @@ def _tiles(before, best, last, warmup: int) -> str:
         text = f"step {best['step']}, chosen with target labels"
         tiles.append(("mIoU of the best step", best, text, False))
     cells = [
-        f'<div class="tile{" main" if main else ""}"><b>{_percent(result["miou"])}'
+        f'<div class="tile{" main" if main else ""}"><b>{_bare(result["miou"])}'
         f"<small> %</small></b><span>{title}</span><em>{note}</em></div>"
         for title, result, note, main in tiles
     ]
     for title, key in (("pixel accuracy", "pixel_accuracy"), ("mean entropy", "entropy")):
-        change = "" if before is last else f"before: {_percent(before.get(key))} %"
+        change = "" if before is last else f"before: {percent(before.get(key), 1)}"
         cells.append(
-            f"<div class=tile><b>{_percent(last.get(key))}<small> %</small></b>"
+            f"<div class=tile><b>{_bare(last.get(key))}<small> %</small></b>"
             f"<span>{title}</span><em>{change}</em></div>"
         )
     return f"<div class=tiles>{''.join(cells)}</div>"
@@ -163,12 +167,12 @@ def _classes(workdir: Path, before, best, last) -> str:
         top = best["miou"] if name == "mean" else best["iou"].get(name)
         colour = f"rgb{tuple(colours[name])}" if name in colours else "transparent"
         bars = f'<div class="bar now" style="width:{100 * (value or 0):.2f}%"></div>'
-        numbers = f"<td>{_percent(value)}</td>"
+        numbers = f"<td>{_bare(value)}</td>"
         if two:
             bars = f'<div class="bar old" style="width:{100 * (old or 0):.2f}%"></div>{bars}'
-            numbers = f"<td class=faint>{_percent(old)}</td>{numbers}{_change(old, value)}"
+            numbers = f"<td class=faint>{_bare(old)}</td>{numbers}{_change(old, value)}"
         if more:
-            numbers += f"<td class=faint>{_percent(top)}</td>"
+            numbers += f"<td class=faint>{_bare(top)}</td>"
         rows.append(
             f'<tr{" class=mean" if name == "mean" else ""}><th><i style="background:{colour}"></i>'
             f"{html.escape(name)}</th><td class=bars>{bars}</td>{numbers}</tr>"
@@ -273,10 +277,6 @@ def _image(path: Path, description: str) -> str:
     kind = "jpeg" if path.suffix == ".jpg" else "png"
     data = base64.b64encode(path.read_bytes()).decode()
     return f'<img alt="{html.escape(description)}" src="data:image/{kind};base64,{data}">'
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}"
 
 
 def _read_json(path: Path) -> Any:

@@ -17,14 +17,25 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from jaxseg import assemble, checkpoint, evaluate, logs, progress, report, visualize
+from jaxseg import (
+    assemble,
+    batches,
+    checkpoint,
+    evaluate,
+    logs,
+    progress,
+    report,
+    validate,
+    visualize,
+)
 from jaxseg.core import AXIS, Method, State, make_update
 from jaxseg.data import feed
 from jaxseg.errors import UserError
 
 # Settings that may differ between a run and its continuation.
-FREE = ("train.steps", "train.log_every", "train.eval_every", "train.keep", "train.pictures",
-        "eval", "compile_cache", "data.root", "data.records", "data.threads", "init")  # fmt: skip
+FREE = ("train.steps", "train.log_every", "train.eval_every", "train.save_every", "train.keep",
+        "train.pictures", "train.devices", "eval", "compile_cache", "data.root", "data.records",
+        "data.threads")  # fmt: skip
 
 NAMES = {"warmup": "warm-up on the source", "full": "whole update"}
 
@@ -50,30 +61,35 @@ def place(state: State, devices: list) -> State:
 
 def run(config: ConfigDict, workdir: str) -> int:
     """Trains to `config.train.steps`; returns the exit code (0, or 130 when interrupted)."""
-    assemble.check(config)
+    validate.check(config)
     assemble.use_compile_cache(config)
-    os.makedirs(workdir, exist_ok=True)
-    remember_config(config, workdir)
-    devices = jax.local_devices()
-    main = jax.process_index() == 0
+    devices, main = assemble.devices(config), jax.process_index() == 0
     settings, total, classes = config.train, config.train.steps, assemble.label_set(config)
     method, players = assemble.method(config), assemble.optimisers(config)
-    # The data first: it is prepared with a progress bar of its own, and costs nothing if missing.
-    assemble.eval_batches(config).close()
-    assemble.train_batches(config, 0).close()
     folder = os.path.join(workdir, "checkpoints")
+    compare_config(config, workdir)
+    # The data first: it is prepared with a progress bar of its own, and costs nothing if missing.
+    batches.check_data(config, method.reads)
+    batches.eval_batches(config).close()
+    batches.train_batches(config, method.reads, 0).close()
+    if len(devices) < jax.local_device_count():
+        print(f"using {len(devices)} of {jax.local_device_count()} devices: "
+              f"config.train.batch={settings.batch} cannot be shared by more")  # fmt: skip
     with checkpoint.open_manager(folder, keep=settings.keep) as manager, _Interrupt() as interrupt:
-        state = assemble.first_state(config, method, players)
         if manager.latest_step() is None:
-            state = assemble.with_initial_weights(config, state, print)
+            state = assemble.first_state(config, method, players)
+            state = assemble.with_initial_weights(config, state, workdir, print)
         else:
-            state = checkpoint.restore_state(manager, state)
+            template = assemble.abstract_state(config, method, players)
+            state = checkpoint.restore_state(manager, template)
             print(f"resuming from step {int(state.step)} in {workdir}")
+        write_config(config, workdir)
         start = int(state.step)
         state = place(state, devices)
         evaluator = evaluate.make_evaluator(
-            method.predict, len(classes.classes), devices, pictures=settings.pictures
-        )
+            method.predict, len(classes.classes), devices, pictures=settings.pictures,
+            scored=assemble.scored(config),
+        )  # fmt: skip
         updates = {
             phase: pmapped_update(method._replace(losses=losses), players.txs, settings.accumulate)
             for phase, losses in (("warmup", method.warmup), ("full", method.losses))
@@ -83,37 +99,42 @@ def run(config: ConfigDict, workdir: str) -> int:
         with (
             progress.console(total, enabled=main) as bar,
             logs.open_logs(workdir, resume_step=start, enabled=main, announce=bar.log) as log,
-            feed.prefetch(assemble.train_batches(config, start), devices) as batches,
+            feed.prefetch(batches.train_batches(config, method.reads, start), devices) as stream,
         ):
-            kept, waits, clock, compiled = [], [], time.perf_counter(), set()
+            kept, waits, compiled, timed, clock = [], [], set(), 0, time.perf_counter()
             for step in range(start + 1, total + 1):
                 waited = time.perf_counter()
-                batch = next(batches)
+                batch = next(stream)
                 waits.append(time.perf_counter() - waited)
                 phase = "warmup" if step <= last_warm else "full"
-                if phase not in compiled:
+                first = phase not in compiled
+                if first:
                     bar.log(f"step {step}: compiling the {NAMES[phase]}")
                     compiled.add(phase)
                 state, metrics = updates[phase](state, batch)
-                if jax.default_backend() == "cpu":
+                if first or jax.default_backend() == "cpu":
                     jax.block_until_ready(state)  # fake CPU devices abort when many steps queue
                 kept.append(metrics)
+                timed += 1
+                if first:  # compiling is not training time
+                    timed, clock = 0, time.perf_counter()
                 if step % settings.log_every == 0 or step in (total, last_warm):
                     values = _means(kept) | _rates(players, state, step - 1, last_warm)
-                    seconds = time.perf_counter() - clock
-                    values["images_per_second"] = len(kept) * settings.batch / seconds
+                    if timed:
+                        seconds = time.perf_counter() - clock
+                        values["images_per_second"] = timed * settings.batch / seconds
                     values["input_wait"] = float(np.mean(waits))
                     bar.update(step, values)
                     log.train(step, values)
-                    kept, waits, clock = [], [], time.perf_counter()
-                result, due = None, step == total or step == last_warm or _due(step, config)
-                paused = time.perf_counter()
+                    kept, waits, timed, clock = [], [], 0, time.perf_counter()
+                paused, result = time.perf_counter(), None
+                due = step in (total, last_warm) or _every(settings.eval_every, step)
                 if due:
                     result = _evaluate(config, state, evaluator, step, workdir, log, bar)
-                if due or interrupt.asked:
+                if due or interrupt.asked or _every(settings.save_every, step):
                     checkpoint.save(manager, jax.device_get(state), config.to_dict(), result)
-                    clock += time.perf_counter() - paused  # evaluation is not training time
-                if interrupt.asked:
+                    clock += time.perf_counter() - paused  # nor is evaluation
+                if interrupt.asked and step < total:
                     bar.log(f"interrupted at step {step}; the same command goes on from there")
                     return 130
     return _finish(workdir, main)
@@ -122,7 +143,7 @@ def run(config: ConfigDict, workdir: str) -> int:
 def _evaluate(config, state, evaluator, step, workdir, log, bar) -> dict[str, Any]:
     classes = assemble.label_set(config)
     result, examples = evaluator(
-        state.params, state.stats, state.memory, assemble.eval_batches(config), classes.classes
+        state.params, state.stats, state.memory, batches.eval_batches(config), classes.classes
     )
     result = {"step": step, "split": config.data.target.val_split, **result}
     log.evaluation(step, result)
@@ -171,28 +192,33 @@ def _rates(players, state: State, updates: int, warmup_steps: int) -> dict[str, 
     }
 
 
-def _due(step: int, config: ConfigDict) -> bool:
-    every = config.train.eval_every
-    return bool(every) and step % every == 0
+def _every(period: int, step: int) -> bool:
+    return period > 0 and step % period == 0
 
 
-def remember_config(config: ConfigDict, workdir: str) -> None:
-    """Writes config.json; refuses a workdir that holds a run with other settings."""
-    path = os.path.join(workdir, "config.json")
-    now = json.loads(json.dumps(config.to_dict()))
-    if os.path.exists(path):
-        with open(path) as file:
-            before = json.load(file)
-        for key in sorted(set(_flat(before)) | set(_flat(now))):
-            there, here = _flat(before).get(key), _flat(now).get(key)
-            if there != here and not any(key == f or key.startswith(f + ".") for f in FREE):
-                raise UserError(
-                    f"{workdir} holds a run with config.{key}={there}, now it is {here}: "
-                    "give another --workdir, or delete that folder"
-                )
+def compare_config(config: ConfigDict, workdir: str) -> None:
+    """Refuses a workdir that holds a run with other settings."""
+    path, saved = os.path.join(workdir, "config.json"), os.path.join(workdir, "checkpoints")
+    started = os.path.isdir(saved) and any(name.isdigit() for name in os.listdir(saved))
+    if not (started and os.path.exists(path)):
+        return
+    with open(path) as file:
+        before, now = _flat(json.load(file)), _flat(json.loads(config.to_json()))
+    for key in sorted(set(before) | set(now)):
+        there, here = before.get(key), now.get(key)
+        if there != here and not any(key == f or key.startswith(f + ".") for f in FREE):
+            raise UserError(
+                f"{workdir} holds a run with config.{key}={there}, now it is {here}: "
+                "give another --workdir, or delete that folder"
+            )
+
+
+def write_config(config: ConfigDict, workdir: str) -> None:
+    """Writes config.json, whole or not at all."""
     if jax.process_index() == 0:
+        path = os.path.join(workdir, "config.json")
         with open(path + ".new", "w") as file:
-            json.dump(now, file, indent=1)
+            json.dump(config.to_dict(), file, indent=1)
         os.replace(path + ".new", path)
 
 

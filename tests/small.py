@@ -1,10 +1,17 @@
-"""Experiments shrunk until a test can run them: the real loop on tiny images and a tiny network."""
+"""Experiments shrunk until a test can run them, and networks small enough to follow by hand."""
 
 import importlib
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseg.core import AXIS, init_state, make_update
 from jaxseg.models import resnet
+from jaxseg.models.network import Network
 
 SIZE = (32, 64)
+K, C = 3, 4  # classes and image channels of the linear networks
 
 
 def shrink_networks(monkeypatch):
@@ -15,10 +22,11 @@ def shrink_networks(monkeypatch):
 
 
 def small_config(name, records, preset="streets"):
-    """`configs/<name>.py` with few tiny images, a thin discriminator and four steps."""
+    """`configs/<name>.py` with few tiny images, thin heads and discriminator, and four steps."""
     config = importlib.import_module(f"configs.{name}").get_config(preset)
     config.data.records = str(records)
     config.data.threads = 1
+    config.net.rates = (1, 2)
     config.disc.width = 4
     for side in (config.data.source, config.data.target):
         side.size = SIZE
@@ -29,6 +37,69 @@ def small_config(name, records, preset="streets"):
     config.train.update(
         dict(batch=2, steps=4, warmup_steps=2, log_every=1, eval_every=2, pictures=2)
     )
-    config.optim.gen.schedule_steps = config.optim.disc.schedule_steps = 8
+    config.optim.gen.schedule_steps = 8
+    config.optim.disc.schedule_steps = 8
     config.eval.batch = 2
     return config
+
+
+def linear_segmenter():
+    """Logits at half resolution: 2x2 mean, then a linear map for each level."""
+
+    def init(key, images):
+        del images
+        keys = jax.random.split(key, 2)
+        return {
+            "main_head": {"kernel": jax.random.normal(keys[0], (C, K))},
+            "backbone": {"kernel": jax.random.normal(keys[1], (C, K))},
+        }, {}
+
+    def apply(params, stats, images, train, key=None):
+        n, h, w, c = images.shape
+        pooled = images.reshape(n, h // 2, 2, w // 2, 2, c).mean((2, 4))
+        names = {"main": "main_head", "aux": "backbone"}
+        return {level: pooled @ params[name]["kernel"] for level, name in names.items()}, stats
+
+    return Network(init, apply)
+
+
+def linear_discriminator():
+    def init(key, maps):
+        del maps
+        return {"kernel": 0.3 * jax.random.normal(key, (K, 1)), "bias": jnp.full((1,), 0.1)}, {}
+
+    def apply(params, stats, maps, train, key=None):
+        return {"score": maps @ params["kernel"] + params["bias"]}, stats
+
+    return Network(init, apply)
+
+
+def linear_batches(steps, n=1, seed=0, size=(6, 8)):
+    """`steps` batches for the linear networks; the first two rows are not labelled."""
+    rng = np.random.default_rng(seed)
+    for _ in range(steps):
+        label = rng.integers(0, K, (n, *size)).astype(np.int32)
+        label[:, :2] = 255
+        yield {
+            "source_image": rng.normal(size=(n, *size, C)).astype(np.float32),
+            "source_label": label,
+            "target_image": rng.normal(0.5, 1.5, size=(n, *size, C)).astype(np.float32),
+        }
+
+
+def run(method, txs, data, devices=1, accumulate=1):
+    """One step for each batch of the list `data`; returns (first state, last state, metrics)."""
+    state = jax.jit(lambda k: init_state(method, txs, k, data[0]))(jax.random.PRNGKey(1))
+    start = jax.device_get(state)
+    update = jax.pmap(
+        make_update(method, txs, accumulate),
+        AXIS,
+        in_axes=(None, 0),
+        out_axes=(None, None),
+        devices=jax.devices()[:devices],
+    )
+    for batch in data:
+        cut = {k: v.reshape(devices, -1, *v.shape[1:]) for k, v in batch.items()}
+        state, metrics = update(state, cut)
+        jax.block_until_ready(state)
+    return start, jax.device_get(state), jax.device_get(metrics)

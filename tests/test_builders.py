@@ -1,5 +1,6 @@
 """Builders on tiny data sets in the published layouts, with the pitfalls of the published files."""
 
+import shutil
 import struct
 import zipfile
 import zlib
@@ -233,8 +234,45 @@ def test_camvid(tmp_path):
     for name, record in open_all("camvid", tmp_path, "val").items():
         expected = np.where(raw[name] == 11, 255, raw[name])
         np.testing.assert_array_equal(label_of(record), expected)
-    with pytest.raises(UserError, match="no split 'test'; it has train, val"):
+    with pytest.raises(UserError, match="holds no images of test; expected DIR/camvid/"):
         open_all("camvid", tmp_path, "test")
+    with pytest.raises(UserError, match="camvid has no split 'all'; it has train, val, test"):
+        open_all("camvid", tmp_path, "all")
+
+
+def test_only_the_wanted_split_is_needed_and_prepared(tmp_path):
+    make_camvid(tmp_path / "raw" / "camvid", splits=("val",))
+    assert len(open_all("camvid", tmp_path, "val", size=(6, 10))) == 2
+    (folder,) = [p for p in (tmp_path / "records" / "camvid").iterdir() if p.is_dir()]
+    assert folder.name == "6x10-val"
+    with pytest.raises(UserError, match="holds no images of train"):
+        open_all("camvid", tmp_path, "train")
+
+
+def test_checking_says_the_same_and_prepares_nothing(tmp_path):
+    places = {"records_dir": tmp_path / "records", "raw_dir": tmp_path / "raw"}
+    make_camvid(tmp_path / "raw" / "camvid", splits=("val",))
+    make_gta5(tmp_path / "raw" / "gta5")
+    records.check_raw("camvid", "val", **places)
+    records.check_raw("gta5", "train", **places)
+    (tmp_path / "raw" / "gta5" / "images" / "00004.png").unlink()
+    wrong = (
+        ("camvid", "train"), ("camvid", "all"), ("gta5", "train"), ("gta5", "val"),
+        ("synthia", "train"), ("cityscapes", "val"), ("kitti", "train"),
+    )  # fmt: skip
+    said = []
+    for check in (records.check_raw, records.open_split):
+        for name, split in wrong:
+            with pytest.raises(UserError) as caught:
+                check(name, split, **places)
+            said.append(str(caught.value))
+        assert check is records.open_split or not (tmp_path / "records").exists()
+    assert said[: len(wrong)] == said[len(wrong) :]
+    records.open_split("camvid", "val", **places)
+    shutil.rmtree(tmp_path / "raw")
+    records.check_raw("camvid", "val", **places)  # what is prepared needs no published files
+    with pytest.raises(UserError, match="no folder"):
+        records.check_raw("camvid", "val", size=(6, 10), **places)
 
 
 @pytest.mark.skipif(not CAMVID.exists(), reason="needs the real CamVid")

@@ -1,5 +1,6 @@
 """Checkpoints: bit-equal round trips, and every way a folder can be damaged or not fit."""
 
+import os
 import shutil
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxseg import checkpoint
+from jaxseg import checkpoint, checkpoint_orbax
 from jaxseg.core import State
 from jaxseg.errors import UserError
 
@@ -147,10 +148,70 @@ def test_a_damaged_step_is_passed_over(tmp_path, damage):
         assert_same(restored, make_state(1, seed=1))
         with pytest.raises(UserError, match="damaged.*choose another"):
             checkpoint.restore_state(manager, make_state(0), step=2)
-        # The run that resumed from 1 comes past 2 again and replaces it.
+        # The run that resumed from 1 comes past 2 again: the damaged one is kept aside.
         checkpoint.save(manager, make_state(2, seed=2), {})
+    names = ["00000001", "00000002", "00000002.damaged"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
     with checkpoint.open_manager(tmp_path) as manager:
+        assert manager.all_steps() == [1, 2]
         assert_same(checkpoint.restore_state(manager, make_state(0)), make_state(2, seed=2))
+
+
+def test_damaged_steps_are_kept_aside_whatever_the_next_step_is(tmp_path):
+    write(tmp_path, [1, 4, 6], keep=3)
+    (tmp_path / "00000004.damaged").mkdir()
+    for step in (4, 6):
+        flip_bytes(tmp_path / f"{step:08d}" / "model")
+    with checkpoint.open_manager(tmp_path, keep=3) as manager:
+        checkpoint.restore_state(manager, make_state(0), announce=lambda line: None)
+        for step in (5, 7):
+            checkpoint.save(manager, make_state(step), {})
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "00000001", "00000004.damaged", "00000004.damaged1", "00000005", "00000006.damaged",
+        "00000007",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        PermissionError(13, "Permission denied", "metadata"),
+        OSError(5, "Input/output error", "metadata"),
+        ValueError('PERMISSION_DENIED: Error opening "zarr" driver\nmore'),
+    ],
+)
+def test_a_step_that_cannot_be_read_now_is_not_damaged(tmp_path, monkeypatch, error):
+    write(tmp_path, [1, 2])
+
+    def refuse(*_, **__):
+        raise error
+
+    with checkpoint.open_manager(tmp_path) as manager:
+        monkeypatch.setattr(manager, "restore", refuse)
+        with pytest.raises(UserError, match=f"cannot read checkpoint 2 in {tmp_path} .") as caught:
+            checkpoint.restore_state(manager, make_state(0))
+        assert "\n" not in str(caught.value) and not manager.damaged_steps
+
+
+def test_a_folder_that_may_not_be_entered_is_told_from_a_missing_one(tmp_path, monkeypatch):
+    missing = FileNotFoundError("Metadata file (named _METADATA) does not exist")
+    assert checkpoint_orbax.hindrance(missing, tmp_path) is None
+    listing = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("model"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listing(path)
+
+    (tmp_path / "model").mkdir()
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert "denied" in checkpoint_orbax.hindrance(missing, tmp_path)
+
+
+def test_a_file_in_place_of_the_folder(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(UserError, match="cannot use the checkpoints in .*run/checkpoints"):
+        checkpoint.open_manager(tmp_path / "run" / "checkpoints")
 
 
 def test_saving_an_earlier_step_drops_the_abandoned_later_ones(tmp_path):

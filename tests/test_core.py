@@ -5,75 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from small import C, K, linear_discriminator, linear_segmenter, run
+from small import linear_batches as batches
 
 from jaxseg import optim
 from jaxseg.core import AXIS, Method, init_state, make_update
 from jaxseg.methods import advent, source_only
-from jaxseg.models.network import Network
-
-K, C = 3, 4  # classes, image channels
-
-
-def linear_segmenter():
-    """Logits at half resolution: 2x2 mean, then a linear map for each level."""
-
-    def init(key, images):
-        del images
-        keys = jax.random.split(key, 2)
-        return {
-            "main_head": {"kernel": jax.random.normal(keys[0], (C, K))},
-            "backbone": {"kernel": jax.random.normal(keys[1], (C, K))},
-        }, {}
-
-    def apply(params, stats, images, train, key=None):
-        n, h, w, c = images.shape
-        pooled = images.reshape(n, h // 2, 2, w // 2, 2, c).mean((2, 4))
-        names = {"main": "main_head", "aux": "backbone"}
-        return {level: pooled @ params[name]["kernel"] for level, name in names.items()}, stats
-
-    return Network(init, apply)
-
-
-def linear_discriminator():
-    def init(key, maps):
-        del maps
-        return {"kernel": 0.3 * jax.random.normal(key, (K, 1)), "bias": jnp.full((1,), 0.1)}, {}
-
-    def apply(params, stats, maps, train, key=None):
-        return {"score": maps @ params["kernel"] + params["bias"]}, stats
-
-    return Network(init, apply)
-
-
-def batches(steps, n=1, seed=0, size=(6, 8)):
-    rng = np.random.default_rng(seed)
-    for _ in range(steps):
-        label = rng.integers(0, K, (n, *size)).astype(np.int32)
-        label[:, :2] = 255
-        yield {
-            "source_image": rng.normal(size=(n, *size, C)).astype(np.float32),
-            "source_label": label,
-            "target_image": rng.normal(0.5, 1.5, size=(n, *size, C)).astype(np.float32),
-        }
-
-
-def run(method, txs, data, devices=1, accumulate=1):
-    first = next(iter(data))
-    state = jax.jit(lambda k: init_state(method, txs, k, first))(jax.random.PRNGKey(1))
-    start = jax.device_get(state)
-    update = jax.pmap(
-        make_update(method, txs, accumulate),
-        AXIS,
-        in_axes=(None, 0),
-        out_axes=(None, None),
-        devices=jax.devices()[:devices],
-    )
-    for batch in data:
-        cut = {k: v.reshape(devices, -1, *v.shape[1:]) for k, v in batch.items()}
-        state, metrics = update(state, cut)
-        jax.block_until_ready(state)
-    return start, jax.device_get(state), jax.device_get(metrics)
-
 
 SEG, ADV = {"main": 1.0, "aux": 0.1}, {"main": 0.3, "aux": 0.07}
 LR, LR_D, STEPS, POWER, WD, MOMENTUM = 0.05, 0.01, 10, 0.9, 5e-4, 0.9
@@ -216,6 +153,25 @@ def test_micro_batches_equal_the_whole_batch_when_their_masks_are_even():
     data = list(batches(3, n=4))
     whole, sliced = (run(method, txs, data, 1, accumulate)[1:] for accumulate in (1, 2))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), whole, sliced)
+
+
+def test_gradients_are_clipped_after_the_devices_mean():
+    method, _ = make_advent()
+    data = list(batches(1, n=2))
+    # The devices' own gradients differ in length: clipped one by one they would have another mean.
+    data[0]["source_image"][0] *= 20
+
+    def moved(clip, devices):
+        sgd = optim.sgd(lambda step: 0.5, momentum=0.0, weight_decay=0.0, clip=clip)
+        start, end, _ = run(method, {"gen": sgd, "disc": optax.sgd(0.1)}, data, devices)
+        movement = jax.tree.map(np.subtract, end.params, start.params)
+        leaves = jax.tree.leaves(movement["gen"])
+        return movement, np.sqrt(sum(float(np.square(leaf).sum()) for leaf in leaves))
+
+    assert moved(0.0, 1)[1] > 1.0, "without a limit the gradient is more than 2 long"
+    (one, length), (two, _) = moved(0.25, 1), moved(0.25, 2)
+    np.testing.assert_allclose(length, 0.5 * 0.25, rtol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6), one, two)
 
 
 def test_uneven_micro_batches_are_refused():

@@ -106,9 +106,9 @@ def test_subset_protocol_scores_only_its_classes():
     assert result["miou"] == pytest.approx((full["iou"]["road"] + full["iou"]["car"]) / 2)
 
 
-def test_entropy_of_known_distributions():
-    logits = jnp.log(jnp.array([[0.25, 0.25, 0.25, 0.25], [0.5, 0.5, 1e-20, 1e-20]]))
-    np.testing.assert_allclose(evaluate.entropy_map(logits), [1.0, 0.5], rtol=1e-6)
+def test_percent():
+    assert evaluate.percent(0.12345) == "12.35 %" and evaluate.percent(None) == "–"
+    assert evaluate.percent(1.0, 1, "") == "100.0"
 
 
 def test_results_file_and_table(tmp_path):
@@ -121,7 +121,7 @@ def test_results_file_and_table(tmp_path):
     assert "val step 30, 5 images" in lines[0]
     road = next(line for line in lines if "road" in line)
     assert f"{100 * result['iou']['road']:.1f}" in road
-    assert " - " in next(line for line in lines if "bus" in line)
+    assert " – " in next(line for line in lines if "bus" in line)
     assert f"{100 * result['miou']:.1f}" in next(line for line in lines if "mean IoU" in line)
 
 

@@ -106,6 +106,18 @@ def test_an_exception_arrives_after_the_batches_before_it():
         next(batches)
 
 
+def test_devices_that_do_not_fit_are_told_too(monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("no such mesh")
+
+    monkeypatch.setattr(feed, "Mesh", refuse)
+    stream = Stream()
+    with feed.prefetch(stream, jax.local_devices()) as batches:
+        with pytest.raises(RuntimeError, match="no such mesh"):
+            next(batches)
+    assert stream.closed
+
+
 def test_closing_ends_the_thread_and_the_stream():
     before = threading.active_count()
     stream = Stream()

@@ -1,21 +1,26 @@
 """Every config: two steps on two devices equal two steps on one."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from small import SIZE, shrink_networks, small_config
+from small import shrink_networks, small_config
 from test_configs import CONFIGS
 
 from jaxseg import assemble, train
-from jaxseg.core import init_state
+
+SIZE = (32, 32)  # the least that the discriminators take
+# A compiled program runs for two steps only: as with `assemble.first_state`, the compiler's time
+# counts. The numbers are those of the optimised program but for round-off.
+QUICK = {"xla_backend_optimization_level": 0}
 
 
 def batches(classes, n=4, seed=0):
     rng = np.random.default_rng(seed)
     for _ in range(2):
         label = rng.integers(0, classes, (n, *SIZE)).astype(np.uint8)
-        label[0, :20] = 255
+        label[0, :20] = 255  # the devices have unequal numbers of labelled pixels
         yield {
             "source_image": rng.integers(0, 256, (n, *SIZE, 3), dtype=np.uint8),
             "source_label": label,
@@ -23,25 +28,73 @@ def batches(classes, n=4, seed=0):
         }
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_two_devices_equal_one(name, monkeypatch, tmp_path):
-    shrink_networks(monkeypatch)
-    config = small_config(name, tmp_path)
-    assert config.net.norm == "train", "only shared statistics can be equal"
+def two_steps(name, folder):
+    """[one device, two devices]: (movement of the parameters, their end, statistics, metrics)."""
+    config = small_config(name, folder)
+    config.data.source.size = config.data.target.size = SIZE
+    if config.net.norm != "train":
+        pytest.skip(
+            f"net.norm={config.net.norm!r} normalises each device's batch by itself, as the "
+            "reference does: devices then cannot equal one"
+        )
+    for setting, weights in config.method.settings.items():
+        if setting in ("adversarial_weights", "entropy_weights"):
+            # As heavy as the labels: what is wrong with the target's gradient must be seen.
+            weights.update({level: 1.0 / number for number, level in enumerate(weights, start=1)})
     method = assemble.method(config)
     # SGD: Adam would divide round-off by round-off. The discriminators' loss is not small.
-    txs = {player: optax.sgd(0.05, momentum=0.9) for player in method.losses}
+    txs = {player: optax.sgd(0.01, momentum=0.9) for player in method.losses}
+    start = jax.device_get(assemble.first_state(config, method, assemble.Players(txs, {})))
     results = []
     for devices in (1, 2):
-        state = jax.jit(
-            lambda k, method=method: init_state(method, txs, k, assemble.example(config))
-        )(jax.random.PRNGKey(0))
-        update = train.pmapped_update(method, txs, 1, jax.devices()[:devices])
-        state = train.place(state, jax.devices()[:devices])
+        used = jax.devices()[:devices]
+        state, update = train.place(start, used), None
         for batch in batches(19):
             cut = {k: v.reshape(devices, -1, *v.shape[1:]) for k, v in batch.items()}
+            if update is None:
+                lowered = train.pmapped_update(method, txs, 1, used).lower(state, cut)
+                update = lowered.compile(compiler_options=QUICK)
             state, metrics = update(state, cut)
             jax.block_until_ready(state)
-        results.append(jax.device_get((state.params, state.stats, metrics)))
-    for one, two in zip(*map(jax.tree.leaves, results), strict=True):
-        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-6)
+        end = jax.device_get(state)
+        moved = jax.tree.map(np.subtract, end.params, start.params)
+        results.append((moved, end.params, end.stats, jax.device_get(metrics)))
+    return results
+
+
+def difference(one, two):
+    """{leaf's path: largest difference as a share of the leaf's largest value}."""
+    pairs = zip(jax.tree_util.tree_leaves_with_path(one), jax.tree.leaves(two), strict=True)
+    return {
+        jax.tree_util.keystr(path): np.abs(a - b).max() / max(np.abs(a).max(), 1e-30)
+        for (path, a), b in pairs
+    }
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_two_devices_equal_one(name, monkeypatch, tmp_path):
+    """The project's code with each of its float32 made float64, so that only mistakes differ.
+
+    The movement of every parameter in two steps is compared, as a share of the largest movement
+    in its leaf: measured 3e-11 at most. In float32 the same share is up to 7e-3 where the
+    gradients of many pixels cancel, as large as some mistakes would be.
+    """
+    shrink_networks(monkeypatch)
+    monkeypatch.setattr(jnp, "float32", jnp.float64)
+    monkeypatch.setitem(assemble.DTYPES, "float32", jnp.float64)
+    with jax.enable_x64(True):
+        one, two = two_steps(name, tmp_path)
+    assert all(leaf.dtype == np.float64 for leaf in jax.tree.leaves(one[1:3]))
+    worst = difference(one, two)
+    assert max(worst.values()) < 1e-8, max(worst, key=worst.get)
+
+
+def test_two_devices_equal_one_in_float32(monkeypatch, tmp_path):
+    """AdvEnt as it is trained: parameters agree to 1e-6 (measured 6e-8), which is not much to ask
+    where they move by 3e-4; statistics and metrics to 1e-6 of their size (measured 5e-7)."""
+    shrink_networks(monkeypatch)
+    one, two = two_steps("advent", tmp_path)
+    for a, b in zip(jax.tree.leaves(one[1]), jax.tree.leaves(two[1]), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+    worst = difference(one[2:], two[2:])
+    assert max(worst.values()) < 1e-6, max(worst, key=worst.get)

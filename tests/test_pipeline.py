@@ -148,7 +148,25 @@ def test_zip_streams_joins_and_closes():
     joined = pipeline.zip_streams(Stream("a"), Stream("b"))
     assert next(joined) == {"a": 1, "b": 1}
     joined.close()
+    joined.close()
+    assert closed == ["a", "b"] and list(joined) == []
+    closed.clear()
+    pipeline.zip_streams(Stream("a"), Stream("b")).close()  # before its first batch
     assert closed == ["a", "b"]
+    closed.clear()
+    assert list(pipeline.zip_streams(Stream("a"), iter([{"b": 2}]))) == [{"a": 1, "b": 2}]
+    assert closed == ["a"]
+
+
+def test_streams_close_before_their_first_batch():
+    source = Memory([(12, 16)] * 2)
+    streams = [
+        pipeline.train_stream(source, size=(6, 8), batch=2, seed=0, prefix=prefix)
+        for prefix in ("source", "target")
+    ]
+    joined = pipeline.zip_streams(*streams)
+    joined.close()
+    assert list(joined) == []
 
 
 @pytest.mark.parametrize("threads", [0, 2])
@@ -164,6 +182,17 @@ def test_wrong_settings():
     source = Memory([(12, 16)] * 2)
     with pytest.raises(UserError, match="no augmentation is called 'flop'"):
         take(source, 1, augment={"flop": 1})
+    for name, value in (
+        ("flip", 1.5), ("flip", "always"), ("flip", (0.5, 0.5)), ("scale", (0.5,)),
+        ("scale", (2.0, 1.0)), ("scale", (0.0, 1.0)), ("scale", 0.5), ("scale", ("a", "b")),
+        ("scale", (0.5, float("nan"))), ("crop", (10,)), ("crop", 10), ("crop", (10, -5)),
+        ("crop", (10, 5.5)), ("jitter", -0.1), ("jitter", 2),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=f"augmentation {name}=.*it must be ") as caught:
+            transforms.check_augment({name: value})
+        assert "\n" not in str(caught.value)
+    good = {"flip": 1, "scale": [0.5, 0.5], "crop": (np.int64(4), 5), "jitter": 0.2}
+    assert transforms.check_augment(good) == good
     del source.records[0]["depth"], source.records[1]["depth"]
     with pytest.raises(UserError, match="has no depth"):
         take(source, 1, keys=("image", "depth"))

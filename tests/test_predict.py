@@ -1,5 +1,7 @@
 """Prediction from files: any size and mode, no colliding names, errors that name the file."""
 
+from pathlib import Path
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -37,6 +39,7 @@ def run(source, output, **options):
         brightness, MODEL, source, output, label_set=CAMVID, announce=lines.append, **options
     )
     assert len(lines) == count
+    output = Path(output)
     return sorted(str(p.relative_to(output)) for p in output.rglob("*.png"))
 
 
@@ -84,6 +87,34 @@ def test_a_folder_with_every_mode_and_equal_names(tmp_path):
     assert run(source, source / "out") == names
 
 
+def test_the_network_is_compiled_once_at_a_fixed_size(tmp_path):
+    (tmp_path / "in").mkdir()
+    sizes = [(12, 20), (20, 12), (16, 32), (33, 17)]
+    for i, size in enumerate(sizes):
+        Image.fromarray(halves(*size)).save(tmp_path / "in" / f"{i}.png")
+    SEEN.clear()
+    run(tmp_path / "in", tmp_path / "out", size=(16, 32))
+    assert SEEN == [(1, 16, 32, 3)]
+    for i, size in enumerate(sizes):
+        assert np.asarray(Image.open(tmp_path / "out" / f"{i}_id.png")).shape == size
+
+
+def test_input_and_output_in_each_other(tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    Image.fromarray(halves(12, 20)).save(tmp_path / "in" / "a.png")
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):  # an absolute output within a relative input
+        assert len(run("in", tmp_path / "in" / "out")) == 4
+    assert len(run("link", tmp_path / "in" / "out")) == 4
+    for output in (tmp_path / "in", "in/out/..", "link"):
+        with pytest.raises(UserError, match="--output=.* is the folder of --input"):
+            run("in", output)
+    assert len(list((tmp_path / "in").iterdir())) == 2
+    assert "a_id.png" in run("in/a.png", tmp_path / "in")  # one file's pictures may lie beside it
+    assert "a_id_id.png" in run("in/out", ".")  # the input within the output
+
+
 def test_errors_name_the_file(tmp_path):
     with pytest.raises(UserError, match="nowhere: no such file or folder"):
         run(tmp_path / "nowhere", tmp_path / "out")
@@ -96,6 +127,11 @@ def test_errors_name_the_file(tmp_path):
     with pytest.raises(UserError, match="b.png is not a readable image"):
         run(tmp_path / "in", tmp_path / "out")
     assert (tmp_path / "out" / "a_id.png").exists()
+    with pytest.raises(UserError, match="cannot write into --output=.*a_id.png"):
+        run(tmp_path / "in" / "a.png", tmp_path / "out" / "a_id.png")
+    (tmp_path / "blocked" / "a_id.png").mkdir(parents=True)
+    with pytest.raises(UserError, match="cannot write into --output=.*blocked: "):
+        run(tmp_path / "in" / "a.png", tmp_path / "blocked")
 
 
 def test_overlay_and_grid_by_hand():

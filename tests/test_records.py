@@ -102,6 +102,12 @@ def test_unknown_names_and_options(tmp_path):
         open_all("streets", tmp_path, domain="real")
     with pytest.raises(UserError, match="'test'"):
         open_all("streets", tmp_path, counts={"test": 3})
+    with pytest.raises(UserError, match="streets has no split 'val'; it has train"):
+        open_all("streets", tmp_path, "val", counts={"train": 3})
+    with pytest.raises(UserError, match="streets has no split 'val'; it has train"):
+        records.check_raw("streets", "val", records_dir=tmp_path, counts={"train": 3})
+    records.check_raw("streets", "val", records_dir=tmp_path / "unused")
+    assert not (tmp_path / "unused").exists()
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="--config.data.records=DIR"):
         records.open_split("streets", "train", records_dir=tmp_path / "file")

@@ -1,13 +1,15 @@
 """The real loop, shrunk: resume, evaluation of checkpoints, refusals."""
 
 import json
+import os
+import signal
 
 import jax
 import numpy as np
 import pytest
 from small import shrink_networks, small_config
 
-from jaxseg import apply, checkpoint, logs, train
+from jaxseg import apply, assemble, checkpoint, logs, train
 from jaxseg.errors import UserError
 
 
@@ -22,13 +24,34 @@ def config(records, monkeypatch):
     return small_config("advent", records)
 
 
-def leaves(workdir, step):
+def leaves(config, workdir, step):
+    """All arrays of a checkpoint: parameters, statistics, both optimisers, key and step."""
+    method, players = assemble.method(config), assemble.optimisers(config)
+    template = assemble.abstract_state(config, method, players)
     with checkpoint.open_manager(workdir / "checkpoints", read_only=True) as manager:
-        _, model, _ = checkpoint.restore_model(manager, step)
-    return jax.tree.leaves(model)
+        return jax.tree.leaves(checkpoint.restore_state(manager, template, step))
 
 
-def test_a_run_leaves_what_it_promises_and_is_resumed_bit_for_bit(config, tmp_path, capsys):
+def interrupt_after(step, monkeypatch):
+    """SIGTERM arrives while the update of `step` runs."""
+    original = train.pmapped_update
+
+    def interrupted(*args, **kwargs):
+        update = original(*args, **kwargs)
+
+        def wrapped(state, batch):
+            if int(state.step) == step - 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return update(state, batch)
+
+        return wrapped
+
+    monkeypatch.setattr(train, "pmapped_update", interrupted)
+
+
+def test_a_run_leaves_what_it_promises_and_is_resumed_bit_for_bit(
+    config, tmp_path, capsys, monkeypatch
+):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert train.run(config, str(whole)) == 0
     printed = capsys.readouterr().out
@@ -43,12 +66,15 @@ def test_a_run_leaves_what_it_promises_and_is_resumed_bit_for_bit(config, tmp_pa
     assert {"adversarial/main", "lr/disc", "loss/disc", "input_wait"} <= set(last)
 
     # The same in two goes, the second with another number of reader threads.
-    config.train.steps = 3
-    train.run(config, str(parts))
-    config.train.steps, config.data.threads = 4, 2
-    train.run(config, str(parts))
-    assert "resuming from step 3" in capsys.readouterr().out
-    for a, b in zip(leaves(whole, 4), leaves(parts, 4), strict=True):
+    config.train.save_every = 1
+    interrupt_after(1, monkeypatch)  # within the warm-up
+    assert train.run(config, str(parts)) == 130
+    config.data.threads = 2
+    monkeypatch.undo()
+    shrink_networks(monkeypatch)
+    assert train.run(config, str(parts)) == 0
+    assert "resuming from step 1" in capsys.readouterr().out
+    for a, b in zip(leaves(config, whole, 4), leaves(config, parts, 4), strict=True):
         np.testing.assert_array_equal(a, b)
 
     # A finished run given again only reports.
@@ -65,41 +91,43 @@ def test_a_run_leaves_what_it_promises_and_is_resumed_bit_for_bit(config, tmp_pa
 
     # And other settings are refused, by name.
     config.optim.gen.lr = 0.5
-    with pytest.raises(UserError, match=r"config.optim.gen.lr=0.02.* now it is 0.5.*--workdir"):
+    with pytest.raises(UserError, match=r"config.optim.gen.lr=0.1, now it is 0.5.*--workdir"):
         train.run(config, str(whole))
 
 
-def test_an_interrupt_saves_the_step_in_hand(config, tmp_path, monkeypatch):
-    original = train.pmapped_update
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ("config.net.dtype = 'float8'", "config.net.dtype='float8'; choose one of float32"),
+        ("config.net.backbone = 'vgg'", "config.net.backbone='vgg'; choose one of resnet101"),
+        ("config.data.classes = 'ade'", "no label set is called 'ade'"),
+        ("config.train.accumulate = 3", "batch=2 images cannot be shared .* 3 micro-batches"),
+        ("config.train.devices = 3", "config.train.devices=3, but there are 2"),
+        ("config.train.warmup_steps = 4", "leaves nothing of config.train.steps=4"),
+        ("config.train.steps = 9", "schedule_steps=8 ends before config.train.steps=9"),
+        ("config.train.log_every = 0", "config.train.log_every=0 must be at least 1"),
+        ("config.method.name = 'nope'", "there is no jaxseg/methods/nope.py"),
+        ("config.eval.classes = 'camvid'", "not among config.data.classes=cityscapes"),
+    ],
+)
+def test_settings_that_cannot_work_are_named_and_not_remembered(config, tmp_path, change, message):
+    exec(change)
+    with pytest.raises(UserError, match=message):
+        train.run(config, str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
 
-    def interrupted_at_step_one(*args, **kwargs):
-        update = original(*args, **kwargs)
 
-        def wrapped(state, batch):
-            import os
-            import signal
-
-            if int(state.step) == 0:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return update(state, batch)
-
-        return wrapped
-
-    monkeypatch.setattr(train, "pmapped_update", interrupted_at_step_one)
-    assert train.run(config, str(tmp_path)) == 130
-    assert len(leaves(tmp_path, 1)) > 10
-
-
-def test_batch_must_suit_the_devices(config, tmp_path):
+def test_devices_are_as_many_as_the_batch_can_be_shared_by(config):
+    assert len(assemble.devices(config)) == 2
     config.train.batch = 3
-    with pytest.raises(UserError, match=r"config.train.batch=3 .* multiple of 2"):
-        train.run(config, str(tmp_path))
+    assert len(assemble.devices(config)) == 1
 
 
-def test_wrong_choices_are_named(config, tmp_path):
-    config.net.dtype = "float8"
-    with pytest.raises(UserError, match=r"config.net.dtype='float8'; choose one of float32"):
-        train.run(config, str(tmp_path))
+def test_mean_over_a_subset_of_classes(config):
+    config.eval.classes = "synthia13"
+    names = assemble.label_set(config).classes
+    chosen = [names[i] for i in assemble.scored(config)]
+    assert len(chosen) == 13 and not {"wall", "fence", "pole", "terrain"} & set(chosen)
 
 
 def test_evaluate_without_a_checkpoint_says_so(config, tmp_path):

@@ -268,6 +268,17 @@ def test_initial_files_of_torchvision_and_of_the_references(tiny):
     )
 
 
+def test_flavour():
+    state = torch_state()
+    trunk = {k: v for k, v in state.items() if not k.startswith(("layer5", "layer6"))}
+    assert rename.flavour(state) == "reference"
+    assert rename.flavour({f"Scale.{name}": 0 for name in trunk}) == "reference"
+    assert rename.flavour({**trunk, "fc.weight": 0, "fc.bias": 0}) == "torchvision"
+    assert rename.flavour(rename.to_ours(state)) == "ours"
+    for names in (trunk, {"fc.weight": 0}, {f"encoder.{name}": 0 for name in trunk}, {}):
+        assert rename.flavour(names) == "unknown"
+
+
 def test_a_single_head_is_the_main_one():
     state = {"layer5.conv2d_list.3.bias": np.ones(19), "conv1.weight": np.ones((4, 3, 7, 7))}
     assert "params/main_head/branch3/bias" in rename.to_ours(state)
@@ -291,6 +302,12 @@ def test_mismatches_stop_unless_excused(tiny):
     params, _, report = merge.merge(*tiny, renamed, excused=excused)
     np.testing.assert_array_equal(params["backbone"]["bn1"]["bias"], np.zeros(4))
     assert "other shape    1" in str(report) and len(str(report).splitlines()) == 4
+    lines = report.text().splitlines()
+    assert f"matched: {len(state) - 2} (taken from the file)" in lines
+    for name in (*report.matched, "extra.weight", "params/backbone/bn1/bias"):
+        assert lines.count(f"  {name}") == 1
+    changed = "  params/backbone/layer1_block0/conv1/kernel (1, 1, 4, 3) -> (1, 1, 4, 2)"
+    assert lines.count(changed) == 1 and lines.index(changed) == len(lines) - 1
     with pytest.raises(UserError, match="no tensor"):
         merge.merge(*tiny, {"a": np.ones(3)}, excused=(".",))
     state = torch_state()

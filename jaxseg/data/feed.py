@@ -110,9 +110,9 @@ def _send(
     ready: queue.Queue,
     stop: threading.Event,
 ) -> None:
-    # The mesh's axis name does not matter to pmap, only the devices and that axis 0 lies over them.
-    sharding = NamedSharding(Mesh(np.array(devices), ("devices",)), PartitionSpec("devices"))
     try:
+        # The mesh's axis name does not matter to pmap, only that axis 0 lies over the devices.
+        sharding = NamedSharding(Mesh(np.array(devices), ("devices",)), PartitionSpec("devices"))
         for batch in batches:
             if stop.is_set() or not _put(
                 ready, jax.device_put(shard(batch, devices), sharding), stop

@@ -4,6 +4,7 @@ A training stream is a pure function of (seed, step): batch b is always the same
 of threads and wherever the stream was started, so a checkpoint needs no more than the step.
 """
 
+import contextlib
 import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -81,15 +82,36 @@ def train_stream(
     return iter(dataset[start:].to_iter_dataset(_reading(threads)))
 
 
-def zip_streams(*streams: Iterator[dict]) -> Iterator[dict]:
-    """Joins streams batch by batch, as source and target; closing it closes them."""
-    try:
-        for batches in zip(*streams, strict=False):
-            yield {key: array for batch in batches for key, array in batch.items()}
-    finally:
-        for stream in streams:
-            if hasattr(stream, "close"):
-                stream.close()
+class zip_streams:
+    """Joins streams batch by batch, as source and target, until one ends or fails; closing it
+    closes them, whether it was begun or not.
+    """
+
+    def __init__(self, *streams: Iterator[dict]):
+        self._streams, self._open = streams, bool(streams)
+
+    def __iter__(self) -> Iterator[dict]:
+        return self
+
+    def __next__(self) -> dict:
+        if not self._open:
+            raise StopIteration
+        try:
+            batches = [next(stream) for stream in self._streams]
+        except BaseException:  # the end of a stream among them
+            self.close()
+            raise
+        return {key: array for batch in batches for key, array in batch.items()}
+
+    def close(self) -> None:
+        """Closes every stream, once, even when closing one of them fails."""
+        if not self._open:
+            return
+        self._open = False
+        with contextlib.ExitStack() as stack:  # which calls the last that it was given first
+            for stream in reversed(self._streams):
+                if hasattr(stream, "close"):
+                    stack.callback(stream.close)
 
 
 def eval_batches(

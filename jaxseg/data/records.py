@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import tensorflow_datasets as tfds
@@ -82,8 +83,7 @@ def open_split(
     size: tuple[int, int] | None = None,
     **options: Any,
 ) -> Source:
-    """Opens one split, preparing the whole data set first if that has not been done with these
-    options.
+    """Opens one split, preparing it first if that has not been done with these options.
 
     Args:
       name: of a module in jaxseg/data/builders.
@@ -100,17 +100,8 @@ def open_split(
     Raises:
       UserError: an unknown data set, split or option; raw data missing, incomplete or damaged.
     """
-    if name not in names():
-        raise UserError(f"no data set is called {name!r}; choose one of {', '.join(names())}")
-    module = importlib.import_module(f"jaxseg.data.builders.{name}")
-    known = inspect.signature(module.config).parameters.keys() - {"raw", "size"}
-    if unknown := sorted(options.keys() - known):
-        raise UserError(
-            f"{name} has no option {unknown[0]!r}; it takes {', '.join(sorted(known)) or 'none'}"
-        )
-    raw = None if not raw_dir else Path(raw_dir).expanduser() / name
-    config = module.config(raw=raw, size=None if size is None else tuple(size), **options)
     records_dir = Path(records_dir or DEFAULT_DIR).expanduser()
+    module, config = _config(name, split, raw_dir, size, options)
     with _quiet():
         builder = module.Builder(data_dir=records_dir, config=config)
         if not builder.is_prepared():
@@ -119,8 +110,6 @@ def open_split(
                     _prepare(builder)
             builder = module.Builder(data_dir=records_dir, config=config)
     folder = Path(builder.data_path)
-    if split not in builder.info.splits:
-        raise UserError(f"{name} has no split {split!r}; it has {', '.join(builder.info.splits)}")
     decoders = {key: tfds.decode.SkipDecoding() for key in builder.info.features if key != "id"}
     try:
         records = builder.as_data_source(split, decoders=decoders)
@@ -130,6 +119,53 @@ def open_split(
             f"{folder}: unreadable records; delete the folder to prepare it anew"
         ) from error
     return Source(name, split, module.LABELS, folder, records)
+
+
+def check_raw(
+    name: str,
+    split: str,
+    *,
+    records_dir: str | os.PathLike | None = None,
+    raw_dir: str | os.PathLike | None = None,
+    size: tuple[int, int] | None = None,
+    **options: Any,
+) -> None:
+    """Checks in moments what `open_split` would otherwise tell after hours of preparing another.
+
+    Args:
+      as of `open_split`.
+
+    Raises:
+      UserError: as `open_split` would raise it: an unknown data set, split or option; neither
+        prepared records nor all of the published files (which are listed, not opened).
+    """
+    module, config = _config(name, split, raw_dir, size, options)
+    with _quiet():
+        records_dir = Path(records_dir or DEFAULT_DIR).expanduser()
+        prepared = module.Builder(data_dir=records_dir, config=config).is_prepared()
+    if not prepared:
+        module.find(config)
+
+
+def _config(
+    name: str,
+    split: str,
+    raw_dir: str | os.PathLike | None,
+    size: tuple[int, int] | None,
+    options: dict[str, Any],
+) -> tuple[ModuleType, Any]:
+    """A data set's module and its Config of a split."""
+    if name not in names():
+        raise UserError(f"no data set is called {name!r}; choose one of {', '.join(names())}")
+    module = importlib.import_module(f"jaxseg.data.builders.{name}")
+    known = inspect.signature(module.config).parameters.keys() - {"raw", "size", "split"}
+    if unknown := sorted(options.keys() - known):
+        raise UserError(
+            f"{name} has no option {unknown[0]!r}; it takes {', '.join(sorted(known)) or 'none'}"
+        )
+    raw = None if not raw_dir else Path(raw_dir).expanduser() / name
+    size = None if size is None else tuple(size)
+    return module, module.config(raw=raw, size=size, split=split, **options)
 
 
 @contextlib.contextmanager

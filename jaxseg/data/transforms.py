@@ -1,6 +1,8 @@
 """From a record to arrays of one size, and the random augmentations; one sample at a time."""
 
+import math
 from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,13 @@ from jaxseg.data.labels import IGNORE
 from jaxseg.errors import UserError
 
 _FILL = {"image": 0, "label": IGNORE, "depth": 0.0}
+# Of which type a setting's numbers are, within what, and the same in words.
+_AUGMENT = {
+    "flip": (Real, lambda p: 0 <= p <= 1, "a probability, 0 to 1"),
+    "scale": (Real, lambda a, b: 0 < a <= b < math.inf, "(lowest, highest) factor above 0"),
+    "crop": (Integral, lambda h, w: min(h, w) > 0, "(height, width) in pixels"),
+    "jitter": (Real, lambda s: 0 <= s <= 1, "a strength, 0 to 1"),
+}
 
 
 def decode(
@@ -54,12 +63,23 @@ def decode(
 
 
 def check_augment(augment: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what is on of the settings of `augment_sample`; UserError for an unknown one."""
-    known = ("flip", "scale", "crop", "jitter")
+    """Returns what is on of the settings of `augment_sample`; UserError for an unknown one and for
+    a value that makes no sense.
+    """
     for name in augment:
-        if name not in known:
-            raise UserError(f"no augmentation is called {name!r}; choose from {', '.join(known)}")
-    return {name: value for name, value in augment.items() if value}
+        if name not in _AUGMENT:
+            raise UserError(
+                f"no augmentation is called {name!r}; choose from {', '.join(_AUGMENT)}"
+            )
+    wanted = {name: value for name, value in augment.items() if value}
+    for name, value in wanted.items():
+        kind, fits, meaning = _AUGMENT[name]
+        pair = name in ("scale", "crop")
+        values = value if pair and isinstance(value, Sequence) else (value,)
+        numbers = all(isinstance(v, kind) and not isinstance(v, bool) for v in values)
+        if len(values) != 1 + pair or not numbers or not fits(*values):
+            raise UserError(f"augmentation {name}={value!r}: it must be {meaning}")
+    return wanted
 
 
 def augment_sample(

@@ -169,4 +169,6 @@ def make(
         return segmenter.apply(net, running, images, False)[0]["main"]
 
     losses = {"gen": gen} if discriminator is None else {"gen": gen, "disc": disc}
+    if not needs_target:
+        return Method(init, losses, predict, reads=("source_image", "source_label"))
     return Method(init, losses, predict, warmup={"gen": warmup})

@@ -29,15 +29,28 @@ class Report(NamedTuple):
     unexcused: tuple[str, ...]
 
     def __str__(self) -> str:
-        shapes = [f"{name} {file} -> {network}" for name, file, network in self.mismatched]
-        lines = [f"matched     {len(self.matched):4d}"]
-        for title, names in (
-            ("left over", self.left_over),
-            ("missing", self.missing),
-            ("other shape", shapes),
-        ):
-            lines.append(f"{title:11s} {len(names):4d}  {_shorten(names)}".rstrip())
+        lines = []
+        for title, _, names in self._groups():
+            shown = _shorten(names) if title != "matched" else ""
+            lines.append(f"{title:11s} {len(names):4d}  {shown}".rstrip())
         return "\n".join(lines)
+
+    def text(self) -> str:
+        """Every tensor on a line of its own, below what became of it; ends with a line break."""
+        blocks = []
+        for title, meaning, names in self._groups():
+            head = f"{title}: {len(names)} ({meaning})"
+            blocks.append("\n".join([head, *(f"  {name}" for name in names)]))
+        return "\n\n".join(blocks) + "\n"
+
+    def _groups(self) -> tuple[tuple[str, str, list[str]], ...]:
+        shapes = [f"{name} {file} -> {network}" for name, file, network in self.mismatched]
+        return (
+            ("matched", "taken from the file", list(self.matched)),
+            ("left over", "in the file, the network lacks them", list(self.left_over)),
+            ("missing", "not in the file, initial values stay", list(self.missing)),
+            ("other shape", "file -> network, initial values stay", shapes),
+        )
 
 
 def merge(

@@ -8,6 +8,7 @@ torchvision: 'layer1.0.conv1.weight', 'bn1.running_mean', 'layer1.0.downsample.0
 """
 
 import re
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -55,6 +56,38 @@ def to_ours(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
                 array = np.ascontiguousarray(array.transpose(2, 3, 1, 0))
         renamed[target or name] = array
     return renamed
+
+
+def flavour(tensors: Iterable[str]) -> str:
+    """Where a weights file seems to come from, by its names.
+
+    It matters because the trunks differ in what their names and shapes do not show: torchvision's
+    stride lies on the 3x3 convolutions and it was trained on normalised RGB; the references' lies
+    on the first 1x1, with BGR of 0 to 255 less the mean, as in Caffe.
+
+    Args:
+      tensors: the names, or the dictionary, that `files.load` returns.
+
+    Returns:
+      'ours': names of this project.
+      'reference': a DeepLabV2 of the references, or one trained on from it: heads called
+        'conv2d_list', or 'Scale.' before every name.
+      'torchvision': a ResNet with its classifier under plain names ('conv1.weight', 'fc.weight').
+        Strictly it is a guess, for a conversion of Caffe's ResNet that kept the classifier looks
+        the same: a reason to warn, not to refuse.
+      'unknown': anything else. A bare trunk without classifier and heads belongs here: torchvision
+        and Caffe conversions then share every name and every shape.
+    """
+    names = set(tensors)
+    if any(name.startswith(("params/", "stats/")) for name in names):
+        return "ours"
+    if any(_HEAD.search(name) for name in names) or (
+        names and all(name.startswith("Scale.") for name in names)
+    ):
+        return "reference"
+    if {"conv1.weight", "layer1.0.conv1.weight", "fc.weight"} <= names:
+        return "torchvision"
+    return "unknown"
 
 
 def _target(name: str, heads: dict[str, str]) -> str | None:

@@ -36,9 +36,33 @@ def size_name(size: tuple[int, int] | None) -> str:
     return "original" if size is None else f"{size[0]}x{size[1]}"
 
 
-def plain_config(size: tuple[int, int] | None, raw: Path | None) -> Config:
-    """Returns the Config of a data set that has no options but the size to store at."""
-    return Config(name=size_name(size), size=size, raw=raw)
+def plain_config(
+    name: str,
+    splits: Iterable[str],
+    *,
+    raw: Path | None,
+    size: tuple[int, int] | None,
+    split: str | None,
+) -> Config:
+    """What to prepare of a published data set: one split, so that evaluation does not wait for the
+    conversion of the training images.
+
+    Args:
+      name: of the data set.
+      splits: those it has.
+      raw: its folder as published.
+      size: (height, width) to store at; None = as published.
+      split: one of `splits`; None = the first.
+
+    Raises:
+      UserError: an unknown split.
+    """
+    splits = list(splits)
+    split = split or splits[0]
+    if split not in splits:
+        raise UserError(f"{name} has no split {split!r}; it has {', '.join(splits)}")
+    options = {"split": split}
+    return Config(name=f"{size_name(size)}-{split}", size=size, raw=raw, options=options)
 
 
 def info(builder: tfds.core.DatasetBuilder, depth: bool = False) -> tfds.core.DatasetInfo:
@@ -56,7 +80,7 @@ def info(builder: tfds.core.DatasetBuilder, depth: bool = False) -> tfds.core.Da
     return tfds.core.DatasetInfo(builder=builder, features=features, disable_shuffling=True)
 
 
-def tell_count(builder: Any, pairs: list[Files], published: int, split: str = "train") -> None:
+def tell_count(builder: Any, pairs: list[Files], published: int, split: str) -> None:
     """Prints a note when there are fewer or more images than published, such as one part of ten."""
     if len(pairs) != published:
         print(

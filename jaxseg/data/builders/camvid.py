@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 
 from jaxseg.data import codec, labels
 from jaxseg.data.builders import _common
-from jaxseg.data.builders._tree import Tree
+from jaxseg.data.builders._tree import Files, Tree
 
 LABELS = labels.CAMVID
 EXPECTED = (
@@ -23,9 +23,24 @@ _IDS = labels.id_table(LABELS.ids)
 _COUNTS = {"train": 367, "val": 101, "test": 233}
 
 
-def config(*, raw: Path | None = None, size: tuple[int, int] | None = None) -> _common.Config:
-    """Prepares the files in `raw`, stored at `size` (height, width) or as published."""
-    return _common.plain_config(size, raw)
+def config(
+    *,
+    raw: Path | None = None,
+    size: tuple[int, int] | None = None,
+    split: str | None = None,
+) -> _common.Config:
+    """Prepares one split of the files in `raw`, at `size` (height, width) or as published."""
+    return _common.plain_config("camvid", _COUNTS, raw=raw, size=size, split=split)
+
+
+def find(config: _common.Config) -> tuple[Tree, list[Files]]:
+    """Finds the files of the config's split; UserError if one is missing."""
+    tops = tuple(f"{split}{kind}" for split in _COUNTS for kind in ("", "annot"))
+    tree, split = Tree(config.raw, tops, EXPECTED), config.options["split"]
+    images = tree.stems(split, ".png")
+    if not images:
+        raise tree.error(f"holds no images of {split}")
+    return tree, tree.pair(images, label=tree.stems(f"{split}annot", ".png"))
 
 
 def read_label(data: bytes) -> np.ndarray:
@@ -35,7 +50,7 @@ def read_label(data: bytes) -> np.ndarray:
 
 
 class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Converts the published files; test may be absent."""
+    """Converts the published files of one split."""
 
     name = "camvid"
     VERSION = tfds.core.Version("1.0.0")
@@ -45,20 +60,9 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return _common.info(self)
 
     def _split_generators(self, dl_manager) -> dict[str, Iterator]:
-        tops = tuple(f"{split}{kind}" for split in _COUNTS for kind in ("", "annot"))
-        tree = Tree(self.builder_config.raw, tops, EXPECTED)
-        splits = {}
-        for split, published in _COUNTS.items():
-            images, truth = tree.stems(split, ".png"), tree.stems(f"{split}annot", ".png")
-            if split == "test" and not images and not truth:
-                continue
-            if not images:
-                raise tree.error(f"holds no images of {split}")
-            splits[split] = tree.pair(images, label=truth)
-            _common.tell_count(self, splits[split], published, split)
-        return {
-            split: self._generate_examples(tree, split, pairs) for split, pairs in splits.items()
-        }
+        (tree, pairs), split = find(self.builder_config), self.builder_config.options["split"]
+        _common.tell_count(self, pairs, _COUNTS[split], split)
+        return {split: self._generate_examples(tree, split, pairs)}
 
     def _generate_examples(self, tree, split, pairs) -> Iterator[dict]:
         return _common.convert(

@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 
 from jaxseg.data import codec, labels
 from jaxseg.data.builders import _common
-from jaxseg.data.builders._tree import Tree
+from jaxseg.data.builders._tree import Files, Tree
 
 LABELS = labels.CITYSCAPES
 EXPECTED = (
@@ -26,9 +26,25 @@ _IDS = labels.id_table(LABELS.ids)
 _COUNTS = {"train": 2975, "val": 500, "test": 1525}
 
 
-def config(*, raw: Path | None = None, size: tuple[int, int] | None = None) -> _common.Config:
-    """Prepares the files in `raw`, stored at `size` (height, width) or as published."""
-    return _common.plain_config(size, raw)
+def config(
+    *,
+    raw: Path | None = None,
+    size: tuple[int, int] | None = None,
+    split: str | None = None,
+) -> _common.Config:
+    """Prepares one split of the files in `raw`, at `size` (height, width) or as published."""
+    return _common.plain_config("cityscapes", _COUNTS, raw=raw, size=size, split=split)
+
+
+def find(config: _common.Config) -> tuple[Tree, list[Files]]:
+    """Finds the files of the config's split; UserError if one is missing."""
+    tree, split = Tree(config.raw, ("leftImg8bit", "gtFine"), EXPECTED), config.options["split"]
+    images = tree.stems(f"leftImg8bit/{split}", "_leftImg8bit.png")
+    if not images:
+        raise tree.error(f"holds no images of {split}")
+    if split == "test":
+        return tree, tree.pair(images)
+    return tree, tree.pair(images, label=tree.stems(f"gtFine/{split}", "_gtFine_labelIds.png"))
 
 
 def read_label(data: bytes) -> np.ndarray:
@@ -38,7 +54,7 @@ def read_label(data: bytes) -> np.ndarray:
 
 
 class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Converts the published files; train and val must be there, test may be absent."""
+    """Converts the published files of one split."""
 
     name = "cityscapes"
     VERSION = tfds.core.Version("1.0.0")
@@ -48,24 +64,9 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return _common.info(self)
 
     def _split_generators(self, dl_manager) -> dict[str, Iterator]:
-        tree = Tree(self.builder_config.raw, ("leftImg8bit", "gtFine"), EXPECTED)
-        splits = {}
-        for split, published in _COUNTS.items():
-            images = tree.stems(f"leftImg8bit/{split}", "_leftImg8bit.png")
-            if split == "test":
-                if not images:
-                    continue
-                pairs = tree.pair(images)
-            else:
-                truth = tree.stems(f"gtFine/{split}", "_gtFine_labelIds.png")
-                if not images:
-                    raise tree.error(f"holds no images of {split}")
-                pairs = tree.pair(images, label=truth)
-            _common.tell_count(self, pairs, published, split)
-            splits[split] = pairs
-        return {
-            split: self._generate_examples(tree, split, pairs) for split, pairs in splits.items()
-        }
+        (tree, pairs), split = find(self.builder_config), self.builder_config.options["split"]
+        _common.tell_count(self, pairs, _COUNTS[split], split)
+        return {split: self._generate_examples(tree, split, pairs)}
 
     def _generate_examples(self, tree, split, pairs) -> Iterator[dict]:
         return _common.convert(

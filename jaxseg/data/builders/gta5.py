@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 
 from jaxseg.data import codec, labels
 from jaxseg.data.builders import _common
-from jaxseg.data.builders._tree import Tree
+from jaxseg.data.builders._tree import Files, Tree
 
 LABELS = labels.CITYSCAPES
 EXPECTED = (
@@ -24,11 +24,23 @@ EXPECTED = (
 )
 
 _IDS = labels.id_table(LABELS.ids)
+_COUNTS = {"train": 24966}
 
 
-def config(*, raw: Path | None = None, size: tuple[int, int] | None = None) -> _common.Config:
-    """Prepares the files in `raw`, stored at `size` (height, width) or as published."""
-    return _common.plain_config(size, raw)
+def config(
+    *,
+    raw: Path | None = None,
+    size: tuple[int, int] | None = None,
+    split: str | None = None,
+) -> _common.Config:
+    """Prepares one split of the files in `raw`, at `size` (height, width) or as published."""
+    return _common.plain_config("gta5", _COUNTS, raw=raw, size=size, split=split)
+
+
+def find(config: _common.Config) -> tuple[Tree, list[Files]]:
+    """Finds the files of the config's split; UserError if one is missing."""
+    tree = Tree(config.raw, ("images", "labels"), EXPECTED)
+    return tree, tree.pair(tree.stems("images", ".png"), label=tree.stems("labels", ".png"))
 
 
 def read_label(data: bytes) -> np.ndarray:
@@ -54,12 +66,11 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return _common.info(self)
 
     def _split_generators(self, dl_manager) -> dict[str, Iterator]:
-        tree = Tree(self.builder_config.raw, ("images", "labels"), EXPECTED)
-        pairs = tree.pair(tree.stems("images", ".png"), label=tree.stems("labels", ".png"))
-        _common.tell_count(self, pairs, 24966)
-        return {"train": self._generate_examples(tree, pairs)}
+        (tree, pairs), split = find(self.builder_config), self.builder_config.options["split"]
+        _common.tell_count(self, pairs, _COUNTS[split], split)
+        return {split: self._generate_examples(tree, split, pairs)}
 
-    def _generate_examples(self, tree, pairs) -> Iterator[dict]:
+    def _generate_examples(self, tree, split, pairs) -> Iterator[dict]:
         return _common.convert(
             tree,
             pairs,

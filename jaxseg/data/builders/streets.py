@@ -24,6 +24,7 @@ def config(
     *,
     raw: Path | None = None,
     size: tuple[int, int] | None = None,
+    split: str | None = None,
     domain: str = "rendered",
     seed: int = 0,
     counts: Mapping[str, int] | None = None,
@@ -33,6 +34,7 @@ def config(
     Args:
       raw: not used, there are no raw files.
       size: (height, width) of the images; None = (128, 256).
+      split: one that is wanted; only checked, all of `counts` are rendered together.
       domain: 'rendered' (the labelled source) or 'photographic' (the target).
       seed: of the scenes.
       counts: scenes per split, {'train': n, 'val': n} or one of the two; None = 400 and 100.
@@ -47,12 +49,14 @@ def config(
     counts = dict(counts or {"train": 400, "val": 100})
     if domain not in DOMAINS:
         raise UserError(f"streets has no domain {domain!r}; choose one of {', '.join(DOMAINS)}")
-    for split, count in counts.items():
-        if split not in ("train", "val") or not 0 < count <= _MOST:
+    for name, count in counts.items():
+        if name not in ("train", "val") or not 0 < count <= _MOST:
             raise UserError(
-                f"streets cannot render {count} scenes of {split!r}; "
+                f"streets cannot render {count} scenes of {name!r}; "
                 f"give 1 to {_MOST} for train, val or both"
             )
+    if split is not None and split not in counts:
+        raise UserError(f"streets has no split {split!r}; it has {', '.join(counts)}")
     size = tuple(size or (128, 256))
     sources = sorted(Path(labels.__file__).parent.glob("streets*.py"))
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
@@ -60,6 +64,10 @@ def config(
     name = f"{domain}-seed{seed}-{_common.size_name(size)}-{number}-{digest}"
     options = {"domain": domain, "seed": seed, "counts": counts}
     return _common.Config(name=name, size=size, options=options)
+
+
+def find(config: _common.Config) -> None:
+    """Nothing has to be there: the scenes are rendered."""
 
 
 class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):

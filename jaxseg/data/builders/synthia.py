@@ -15,17 +15,32 @@ import tensorflow_datasets as tfds
 
 from jaxseg.data import codec, labels
 from jaxseg.data.builders import _common
-from jaxseg.data.builders._tree import Tree
+from jaxseg.data.builders._tree import Files, Tree
 
 LABELS = labels.CITYSCAPES
 EXPECTED = "synthia/{RGB,GT/LABELS,Depth/Depth or Depth}/NNNNNNN.png"
 
 _IDS = labels.id_table(labels.SYNTHIA_IDS)
+_COUNTS = {"train": 9400}
 
 
-def config(*, raw: Path | None = None, size: tuple[int, int] | None = None) -> _common.Config:
-    """Prepares the files in `raw`, stored at `size` (height, width) or as published."""
-    return _common.plain_config(size, raw)
+def config(
+    *,
+    raw: Path | None = None,
+    size: tuple[int, int] | None = None,
+    split: str | None = None,
+) -> _common.Config:
+    """Prepares one split of the files in `raw`, at `size` (height, width) or as published."""
+    return _common.plain_config("synthia", _COUNTS, raw=raw, size=size, split=split)
+
+
+def find(config: _common.Config) -> tuple[Tree, list[Files]]:
+    """Finds the files of the config's split; UserError if one is missing."""
+    tree = Tree(config.raw, ("RGB", "GT", "Depth"), EXPECTED)
+    depth = tree.stems("Depth/Depth", ".png") or tree.stems("Depth", ".png")
+    return tree, tree.pair(
+        tree.stems("RGB", ".png"), label=tree.stems("GT/LABELS", ".png"), depth=depth
+    )
 
 
 def read_label(data: bytes) -> np.ndarray:
@@ -51,15 +66,11 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return _common.info(self, depth=True)
 
     def _split_generators(self, dl_manager) -> dict[str, Iterator]:
-        tree = Tree(self.builder_config.raw, ("RGB", "GT", "Depth"), EXPECTED)
-        depth = tree.stems("Depth/Depth", ".png") or tree.stems("Depth", ".png")
-        pairs = tree.pair(
-            tree.stems("RGB", ".png"), label=tree.stems("GT/LABELS", ".png"), depth=depth
-        )
-        _common.tell_count(self, pairs, 9400)
-        return {"train": self._generate_examples(tree, pairs)}
+        (tree, pairs), split = find(self.builder_config), self.builder_config.options["split"]
+        _common.tell_count(self, pairs, _COUNTS[split], split)
+        return {split: self._generate_examples(tree, split, pairs)}
 
-    def _generate_examples(self, tree, pairs) -> Iterator[dict]:
+    def _generate_examples(self, tree, split, pairs) -> Iterator[dict]:
         return _common.convert(
             tree,
             pairs,

@@ -1,0 +1,85 @@
+"""From a config to batches on the host: which records, at which size, of which process."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxseg import assemble
+from jaxseg.data import labels, pipeline, records
+
+
+def train_batches(
+    config: ConfigDict, reads: tuple[str, ...], start: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """Host batches of this process from step `start` on, with the keys that a method reads."""
+    data, index, count = config.data, jax.process_index(), jax.process_count()
+    streams = []
+    for prefix in ("source", "target"):
+        keys = [key.removeprefix(f"{prefix}_") for key in reads if key.startswith(f"{prefix}_")]
+        if not keys:
+            continue
+        side = data[prefix]
+        opened = open_records(config, side, side.split, training=True)
+        streams.append(
+            pipeline.train_stream(
+                opened,
+                size=assemble.size_of(f"data.{prefix}.size", side.size),
+                batch=config.train.batch // count,
+                seed=config.seed + (1 if prefix == "target" else 0),
+                table=_table(config, opened) if "label" in keys else None,
+                augment=config.augment[prefix].to_dict(),
+                shard=(index, count),
+                start=start,
+                threads=data.threads,
+                prefix=prefix,
+                keys=keys,
+            )
+        )
+    return pipeline.zip_streams(*streams)
+
+
+def eval_batches(config: ConfigDict) -> Iterator[dict[str, Any]]:
+    """Every labelled validation image of the target once, the last batch padded."""
+    target = config.data.target
+    opened = open_records(config, target, target.val_split, training=False)
+    return pipeline.eval_batches(
+        opened,
+        size=assemble.size_of("data.target.size", target.size),
+        batch=config.eval.batch,
+        table=_table(config, opened),
+        shard=(jax.process_index(), jax.process_count()),
+        threads=config.data.threads,
+    )
+
+
+def open_records(config: ConfigDict, side: ConfigDict, split: str, *, training: bool):
+    """The records of one side's split, prepared on first use."""
+    return records.open_split(side.name, split, **_where(config, side, training))
+
+
+def check_data(config: ConfigDict, reads: tuple[str, ...]) -> None:
+    """Raises UserError if any data set that will be read is missing, before one is prepared."""
+    data = config.data
+    wanted = [(data.target, data.target.val_split, False)]
+    for prefix in ("source", "target"):
+        if any(key.startswith(prefix) for key in reads):
+            wanted.append((data[prefix], data[prefix].split, True))
+    for side, split, training in wanted:
+        records.check_raw(side.name, split, **_where(config, side, training))
+
+
+def _where(config: ConfigDict, side: ConfigDict, training: bool) -> dict[str, Any]:
+    stored = side.name == "streets" or (training and config.data.store_resized)
+    return dict(
+        records_dir=config.data.records or None,
+        raw_dir=config.data.root,
+        size=assemble.size_of("size", side.size) if stored else None,
+        **side.options.to_dict(),
+    )
+
+
+def _table(config: ConfigDict, source: records.Source) -> np.ndarray:
+    return labels.remap(source.label_set, assemble.label_set(config))

@@ -1,0 +1,69 @@
+"""What is particular about Orbax and its storage: noise, why a read failed, what is no step."""
+
+import functools
+import itertools
+import logging
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+# What the storage says of a file that may be as sound as ever: the words its messages begin with,
+# and of the system's errors those that do not mean that a file is missing.
+_HINDERED = re.compile(r"(PERMISSION_DENIED|UNAUTHENTICATED|UNAVAILABLE|DEADLINE_EXCEEDED)\b")
+_MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+
+
+def hindrance(error: BaseException, folder: Path) -> str | None:
+    """What kept a checkpoint from being read although it may be sound, in one line.
+
+    Args:
+      error: what the read raised.
+      folder: of the step; Orbax takes a folder in it that it may not enter for a missing one.
+
+    Returns:
+      the reason, or None if the checkpoint itself is at fault.
+    """
+    found: BaseException | None = error
+    while found is not None:
+        hindered = isinstance(found, OSError) and not isinstance(found, _MISSING)
+        if hindered or _HINDERED.match(str(found)):
+            return str(found).splitlines()[0][:300]
+        found = found.__cause__ or found.__context__
+    closed = []
+    for _ in os.walk(folder, onerror=closed.append):
+        pass
+    barred = [error for error in closed if not isinstance(error, _MISSING)]
+    return str(barred[0]) if barred else None
+
+
+def set_aside(folder: Path) -> None:
+    """Renames a step's folder to one that Orbax does not take for a step: `<step>.damaged`."""
+    names = (f"{folder.name}.damaged{i or ''}" for i in itertools.count())
+    folder.rename(next(f for name in names if not (f := folder.with_name(name)).exists()))
+
+
+class _NotFromOrbax(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name == "asyncio":
+            return not (record.exc_info and "tensorstore" in str(record.exc_info[1]))
+        return "orbax" not in record.pathname or record.levelno >= logging.ERROR
+
+
+@functools.cache
+def quiet_orbax() -> None:
+    """Silences what is expected here and would hide the one line that matters.
+
+    Orbax warns of steps without metrics and of read-only managers. When one array of a damaged step
+    is unreadable, the reads of its siblings end in an event loop that is already closed.
+    """
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).addFilter(_NotFromOrbax())
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            before(unraisable)
+
+    sys.unraisablehook = hook
