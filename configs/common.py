@@ -113,6 +113,7 @@ def _streets_camvid(config):
     config.data.target = ConfigDict(
         dict(name="camvid", split="train", val_split="val", size=size, options=ConfigDict())
     )
+    config.train.update(dict(steps=500, warmup_steps=250, eval_every=125))
 
 
 def _papers(config):
