@@ -110,6 +110,7 @@ def _streets_camvid(config):
     size = (120, 160)
     config.data.classes = "camvid"
     config.data.source.size = size
+    config.data.source.options.domain = "rendered_varied"
     config.data.target = ConfigDict(
         dict(name="camvid", split="train", val_split="val", size=size, options=ConfigDict())
     )

@@ -37,7 +37,7 @@ def render(seed: int, index: int, domain: str, size: tuple[int, int]) -> dict[st
     Args:
         seed: names the sequence of scenes, >= 0.
         index: number of the scene, >= 0.
-        domain: 'rendered' or 'photographic'.
+        domain: 'rendered', 'photographic', or 'rendered_varied' (rendered under many lights).
         size: (height, width) in pixels; the camera's horizontal angle does not depend on it.
 
     Returns:

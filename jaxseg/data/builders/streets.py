@@ -11,7 +11,7 @@ from jaxseg.data.builders import _common, _render
 from jaxseg.errors import UserError
 
 LABELS = labels.CITYSCAPES
-DOMAINS = ("rendered", "photographic")
+DOMAINS = ("rendered", "photographic", "rendered_varied")
 _MOST = 10_000_000  # scenes per domain and split
 
 
