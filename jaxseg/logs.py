@@ -79,7 +79,8 @@ class Log:
     def _scalars(self, step: int, values: Mapping[str, float]) -> None:
         if self._events:
             for name, value in values.items():
-                self._events.add_scalar(name, value, int(step))
+                # TensorBoard's names have no blanks; given one, it says so at every step.
+                self._events.add_scalar(name.replace(" ", "_"), value, int(step))
 
 
 def open_logs(
