@@ -11,7 +11,7 @@ import os
 import re
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -31,6 +31,8 @@ _OUTPUT = flags.DEFINE_string("output", "predictions", "Folder for the pictures 
 def main(argv):
     if len(argv) > 1:
         _fail(f"unexpected argument {argv[1]!r}; settings are given as --config.KEY=VALUE")
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # libraries tell of backends they did not find
     try:
         config = _CONFIG.value
         workdir = _WORKDIR.value or os.path.join("runs", config.name)
