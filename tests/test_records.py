@@ -42,7 +42,7 @@ def test_streets(tmp_path, capsys):
     ]
     assert len({name.rsplit("_")[-1] for name in ids}) == len(ids) == 15  # no scene twice
     said = capsys.readouterr()
-    assert said.err == "" and said.out.count("prepared streets in") == 2
+    assert said.err == "" and said.out.count("prepared streets in") == 3
     assert all(line.startswith(("rendering", "prepared")) for line in said.out.splitlines())
 
 
