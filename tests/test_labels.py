@@ -34,7 +34,17 @@ def test_synthia13_leaves_out_wall_fence_and_pole():
     assert left_out == {"wall", "fence", "pole"}
 
 
-@pytest.mark.parametrize("label_set", [labels.SYNTHIA16, labels.SYNTHIA13])
+def test_crosscity13_has_the_classes_of_synthia13_under_the_ids_of_cityscapes():
+    published = "7:0,8:1,11:2,19:3,20:4,21:5,23:6,24:7,25:8,26:9,28:10,32:11,33:12"
+    pairs = (pair.split(":") for pair in published.split(","))
+    assert labels.CROSSCITY13.ids == {int(raw): int(train) for raw, train in pairs}
+    assert labels.CROSSCITY13.classes == labels.SYNTHIA13.classes
+    assert labels.by_name("crosscity13") is labels.CROSSCITY13
+    same = labels.remap(labels.SYNTHIA13, labels.CROSSCITY13)
+    np.testing.assert_array_equal(same[:13], np.arange(13))
+
+
+@pytest.mark.parametrize("label_set", [labels.SYNTHIA16, labels.SYNTHIA13, labels.CROSSCITY13])
 def test_subsets_keep_names_and_colours(label_set):
     table = labels.remap(labels.CITYSCAPES, label_set)
     for train, name in enumerate(labels.CITYSCAPES.classes):
@@ -86,6 +96,16 @@ def test_lookup_ignores_what_lies_outside_the_table():
     found = labels.lookup(table, np.array([[7, -1, 256], [263, 6, 255]]))
     np.testing.assert_array_equal(found, [[0, 255, 255], [255, 255, 255]])
     assert found.dtype == np.uint8
+
+
+def test_unknown_values_are_counted_and_the_known_ones_told():
+    raw = np.array([[0, 1, 255], [9, 9, 300]])
+    labels.refuse_unknown(raw, (0, 1, 9, 300))
+    said = r"value 9 in 2 pixels \(and 1 more such values\); known are 0-2, 4, 255$"
+    with pytest.raises(UserError, match=said):
+        labels.refuse_unknown(raw, (0, 1, 2, 4))
+    with pytest.raises(UserError, match=r"value 300 in 1 pixels; known"):
+        labels.refuse_unknown(raw.astype(np.uint16), range(10))
 
 
 def test_colorize():

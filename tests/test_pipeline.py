@@ -19,6 +19,7 @@ class Memory:
     """Records in memory; image i is filled with noise, its label's first pixel is i."""
 
     name, split, folder, label_set = "memory", "train", "nowhere", labels.CITYSCAPES
+    size, labelled = None, True
     where = records.Source.where
 
     def __init__(self, sizes, damaged=()):
@@ -227,12 +228,64 @@ def test_every_image_is_evaluated_exactly_once(number, count):
     assert sorted(seen) == list(range(number))
 
 
-def test_several_sizes_need_a_setting():
-    source = Memory([(12, 16), (10, 16)])
-    with pytest.raises(UserError, match=r"\(10, 16\) and \(12, 16\).*fixed label_size"):
-        list(pipeline.eval_batches(source, size=(6, 8), batch=2))
-    (batch,) = pipeline.eval_batches(source, size=(6, 8), label_size=(12, 16), batch=2)
-    assert batch["label"].shape == (2, 12, 16)
+SIZES = [(12, 16)] * 3 + [(10, 16)] * 2 + [(12, 16)] + [(9, 7)] * 5
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("size", [None, (6, 8)])
+def test_a_batch_never_mixes_sizes(count, size):
+    source = Memory(SIZES)
+    parts = [
+        list(pipeline.eval_batches(source, size=size, batch=2, shard=(i, count)))
+        for i in range(count)
+    ]
+    for together in zip(*parts, strict=True):  # what the processes compute at the same time
+        assert len({batch["image"].shape for batch in together}) == 1
+        assert len({batch["label"].shape for batch in together}) == 1
+    for part in parts:
+        for batch in part:
+            assert len(batch["id"]) == 2
+            valid = batch["valid"].tolist()
+            assert valid == sorted(valid, reverse=True)  # filled up at the end
+            assert [name != "" for name in batch["id"]] == valid
+            assert (batch["label"][~batch["valid"]] == 255).all()
+            assert not batch["image"][~batch["valid"]].any()
+            for name, image, label in zip(batch["id"], batch["image"], batch["label"], strict=True):
+                if name:
+                    stored = source.image(int(name[1:]))
+                    wanted = stored if size is None else codec.resize_image(stored, size)
+                    np.testing.assert_array_equal(image, wanted)
+                    np.testing.assert_array_equal(label, source.label(int(name[1:])))
+    ids = [[int(name[1:]) for batch in part for name in batch["id"] if name] for part in parts]
+    assert all(own == sorted(own) for own in ids)
+    assert sorted(i for own in ids for i in own) == list(range(len(SIZES)))
+    if count == 1:  # runs of 3, 2, 1 and 5 images
+        assert len(parts[0]) == 2 + 1 + 1 + 3
+
+
+def test_fixed_sizes_mix_freely_and_need_no_look_at_the_records():
+    source = Memory(SIZES)
+    batches = list(pipeline.eval_batches(source, size=(6, 8), label_size=(12, 16), batch=11))
+    assert len(batches) == 1 and batches[0]["label"].shape == (11, 12, 16)
+    source = Memory([(12, 16)] * 4, damaged=(3,))
+    source.size = (12, 16)  # stored at one size, so only what is delivered is read
+    stream = pipeline.eval_batches(source, size=None, batch=2, threads=0)
+    assert next(stream)["id"] == ["r0", "r1"]
+    with pytest.raises(UserError, match="damaged"):
+        next(stream)
+
+
+def test_a_split_without_labels_is_all_ignored():
+    source = Memory([(12, 16), (9, 7)])
+    source.labelled = False
+    for record in source.records:
+        del record["label"]
+    shapes = [b["label"].shape for b in pipeline.eval_batches(source, size=(6, 8), batch=1)]
+    assert shapes == [(1, 12, 16), (1, 9, 7)]
+    (batch,) = pipeline.eval_batches(source, size=(6, 8), label_size=(4, 5), batch=2)
+    assert batch["label"].shape == (2, 4, 5) and (batch["label"] == 255).all()
+    with pytest.raises(UserError, match="has no label"):
+        take(source, 1)
 
 
 # --- augmentation

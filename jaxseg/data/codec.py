@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from jaxseg.errors import UserError
 
@@ -49,18 +49,99 @@ def decode_image(data: bytes) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
+def decode_upright(data: bytes) -> tuple[bytes, np.ndarray]:
+    """A photograph turned and mirrored as its EXIF orientation asks for.
+
+    Args:
+      data: the file.
+
+    Returns:
+      the file's bytes, or those of a PNG where it had to be turned, and uint8 [H, W, 3] RGB.
+    """
+    with Image.open(io.BytesIO(data)) as image:
+        if image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9):
+            turned = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+            return encode_png(turned), turned
+        return data, np.asarray(image.convert("RGB"))
+
+
+def size_of(data: bytes, upright: bool = False) -> tuple[int, int]:
+    """A file's size, from its header alone.
+
+    Args:
+      data: the file, or its beginning.
+      upright: whether to turn a JPEG as its EXIF orientation asks for.
+
+    Returns:
+      (height, width).
+    """
+    with Image.open(io.BytesIO(data)) as image:
+        size = image.height, image.width
+        if upright and image.format == "JPEG":
+            lying = image.getexif().get(ExifTags.Base.Orientation, 1) in range(5, 9)
+            return size[::-1] if lying else size
+        return size
+
+
+def format_of(data: bytes) -> str:
+    """Returns 'PNG', 'JPEG' or what else a file is."""
+    with Image.open(io.BytesIO(data)) as image:
+        return image.format or ""
+
+
+def is_grey(data: bytes) -> bool:
+    """Returns whether a file has grey values: neither a palette nor colours."""
+    with Image.open(io.BytesIO(data)) as image:
+        return image.mode in ("1", "L", "LA", "I", "I;16", "I;16B")
+
+
+def bits(data: bytes) -> int:
+    """Returns how many bits a channel of a file has, 32 standing for integers and floats."""
+    with Image.open(io.BytesIO(data)) as image:
+        if image.format == "PNG":  # of which Pillow's mode does not tell for colours
+            return _png_header(data)[0]
+        return {"1": 1, "I": 32, "F": 32}.get(image.mode, 16 if "16" in image.mode else 8)
+
+
 def decode_ids(data: bytes) -> np.ndarray:
     """Returns a label file's ids, integers [H, W]: palette indices or greys, never colours."""
     with Image.open(io.BytesIO(data)) as image:
+        if image.mode == "1":
+            return np.asarray(image).astype(np.uint8)
         if image.mode not in _GREY_MODES:
             raise ValueError(f"a label in mode {image.mode}, wanted palette or grey")
+        if image.format == "PNG":
+            depth, colour = _png_header(data)
+            if colour == 0 and depth < 8:  # what Pillow has spread to 0..255, 4 bits in steps of 17
+                return np.asarray(image) // (255 // (2**depth - 1))
         return np.asarray(image)
+
+
+def _png_header(data: bytes) -> tuple[int, int]:
+    """Bits a channel and colour type, of the header chunk, which always comes first."""
+    return data[24], data[25]
 
 
 def decode_any(data: bytes) -> np.ndarray:
     """Returns palette indices or grey values [H, W], or a colour file's channels [H, W, C]."""
     with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(image)
+        return decode_ids(data) if image.mode in ("1", *_GREY_MODES) else np.asarray(image)
+
+
+def decode_index(data: bytes) -> np.ndarray | None:
+    """A label file's ids, whether it has a channel for opacity or repeats them for three colours.
+
+    Args:
+      data: the file.
+
+    Returns:
+      integers [H, W]; None if there are colours.
+    """
+    array = decode_any(data)
+    if array.ndim == 2:
+        return array
+    grey = array.shape[2] == 2 or (array[..., :3] == array[..., :1]).all()
+    return array[..., 0] if grey else None
 
 
 def decode_depth(data: bytes) -> np.ndarray:
@@ -80,8 +161,8 @@ def decode_first_channel_16(data: bytes) -> np.ndarray:
     Returns:
       integers [H, W].
     """
-    bits, colour = data[24], data[25]  # of the header chunk, which always comes first
-    if bits != 16 or colour not in (2, 4, 6):
+    depth, colour = _png_header(data)
+    if depth != 16 or colour not in (2, 4, 6):
         array = decode_any(data)
         return array if array.ndim == 2 else array[..., 0]
     if colour == 4:  # two channels of two bytes filter like four of one

@@ -1,13 +1,16 @@
 """Class names, id maps and palettes of the data sets, and the tables between them.
 
 Sources: Cityscapes (Cordts et al., CVPR 2016), SYNTHIA-RAND-CITYSCAPES (Ros et al., CVPR 2016),
-CamVid (Brostow et al., PRL 2009) in the 11-class grouping of SegNet (Badrinarayanan et al., 2015).
+CamVid (Brostow et al., PRL 2009) in the 11-class grouping of SegNet (Badrinarayanan et al., 2015),
+Cross-City (Chen et al., ICCV 2017).
 
-Records of `streets`, `gta5`, `synthia` and `cityscapes` all hold the 19 train ids of Cityscapes, so
-that one record serves every protocol: the 16 and 13 classes of SYNTHIA are subsets, reached with
-`remap`.
+Records of `streets`, `gta5`, `synthia`, `cityscapes`, `minicity` and `crosscity` all hold the 19
+train ids of Cityscapes, so that one record serves every protocol: the 16 and 13 classes of SYNTHIA
+and the 13 of Cross-City are subsets, reached with `remap`.
 """
 
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -67,6 +70,16 @@ def _synthia_subset(name: str, left_out: tuple[str, ...]) -> LabelSet:
 SYNTHIA16 = _synthia_subset("synthia16", ("terrain", "truck", "train"))
 SYNTHIA13 = _synthia_subset("synthia13", ("terrain", "truck", "train", "wall", "fence", "pole"))
 
+# The same 13 classes, in the order of Cityscapes as well, under the ids of Cityscapes.
+CROSSCITY13 = SYNTHIA13._replace(
+    name="crosscity13",
+    ids={
+        raw: SYNTHIA13.classes.index(CITYSCAPES.classes[train])
+        for raw, train in CITYSCAPES.ids.items()
+        if CITYSCAPES.classes[train] in SYNTHIA13.classes
+    },
+)
+
 CAMVID = LabelSet(
     name="camvid",
     classes=(
@@ -97,14 +110,52 @@ _CITYSCAPES_TO_CAMVID = {
     **{"motorcycle": "Bicyclist", "bicycle": "Bicyclist"},
 }
 
-_SETS = {s.name: s for s in (CITYSCAPES, SYNTHIA16, SYNTHIA13, CAMVID)}
+_SETS = {s.name: s for s in (CITYSCAPES, SYNTHIA16, SYNTHIA13, CROSSCITY13, CAMVID)}
 
 
 def by_name(name: str) -> LabelSet:
-    """Returns the label set of that name; UserError, listing the names, when there is none."""
-    if name not in _SETS:
-        raise UserError(f"no label set is called {name!r}; choose one of {', '.join(_SETS)}")
-    return _SETS[name]
+    """A label set of this module, or of a user's own.
+
+    Args:
+      name: of one of the sets, or the path of a text file as `classfile.read` takes it.
+
+    Raises:
+      UserError: neither; the message lists the names.
+    """
+    if name in _SETS:
+        return _SETS[name]
+    from jaxseg.data import classfile  # on use: it needs LabelSet
+
+    if not Path(name).expanduser().is_file():
+        raise UserError(
+            f"no label set is called {name!r}, nor is there such a file; choose one of "
+            f"{', '.join(_SETS)}, or give the path of a text file with a class name on each line"
+        )
+    return classfile.read(name).label_set
+
+
+UNLABELLED = LabelSet("unlabelled", (), (), {})  # of images without labels
+
+
+def lookup_colours(
+    colours: Mapping[tuple[int, int, int], int], image: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Looks colours up exactly, never the nearest one.
+
+    Args:
+      colours: (red, green, blue) -> id.
+      image: uint8 [H, W, C], its first three channels red, green and blue.
+
+    Returns:
+      ids uint8 [H, W], IGNORE for colours not listed, and where those are, bool [H, W].
+    """
+    table = np.full(2**24, 256, np.uint16)  # one place for every colour: faster than a search
+    for (red, green, blue), train in colours.items():
+        table[red * 65536 + green * 256 + blue] = train
+    channels = [image[..., i].astype(np.int32) for i in range(3)]
+    found = table[channels[0] * 65536 + channels[1] * 256 + channels[2]]
+    unlisted = found == 256
+    return np.where(unlisted, IGNORE, found).astype(np.uint8), unlisted
 
 
 def id_table(ids: dict[int, int]) -> np.ndarray:
@@ -121,30 +172,72 @@ def lookup(table: np.ndarray, raw: np.ndarray) -> np.ndarray:
     return np.where(outside, np.uint8(IGNORE), table[np.where(outside, 0, raw)])
 
 
+def refuse_unknown(raw: np.ndarray, known: Iterable[int]) -> None:
+    """Checks the values of a label file before those that are not learnt become IGNORE.
+
+    Args:
+      raw: the file's values, integers [H, W].
+      known: what they may be; IGNORE always may.
+
+    Raises:
+      UserError: the most frequent of the others and its number of pixels; the caller names the
+        file.
+    """
+    known = {*known, IGNORE}
+    if raw.dtype == np.uint8:  # five times as fast
+        every = np.bincount(raw.ravel(), minlength=256)
+        values = np.flatnonzero(every)
+        counts = every[values]
+    else:
+        values, counts = np.unique(raw, return_counts=True)
+    odd = [
+        (count, value)
+        for value, count in zip(values.tolist(), counts.tolist(), strict=True)
+        if value not in known
+    ]
+    if odd:
+        count, value = max(odd)
+        others = f" (and {len(odd) - 1} more such values)" if len(odd) > 1 else ""
+        raise UserError(
+            f"unknown label value {value} in {count} pixels{others}; known are {_spans(known)}"
+        )
+
+
+def _spans(values: Iterable[int]) -> str:
+    """'0-3, 7, 255' of {0, 1, 2, 3, 7, 255}."""
+    spans: list[list[int]] = []
+    for value in sorted(values):
+        if spans and spans[-1][-1] == value - 1:
+            spans[-1].append(value)
+        else:
+            spans.append([value])
+    return ", ".join(f"{s[0]}-{s[-1]}" if len(s) > 1 else str(s[0]) for s in spans)
+
+
 def remap(source_set: LabelSet, target_set: LabelSet) -> np.ndarray:
     """The table that turns train ids of one set into train ids of another.
 
     Args:
       source_set: the set that the labels are in.
-      target_set: the set wanted. Classes are matched by name (Cityscapes and its SYNTHIA subsets),
-        or by SegNet's grouping towards CamVid.
+      target_set: the set wanted. Classes are matched by name (Cityscapes and its subsets, a user's
+        own), or by SegNet's grouping towards CamVid.
 
     Returns:
-      uint8 [256]; index it with a label image. Classes without a counterpart, and 255, become 255.
+      uint8 [256]; index it with a label image. Classes without a counterpart, and 255, become 255;
+      so does everything if the source set has no classes, as of images without labels.
 
     Raises:
       UserError: no class of the one has a counterpart in the other (CamVid's coarse classes cannot
         be split).
     """
-    names = {title: title for title in source_set.classes}
-    if target_set.name == "camvid" and source_set.name != "camvid":
-        names = _CITYSCAPES_TO_CAMVID
-    ids = {
-        i: target_set.classes.index(names[title])
-        for i, title in enumerate(source_set.classes)
-        if names[title] in target_set.classes
-    }
-    if not ids:
+    grouped = _CITYSCAPES_TO_CAMVID if target_set.classes == CAMVID.classes else {}
+    ids = {}
+    for i, title in enumerate(source_set.classes):
+        for name in (title, grouped.get(title)):
+            if name in target_set.classes:
+                ids[i] = target_set.classes.index(name)
+                break
+    if source_set.classes and not ids:
         raise UserError(f"labels of {source_set.name!r} cannot be turned into {target_set.name!r}")
     return id_table(ids)
 

@@ -5,7 +5,6 @@ of threads and wherever the stream was started, so a checkpoint needs no more th
 """
 
 import contextlib
-import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import grain
 import numpy as np
 
-from jaxseg.data import transforms
+from jaxseg.data import codec, transforms
 from jaxseg.data.labels import IGNORE
 from jaxseg.data.records import Source
 from jaxseg.errors import UserError
@@ -124,68 +123,93 @@ def eval_batches(
     shard: tuple[int, int] = (0, 1),
     threads: int = 2,
 ) -> Iterator[dict[str, Any]]:
-    """Every image of a split exactly once, in order, the last batch filled up.
+    """Every image of a split exactly once, in order, batches filled up where images run out.
+
+    A batch holds images of one size: where the size changes from one image to the next, the batch
+    is filled up and another begun. With several processes that happens for all of them at the same
+    time, so that their batches have equal shapes and their collectives meet.
 
     Args:
       source: the records.
-      size: (height, width) of the network's input; None keeps the stored size.
-      label_size: (height, width) of the labels; None keeps the stored size, which must then be one
-        for all.
+      size: (height, width) of the network's input; None keeps each image's stored size.
+      label_size: (height, width) of the labels; None keeps each image's stored size.
       batch: samples per batch of this process.
       table: uint8 [256] applied to label ids.
-      shard: (index, count) of this process, which takes every count-th image. All processes get
-        equally many batches, so that their collectives meet.
+      shard: (index, count) of this process, which takes every count-th image of the batches of all.
       threads: batches decoded at the same time; 0 decodes in the caller's thread.
 
     Returns:
       an iterator of {'image': uint8 [n, H, W, 3], 'label': uint8 [n, h, w], 'valid': bool [n],
-      'id': n texts}. Filling samples are not valid, black, wholly 255, and have the id ''.
+      'id': n texts}. Filling samples are not valid, black, wholly 255, and have the id ''. The
+      labels of a split that has none are wholly 255.
 
     Raises:
-      UserError: images or labels of several sizes without a size to bring them to; a damaged
-        record.
+      UserError: a damaged record, while iterating or, where sizes have to be looked up, at once.
     """
     index, count = shard
-    mine = range(index, len(source), count)
-    share = math.ceil(len(source) / count)
+    # Slices of equal sizes; each is one batch in every process.
+    slices = [
+        run[first : first + batch * count]
+        for run in _runs(source, fixed=size is not None and label_size is not None)
+        for first in range(0, len(run), batch * count)
+    ]
 
     def load(number: int) -> dict[str, Any]:
-        indices = mine[number * batch : (number + 1) * batch]
-        # A process that has run out of images fills up with the shape of the first.
-        records = [source[i] for i in (indices or [0])]
-        images, labels = [], []
-        for record in records:
-            where = source.where(record)
-            images.append(
-                transforms.decode(record, where=where, size=size, keys=("image",))["image"]
-            )
-            labels.append(
-                transforms.decode(
-                    record, where=where, size=label_size, keys=("label",), table=table
-                )["label"]
-            )
-        filling = batch - len(indices)
+        mine = slices[number][index::count]
+        # A process that has run out of images fills up with the shape of the others'.
+        samples = [
+            _evaluated(source, source[i], size, label_size, table)
+            for i in (mine or slices[number][:1])
+        ]
         return {
-            "image": _stack(source, "size", images, len(indices), filling, 0),
-            "label": _stack(source, "label_size", labels, len(indices), filling, IGNORE),
-            "valid": np.arange(batch) < len(indices),
-            "id": [record["id"] for record in records[: len(indices)]] + [""] * filling,
+            "image": _stack([sample["image"] for sample in samples], len(mine), batch, 0),
+            "label": _stack([sample["label"] for sample in samples], len(mine), batch, IGNORE),
+            "valid": np.arange(batch) < len(mine),
+            "id": [sample["id"] for sample in samples[: len(mine)]] + [""] * (batch - len(mine)),
         }
 
-    dataset = grain.MapDataset.source(range(math.ceil(share / batch))).map(load)
+    dataset = grain.MapDataset.source(range(len(slices))).map(load)
     return iter(dataset.to_iter_dataset(_reading(threads)))
 
 
-def _stack(
-    source: Source, setting: str, arrays: list[np.ndarray], kept: int, filling: int, value: int
-) -> np.ndarray:
-    shapes = sorted({array.shape[:2] for array in arrays})
-    if len(shapes) > 1:
-        raise UserError(
-            f"{source.name} {source.split} holds several sizes, {shapes[0]} and {shapes[-1]}; "
-            f"evaluate with a fixed {setting}"
+def _runs(source: Source, fixed: bool) -> list[range]:
+    """Ranges of consecutive records of one stored size; a single one if that does not matter."""
+    if fixed or source.size is not None or not len(source):
+        return [range(len(source))]
+    starts, before = [], None
+    for i in range(len(source)):
+        record = source[i]
+        with codec.naming(source.where(record), "delete that folder to prepare it anew"):
+            size = codec.size_of(record["image"])
+        if size != before:
+            starts.append(i)
+            before = size
+    return [
+        range(start, end) for start, end in zip(starts, [*starts[1:], len(source)], strict=True)
+    ]
+
+
+def _evaluated(
+    source: Source,
+    record: Mapping[str, Any],
+    size: tuple[int, int] | None,
+    label_size: tuple[int, int] | None,
+    table: np.ndarray | None,
+) -> dict[str, Any]:
+    where = source.where(record)
+    sample = transforms.decode(record, where=where, size=size, keys=("image",))
+    if source.labelled:
+        sample |= transforms.decode(
+            record, where=where, size=label_size, keys=("label",), table=table
         )
-    empty = np.full((filling, *arrays[0].shape), value, arrays[0].dtype)
+    else:
+        sample["label"] = np.full(label_size or codec.size_of(record["image"]), IGNORE, np.uint8)
+    return {**sample, "id": record["id"]}
+
+
+def _stack(arrays: list[np.ndarray], kept: int, batch: int, value: int) -> np.ndarray:
+    """The first `kept` of the arrays, filled up to a batch."""
+    empty = np.full((batch - kept, *arrays[0].shape), value, arrays[0].dtype)
     return np.concatenate([np.stack(arrays)[:kept], empty])
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 from absl import logging
 
-from jaxseg.data import builders
+from jaxseg.data import builders, codec
 from jaxseg.data.labels import LabelSet
 from jaxseg.errors import UserError
 
@@ -40,17 +40,30 @@ class Source:
       split: of the data set.
       label_set: the LabelSet that the stored labels are in.
       folder: where the records lie.
+      size: (height, width) of all records; None if each has its own, as published.
+      labelled: whether the records have labels.
     """
 
-    def __init__(self, name: str, split: str, label_set: LabelSet, folder: Path, records: Any):
+    def __init__(
+        self,
+        name: str,
+        split: str,
+        label_set: LabelSet,
+        folder: Path,
+        records: Any,
+        *,
+        size: tuple[int, int] | None,
+        labelled: bool,
+    ):
         self.name, self.split, self.label_set, self.folder = name, split, label_set, folder
+        self.size, self.labelled = size, labelled
         self._records = records
 
     def __len__(self) -> int:
         return len(self._records)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Returns 'id' (text), 'image', 'label' and, if the set has it, 'depth' (encoded bytes)."""
+        """Returns 'id' (text), 'image' and, if the set has them, 'label' and 'depth' (encoded)."""
         if not 0 <= index < len(self):
             raise IndexError(index)
         try:
@@ -90,7 +103,7 @@ def open_split(
       split: 'train', 'val' or 'test', as far as the data set has it.
       records_dir: where prepared records are kept; None = ~/.cache/jaxseg.
       raw_dir: the folder that holds one folder per published data set (gta5/, synthia/,
-        cityscapes/, camvid/); needed for the preparation only.
+        cityscapes/, ...); needed for the preparation only.
       size: (height, width) to store at, for fast reading; None = as published.
       **options: the builder's own, such as domain, seed and counts of `streets`.
 
@@ -112,13 +125,22 @@ def open_split(
     folder = Path(builder.data_path)
     decoders = {key: tfds.decode.SkipDecoding() for key in builder.info.features if key != "id"}
     try:
-        records = builder.as_data_source(split, decoders=decoders)
+        stored = config.options.get("stored", split)
+        records = builder.as_data_source(stored, decoders=decoders)
         len(records)
     except Exception as error:
         raise UserError(
             f"{folder}: unreadable records; delete the folder to prepare it anew"
         ) from error
-    return Source(name, split, module.LABELS, folder, records)
+    return Source(
+        name,
+        split,
+        config.labels or module.LABELS,
+        folder,
+        records,
+        size=config.size,
+        labelled="label" in builder.info.features,
+    )
 
 
 def check_raw(
@@ -145,6 +167,45 @@ def check_raw(
         prepared = module.Builder(data_dir=records_dir, config=config).is_prepared()
     if not prepared:
         module.find(config)
+
+
+def published_sizes(
+    name: str,
+    split: str,
+    *,
+    records_dir: str | os.PathLike | None = None,
+    raw_dir: str | os.PathLike | None = None,
+    size: tuple[int, int] | None = None,
+    **options: Any,
+) -> list[tuple[int, int]] | None:
+    """The sizes that the images have as published, from the headers of the files.
+
+    Args:
+      as of `open_split`.
+
+    Returns:
+      (height, width) of each image, in the order of the records; None if there are no published
+      files, be it that the data set is rendered or that they are gone.
+
+    Raises:
+      UserError: a damaged file.
+    """
+    module, config = _config(name, split, raw_dir, size, options)
+    try:
+        found = module.find(config)
+    except UserError:
+        return None
+    if found is None:
+        return None
+    tree, pairs = found
+    sizes = []
+    for files in pairs:
+        with codec.naming(tree.where(files.image)):
+            try:  # some begin with a thumbnail or a colour profile
+                sizes.append(codec.size_of(tree.read(files.image, 2**16), upright=True))
+            except (OSError, SyntaxError, ValueError):
+                sizes.append(codec.size_of(tree.read(files.image), upright=True))
+    return sizes
 
 
 def _config(

@@ -17,9 +17,11 @@ from rich import progress
 
 from jaxseg.data import codec
 from jaxseg.data.builders._tree import Files, Tree
+from jaxseg.data.labels import LabelSet
 from jaxseg.errors import UserError
 
 SHARD_BYTES = 2**28  # a new file is begun beyond this
+HELD_OUT = 50  # of rendered sources without a split of their own, each 50th image is validation
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -29,6 +31,7 @@ class Config(tfds.core.BuilderConfig):
     raw: Path | None = None  # folder of this data set as published
     size: tuple[int, int] | None = None  # (height, width) to store at; None = as published
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    labels: LabelSet | None = None  # that the records are in; None = LABELS of the builder's module
 
 
 def size_name(size: tuple[int, int] | None) -> str:
@@ -65,13 +68,50 @@ def plain_config(
     return Config(name=f"{size_name(size)}-{split}", size=size, raw=raw, options=options)
 
 
-def info(builder: tfds.core.DatasetBuilder, depth: bool = False) -> tfds.core.DatasetInfo:
-    """Describes the records: id, image, label and perhaps depth, images as encoded bytes."""
+def held_out_counts(published: int) -> dict[str, int]:
+    """Returns how many images the splits of `held_out` have; numbers run without a gap."""
+    validation = published // HELD_OUT
+    return {"train": published, "train_rest": published - validation, "val": validation}
+
+
+def held_out(pairs: list[Files], split: str) -> list[Files]:
+    """The images of a split of a data set that was published without one.
+
+    Args:
+      pairs: all images, whose ids are numbers.
+      split: 'val', the images whose number is a multiple of HELD_OUT, so that the same ones are
+        held out however many parts of the data set are there; 'train_rest', the others; 'train',
+        all of them, as in the papers.
+
+    Raises:
+      UserError: an id that is not a number; no image left for the split.
+    """
+    if split == "train":
+        return pairs
+    for files in pairs:
+        if not files.id.isdecimal():
+            raise UserError(
+                f"{files.image}: not a number, by which images are held out; use the split 'train'"
+            )
+    chosen = [files for files in pairs if (int(files.id) % HELD_OUT == 0) == (split == "val")]
+    if not chosen:
+        raise UserError(
+            f"none of {len(pairs)} images, {pairs[0].id} to {pairs[-1].id}, is of {split!r}; to "
+            f"'val' belongs each {HELD_OUT}th number: add images or use the split 'train' alone"
+        )
+    return chosen
+
+
+def info(
+    builder: tfds.core.DatasetBuilder, *, label: bool = True, depth: bool = False
+) -> tfds.core.DatasetInfo:
+    """Describes the records: id, image, perhaps label and depth, images as encoded bytes."""
     features = {
         "id": tfds.features.Text(),
         "image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
-        "label": tfds.features.Image(shape=(None, None, 1), encoding_format="png"),
     }
+    if label:
+        features["label"] = tfds.features.Image(shape=(None, None, 1), encoding_format="png")
     if depth:
         features["depth"] = tfds.features.Image(
             shape=(None, None, 1), dtype=np.uint16, encoding_format="png"
@@ -180,7 +220,8 @@ def convert(
       title: of the progress bar.
       size: (height, width) to store at: image bicubic, label and depth nearest; None keeps the
         image's own bytes.
-      read_label: from a file's bytes to uint8 train ids [H, W].
+      read_label: from a file's bytes to uint8 train ids [H, W]; not called for images without a
+        label, whose records have none. Its UserErrors get the file's name put before them.
       read_depth: from a file's bytes to metres [H, W], 0 = no value.
       odd_labels: labels of another size than their image are resized to it, with a note, instead of
         refused.
@@ -189,34 +230,46 @@ def convert(
       records; the conversion runs in threads, the order is kept.
 
     Raises:
-      UserError: naming the file that is damaged or whose size is wrong.
+      UserError: naming the file that is damaged, of more than 8 bits, or of another size.
     """
 
     def one(files: Files) -> dict:
+        where = tree.where(files.image)
         data = tree.read(files.image)
-        with codec.naming(tree.where(files.image)):
-            image = codec.decode_image(data)
+        with codec.naming(where):
+            if (bits := codec.bits(data)) > 8:
+                raise UserError(f"{where}: {bits} bits a channel; save it with 8")
+            data, image = codec.decode_upright(data)
         shape = image.shape[:2]
-        if files.label is None:
-            label = np.full(shape, 255, np.uint8)
-        else:
-            with codec.naming(tree.where(files.label)):
-                label = read_label(tree.read(files.label))
-            if label.shape != shape:
-                note = f"{tree.where(files.label)}: label {label.shape}, image {shape}"
-                if not odd_labels:
-                    raise UserError(f"{note}; the two must have one size")
-                print(f"{note}: resized to the image", flush=True)
+        if files.label is not None:
+            label = checked_label(files, shape)
         if size is not None and shape != tuple(size):
             data = codec.encode_png(codec.resize_image(image, size))
             shape = tuple(size)
-        label = codec.encode_png(codec.resize_nearest(label, shape), 6)
-        record = {"id": files.id, "image": data, "label": label}
+        record = {"id": files.id, "image": data}
+        if files.label is not None:
+            record["label"] = codec.encode_png(codec.resize_nearest(label, shape), 6)
         if read_depth is not None:
             with codec.naming(tree.where(files.depth)):
                 depth = read_depth(tree.read(files.depth))
             record["depth"] = codec.encode_depth(codec.resize_nearest(depth, shape))
         return record
+
+    def checked_label(files: Files, shape: tuple[int, int]) -> np.ndarray:
+        where = tree.where(files.label)
+        data = tree.read(files.label)
+        try:
+            with codec.naming(where):
+                label = read_label(data)
+        except UserError as error:
+            said = str(error)
+            raise error if said.startswith(where) else UserError(f"{where}: {said}") from error
+        if label.shape != shape:
+            note = f"{where}: label {label.shape}, image {shape}"
+            if not odd_labels:
+                raise UserError(f"{note}; the two must have one size")
+            print(f"{note}: resized to the image", flush=True)
+        return label
 
     return track(in_threads(one, pairs), len(pairs), title)
 

@@ -88,11 +88,12 @@ class Tree:
         holder, place = self._places[path]
         return place if isinstance(holder, str) else f"{holder.filename}:{place}"
 
-    def read(self, path: str) -> bytes:
-        """Returns the bytes of a file; UserError naming it when they cannot be had unharmed."""
+    def read(self, path: str, most: int = -1) -> bytes:
+        """Returns a file's bytes, or the first `most`; UserError naming it when it is damaged."""
         holder, place = self._places[path]
         try:
-            return Path(place).read_bytes() if isinstance(holder, str) else holder.read(place)
+            with Path(place).open("rb") if isinstance(holder, str) else holder.open(place) as file:
+                return file.read(most)
         except (OSError, zipfile.BadZipFile, EOFError, ValueError) as error:
             raise UserError(
                 f"{self.where(path)}: cannot be read ({error}); fetch it again"

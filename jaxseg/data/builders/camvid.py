@@ -46,6 +46,7 @@ def find(config: _common.Config) -> tuple[Tree, list[Files]]:
 def read_label(data: bytes) -> np.ndarray:
     """Returns uint8 train ids [H, W]; 11 (unlabelled) becomes 255."""
     array = codec.decode_ids(data)
+    labels.refuse_unknown(array, range(12))
     return labels.lookup(_IDS, array)
 
 

@@ -2,7 +2,7 @@
 images.
 
 The labels are the `*_gtFine_labelIds.png` files, stored as train ids. Those of the test split are
-withheld by the publishers: whatever stands there, or nothing, is stored as 255 everywhere.
+withheld by the publishers: whatever stands there is not read, and its records have no label.
 """
 
 from collections.abc import Iterator
@@ -50,6 +50,7 @@ def find(config: _common.Config) -> tuple[Tree, list[Files]]:
 def read_label(data: bytes) -> np.ndarray:
     """Returns uint8 train ids [H, W]."""
     array = codec.decode_ids(data)
+    labels.refuse_unknown(array, range(34))
     return labels.lookup(_IDS, array)
 
 
@@ -61,7 +62,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     _download_and_prepare = _common.write_splits
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return _common.info(self)
+        return _common.info(self, label=self.builder_config.options["split"] != "test")
 
     def _split_generators(self, dl_manager) -> dict[str, Iterator]:
         (tree, pairs), split = find(self.builder_config), self.builder_config.options["split"]

@@ -4,7 +4,11 @@ Labels are palette PNGs whose indices are the ids; copies saved as colours (RGB 
 up exactly in the palette of Cityscapes, other colours being ignored. Two published labels (15188
 and 17705) are of another size than their image: any such label is resized to its image by nearest
 neighbour, with a note, which amounts to what the reference systems do when they resize images and
-labels separately. No split is used: 'train' is everything.
+labels separately.
+
+The papers use no split: 'train' is everything. For choosing a snapshot on the source, 'val' holds
+the images whose number is a multiple of 50 (499) and 'train_rest' the others (24 467). Images of
+neighbouring numbers show neighbouring places, so 'val' is easier than another town would be.
 """
 
 from collections.abc import Iterator
@@ -24,7 +28,8 @@ EXPECTED = (
 )
 
 _IDS = labels.id_table(LABELS.ids)
-_COUNTS = {"train": 24966}
+_COLOURS = {colour: train for train, colour in enumerate(LABELS.palette)}
+_COUNTS = _common.held_out_counts(24966)
 
 
 def config(
@@ -40,7 +45,8 @@ def config(
 def find(config: _common.Config) -> tuple[Tree, list[Files]]:
     """Finds the files of the config's split; UserError if one is missing."""
     tree = Tree(config.raw, ("images", "labels"), EXPECTED)
-    return tree, tree.pair(tree.stems("images", ".png"), label=tree.stems("labels", ".png"))
+    pairs = tree.pair(tree.stems("images", ".png"), label=tree.stems("labels", ".png"))
+    return tree, _common.held_out(pairs, config.options["split"])
 
 
 def read_label(data: bytes) -> np.ndarray:
@@ -48,11 +54,7 @@ def read_label(data: bytes) -> np.ndarray:
     array = codec.decode_any(data)
     if array.ndim == 2:
         return labels.lookup(_IDS, array)
-    colours = array[..., :3].astype(np.int32) @ np.array((65536, 256, 1), np.int32)
-    palette = np.array(LABELS.palette, np.int32) @ np.array((65536, 256, 1), np.int32)
-    order = np.argsort(palette)
-    found = order[np.searchsorted(palette[order], colours).clip(max=len(palette) - 1)]
-    return np.where(palette[found] == colours, found, labels.IGNORE).astype(np.uint8)
+    return labels.lookup_colours(_COLOURS, array)[0]
 
 
 class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -74,7 +76,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return _common.convert(
             tree,
             pairs,
-            title="converting gta5",
+            title=f"converting gta5 {split}",
             size=self.builder_config.size,
             read_label=read_label,
             odd_labels=True,

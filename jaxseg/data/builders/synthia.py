@@ -4,7 +4,10 @@ Labels are 16-bit PNGs of two or three channels, the class in the first, the ins
 classes are stored as Cityscapes train ids (all 19 have a counterpart; `labels.SYNTHIA16` and
 `SYNTHIA13` are the subsets that are usually scored). Depth is a 16-bit PNG in centimetres, in its
 first channel; 0 and the largest value (the sky) are stored as 'no value', anything beyond 256 m as
-256 m. No split is used: 'train' is everything.
+256 m.
+
+The papers use no split: 'train' is everything. For choosing a snapshot on the source, 'val' holds
+the images whose number is a multiple of 50 (188) and 'train_rest' the others (9 212).
 """
 
 from collections.abc import Iterator
@@ -21,7 +24,7 @@ LABELS = labels.CITYSCAPES
 EXPECTED = "synthia/{RGB,GT/LABELS,Depth/Depth or Depth}/NNNNNNN.png"
 
 _IDS = labels.id_table(labels.SYNTHIA_IDS)
-_COUNTS = {"train": 9400}
+_COUNTS = _common.held_out_counts(9400)
 
 
 def config(
@@ -38,9 +41,8 @@ def find(config: _common.Config) -> tuple[Tree, list[Files]]:
     """Finds the files of the config's split; UserError if one is missing."""
     tree = Tree(config.raw, ("RGB", "GT", "Depth"), EXPECTED)
     depth = tree.stems("Depth/Depth", ".png") or tree.stems("Depth", ".png")
-    return tree, tree.pair(
-        tree.stems("RGB", ".png"), label=tree.stems("GT/LABELS", ".png"), depth=depth
-    )
+    pairs = tree.pair(tree.stems("RGB", ".png"), label=tree.stems("GT/LABELS", ".png"), depth=depth)
+    return tree, _common.held_out(pairs, config.options["split"])
 
 
 def read_label(data: bytes) -> np.ndarray:
@@ -74,7 +76,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return _common.convert(
             tree,
             pairs,
-            title="converting synthia",
+            title=f"converting synthia {split}",
             size=self.builder_config.size,
             read_label=read_label,
             read_depth=read_depth,

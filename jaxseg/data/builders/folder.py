@@ -1,0 +1,201 @@
+"""A user's own data: a folder of images and, unless they are unlabelled, one of labels.
+
+An image and its label have equal paths below their folders but for the extension (and for suffixes
+that may be set). Labels are read exactly or refused, never guessed at: see `label_reader`. The
+records' folder is named after the files' names, sizes and times of change too, so that changed data
+are prepared anew.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from jaxseg.data import classfile, codec, labels
+from jaxseg.data.builders import _common, _folder
+from jaxseg.data.builders._tree import Files
+from jaxseg.errors import UserError
+
+LABELS = labels.UNLABELLED  # unless there is a class file
+STORED = "images"  # what TFDS calls the split, whatever a user's folder is called
+LABEL_VALUES = ("auto", "index", "colour")
+
+
+def config(
+    *,
+    raw: Path | None = None,
+    size: tuple[int, int] | None = None,
+    split: str | None = None,
+    images: str = "",
+    labels: str = "",
+    classes: str = "",
+    label_values: str = "auto",
+    image_suffix: str = "",
+    label_suffix: str = "",
+    val_percent: float = 10,
+    split_seed: int = 0,
+) -> _common.Config:
+    """What to prepare of the user's data.
+
+    Args:
+      raw: its parent is the folder that relative paths of images and labels begin at.
+      size: (height, width) to store at; None = as they are.
+      split: the folder that takes the place of '{split}' in the paths; without one, 'train', 'val'
+        (a share of the images) or 'all'.
+      images: folder of the images, which may be nested. '{split}' in it stands for the split; a
+        folder that holds a folder 'train' is taken as if it ended in '/{split}'.
+      labels: folder of the labels likewise; '' = unlabelled.
+      classes: path of a class file, see `classfile`, or the name of a built-in label set, whose
+        train ids the labels then hold.
+      label_values: what labels hold, see `label_reader`: 'auto', 'index' or 'colour'.
+      image_suffix: what image names end in before the extension and labels do not.
+      label_suffix: likewise of labels, such as '_L'.
+      val_percent: share of 'val' where the folders know no splits, in percent.
+      split_seed: of the choice of 'val', which does not depend on the order of the files.
+
+    Returns:
+      the builder's config; `options` holds 'pairs' (the files) and 'classes' (a ClassFile or None).
+
+    Raises:
+      UserError: folders, files or partners missing; settings that make no sense.
+    """
+    split = split or "train"
+    if label_values not in LABEL_VALUES:
+        raise UserError(
+            f"folder has no label_values={label_values!r}; choose one of {', '.join(LABEL_VALUES)}"
+        )
+    if labels and not classes:
+        raise UserError(
+            "folder has labels but no option classes; give a text file with a class name, or "
+            "'R G B name', on each line"
+        )
+    named = _classes(classes) if labels else None
+    root = raw.parent if raw is not None else Path()
+    places, split_by_folder = _folder.places(root, images, labels, split)
+    pairs = _folder.pairs(*places, image_suffix=image_suffix, label_suffix=label_suffix)
+    if not split_by_folder:
+        pairs = _folder.share(pairs, split, val_percent, split_seed)
+    used = {
+        "files": _folder.states(pairs),
+        "classes": named and [named.label_set.classes, *map(list, _items(named))],
+        "label_values": label_values,
+    }
+    digest = hashlib.sha256(json.dumps(used).encode()).hexdigest()[:12]
+    title = re.sub(r"[^A-Za-z0-9_]+", "_", f"{places[0].name}_{split}")
+    return _common.Config(
+        name=f"{title}-{_common.size_name(size)}-{digest}",
+        size=size,
+        raw=raw,
+        options={
+            "stored": STORED,
+            "split": split,
+            "pairs": pairs,
+            "classes": named,
+            "label_values": label_values,
+        },
+        labels=named.label_set if named else None,
+    )
+
+
+def find(config: _common.Config) -> tuple[_folder.Disk, list[Files]]:
+    """The files of the config's split, which `config` has found already."""
+    return _folder.Disk(), config.options["pairs"]
+
+
+def label_reader(classes: classfile.ClassFile, label_values: str) -> Callable[[bytes], np.ndarray]:
+    """How label files are read.
+
+    Args:
+      classes: names, and values or colours.
+      label_values: 'index': grey values and palette indices are the values of the class file (of a
+        file with colours, its lines' numbers). 'colour': the colours of RGB, RGBA, grey or palette
+        files are those of the class file. 'auto': grey files by index; the others by colour if the
+        class file has colours, otherwise by index.
+
+    Returns:
+      a function from a file's bytes to uint8 train ids [H, W]. It raises UserError, without the
+      file's name, for a value or colour that is not listed, with the number of its pixels; for more
+      than 8 bits a channel; for files that are not lossless.
+    """
+
+    def read(data: bytes) -> np.ndarray:
+        if codec.format_of(data) == "JPEG":
+            raise UserError("a JPEG, whose values are blurred; labels are wanted as PNG")
+        if (bits := codec.bits(data)) > 8:
+            raise UserError(f"{bits} bits a channel; save the label with 8")
+        by_colour = label_values == "colour" or (
+            label_values == "auto" and classes.colours is not None and not codec.is_grey(data)
+        )
+        if not by_colour:
+            raw = codec.decode_index(data)
+            if raw is None:
+                raise UserError(
+                    f"holds colours, not indices; list them in {classes.label_set.name} as "
+                    f"'R G B name'"
+                )
+            labels.refuse_unknown(raw, classes.values)
+            return labels.lookup(labels.id_table(classes.values), raw)
+        if classes.colours is None:
+            raise UserError(f"{classes.label_set.name} lists no colours; write 'R G B name' lines")
+        image = codec.decode_image(data)
+        ids, unlisted = labels.lookup_colours(classes.colours, image)
+        if unlisted.any():
+            colours, counts = np.unique(image[unlisted], axis=0, return_counts=True)
+            most = counts.argmax()
+            others = f" (and {len(counts) - 1} more such colours)" if len(counts) > 1 else ""
+            raise UserError(
+                f"colour {' '.join(map(str, colours[most]))} in {counts[most]} pixels{others} is "
+                f"not in {classes.label_set.name}; add a line for it, such as 'R G B void' (for "
+                f"palette files whose indices count, set label_values=index)"
+            )
+        return ids
+
+    return read
+
+
+def _classes(name: str) -> classfile.ClassFile:
+    """A class file, or a built-in set as one: its train ids and its colours."""
+    if Path(name).expanduser().is_file():
+        return classfile.read(name)
+    label_set = labels.by_name(name)
+    return classfile.ClassFile(
+        label_set,
+        {train: train for train in range(len(label_set.classes))},
+        {colour: train for train, colour in enumerate(label_set.palette)},
+    )
+
+
+def _items(classes: classfile.ClassFile) -> tuple:
+    return classes.values.items(), (classes.colours or {}).items()
+
+
+class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Converts the user's files of one split."""
+
+    name = "folder"
+    VERSION = tfds.core.Version("1.0.0")
+    _download_and_prepare = _common.write_splits
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return _common.info(self, label=self.builder_config.options["classes"] is not None)
+
+    def _split_generators(self, dl_manager) -> dict[str, Iterator]:
+        disk, pairs = find(self.builder_config)
+        return {STORED: self._generate_examples(disk, pairs)}
+
+    def _generate_examples(self, disk, pairs) -> Iterator[dict]:
+        options = self.builder_config.options
+        read = None
+        if options["classes"] is not None:
+            read = label_reader(options["classes"], options["label_values"])
+        return _common.convert(
+            disk,
+            pairs,
+            title=f"converting folder {options['split']}",
+            size=self.builder_config.size,
+            read_label=read,
+        )

@@ -1,0 +1,107 @@
+"""Text files that name the classes of a user's own data, one to a line, in one of three forms.
+
+    road                 the line's number, from 0, is the value of the label images
+    7 road               the value, then the name
+    128 64 128 road      red, green, blue, then perhaps the name (NVIDIA DIGITS, CamVid)
+
+Empty lines and lines that begin with # count for nothing. Lines of one name are one class, so that
+several values or colours can be joined. Pixels of a class called void, ignore, ignored, unlabelled
+or unlabeled are neither learnt nor scored; neither is the value 255.
+"""
+
+import colorsys
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxseg.data.labels import IGNORE, LabelSet
+from jaxseg.errors import UserError
+
+_VOID = ("void", "ignore", "ignored", "unlabelled", "unlabeled")
+_COLOUR = re.compile(r"(\d+)\s+(\d+)\s+(\d+)(?:\s+(.*))?")
+_VALUE = re.compile(r"(\d+)\s+(.*)")
+
+
+class ClassFile(NamedTuple):
+    """What a class file says.
+
+    Attributes:
+      label_set: the classes to learn, in the order of their first lines; its name is the path.
+      values: value of an index label -> train id or IGNORE; for colours, the line's number.
+      colours: (red, green, blue) -> train id or IGNORE; None in a file without colours.
+    """
+
+    label_set: LabelSet
+    values: dict[int, int]
+    colours: dict[tuple[int, int, int], int] | None
+
+
+def read(path: str | os.PathLike) -> ClassFile:
+    """Reads a class file; UserError naming the file and the line that makes no sense."""
+    try:
+        text = Path(path).expanduser().read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as a class file ({error})") from error
+    lines = [
+        (number, line.strip())
+        for number, line in enumerate(re.split(r"\r\n|\r|\n", text), 1)
+        if line.strip() and not line.strip().startswith("#")
+    ]
+    if not lines:
+        raise UserError(f"{path}: holds no classes; give one name a line, or 'R G B name'")
+    form = _form(path, lines)
+    names, keys = [], []
+    for place, (number, line) in enumerate(lines):
+        match = form.fullmatch(line) if form else None
+        parts = match.groups() if match else (line,)
+        key = tuple(map(int, parts[:-1])) or (place,)
+        if max(key) > 255:
+            raise UserError(
+                f"{path}, line {number}: {max(key)} is more than 255, the most there is"
+            )
+        name = (parts[-1] or f"class {place}").strip()
+        if key == (IGNORE,) and name.lower() not in _VOID:
+            raise UserError(
+                f"{path}, line {number}: the value 255 is always ignored; write masks of 0 and 255 "
+                f"as the colours '0 0 0 name' and '255 255 255 name', with label_values=colour"
+            )
+        names.append(name)
+        keys.append(key)
+    classes = [name for name in dict.fromkeys(names) if name.lower() not in _VOID]
+    if not 0 < len(classes) <= 255:
+        raise UserError(f"{path}: {len(classes)} classes to learn; 1 to 255 are possible")
+    trains = [classes.index(name) if name in classes else IGNORE for name in names]
+    known: dict[tuple[int, ...], int] = {}
+    for (number, line), key, train in zip(lines, keys, trains, strict=True):
+        if known.setdefault(key, train) != train:
+            raise UserError(f"{path}, line {number}: {line!r} gives another class to the same key")
+    values = dict(enumerate(trains)) if form is not _VALUE else {k: t for (k,), t in known.items()}
+    colours = known if form is _COLOUR else None
+    palette = _palette(len(classes))
+    if colours:
+        first = {train: colour for colour, train in reversed(colours.items())}
+        palette = tuple(first[train] for train in range(len(classes)))
+    ids = {value: train for value, train in values.items() if train != IGNORE and value < 256}
+    return ClassFile(LabelSet(str(path), tuple(classes), palette, ids), values, colours)
+
+
+def _form(path, lines: list[tuple[int, str]]) -> re.Pattern | None:
+    """Which of the three forms the lines are in; they must agree."""
+    for form, meaning in ((_COLOUR, "'R G B name'"), (_VALUE, "'value name'")):
+        fitting = [form.fullmatch(line) is not None for _, line in lines]
+        if all(fitting):
+            return form
+        if any(fitting):
+            number, line = lines[fitting.index(False)]
+            raise UserError(f"{path}, line {number}: {line!r} is not {meaning} as other lines are")
+    return None
+
+
+def _palette(number: int) -> tuple[tuple[int, int, int], ...]:
+    """Colours far apart: hues a golden section from each other, in three depths."""
+    colours = []
+    for i in range(number):
+        hue, (saturation, value) = i * 0.618034 % 1, ((0.65, 0.9), (0.9, 0.6), (0.35, 0.75))[i % 3]
+        colours.append(tuple(round(255 * c) for c in colorsys.hsv_to_rgb(hue, saturation, value)))
+    return tuple(colours)

@@ -1,0 +1,66 @@
+"""Counts the labels of a split, image by image: for class weights, class priors and surveys."""
+
+import concurrent.futures
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxseg.data import transforms
+from jaxseg.data.labels import IGNORE
+from jaxseg.data.records import Source
+from jaxseg.errors import UserError
+
+
+class Tally(NamedTuple):
+    """Labelled pixels at the stored size.
+
+    Attributes:
+      counts: int64 [images, K], pixels by image and class.
+      ignored: int64 [images], pixels that count for no class.
+    """
+
+    counts: np.ndarray
+    ignored: np.ndarray
+
+
+def tally(source: Source, table: np.ndarray, num_classes: int, threads: int = 2) -> Tally:
+    """Counts every label of a split.
+
+    Args:
+      source: the records; without labels there is nothing to count, and all is 0.
+      table: uint8 [256], from the ids of the records to those counted (see `labels.remap`).
+      num_classes: K.
+      threads: decoding at the same time.
+
+    Returns:
+      a Tally.
+
+    Raises:
+      UserError: a damaged record; an id that the records' own label set does not have, with its
+        number of pixels.
+    """
+    if not source.labelled:
+        empty = np.zeros((len(source), num_classes), np.int64)
+        return Tally(empty, empty.sum(1))
+    known = len(source.label_set.classes)
+
+    def count(index: int) -> np.ndarray:
+        record = source[index]
+        where = source.where(record)
+        label = transforms.decode(record, where=where, size=None, keys=("label",))["label"]
+        raw = np.bincount(label.ravel(), minlength=256)
+        if raw[known:IGNORE].any():
+            odd = known + int(raw[known:IGNORE].argmax())
+            raise UserError(
+                f"{where}: label id {odd} in {raw[odd]} pixels; {source.label_set.name} has "
+                f"{known} classes; delete that folder to prepare it anew"
+            )
+        return np.bincount(table, weights=raw, minlength=256).astype(np.int64)
+
+    with concurrent.futures.ThreadPoolExecutor(max(1, threads)) as pool:
+        try:
+            counted = np.stack(list(pool.map(count, range(len(source)))))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return Tally(counted[:, :num_classes], counted[:, num_classes:].sum(1))
