@@ -189,9 +189,9 @@ def global_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
     over devices gives the mean over the global batch exactly, however uneven the masks are.
 
     Args:
-      values: float32 [...].
-      mask: bool [...], same shape.
+      values: float32 [...]; with weights, already multiplied by them.
+      mask: bool [...] of the same shape, or float32 weights, not negative: the sum of the values is
+        then divided by the sum of the weights.
     """
     count = lax.pmean(jnp.sum(mask, dtype=jnp.float32), AXIS)
-    smallest = 1.0 / lax.psum(1, AXIS)  # one pixel on one of the devices
-    return jnp.sum(jnp.where(mask, values, 0.0)) / jnp.maximum(count, smallest)
+    return jnp.sum(jnp.where(mask > 0, values, 0.0)) / jnp.where(count > 0, count, 1.0)

@@ -61,8 +61,20 @@ def mean_iou(confusion_matrix: np.ndarray, scored: Sequence[int] | None = None) 
     """
     values = iou(confusion_matrix)
     values = values if scored is None else values[list(scored)]
-    values = values[~np.isnan(values)]
-    return float(values.mean()) if len(values) else float("nan")
+    return mean(values)
+
+
+def mean(values: Sequence[float]) -> float:
+    """Mean of the values that are not nan; nan if none is left.
+
+    Added up one by one, as cityscapesScripts does, so that the last digit agrees: NumPy's mean adds
+    in pairs, Python's sum compensates from 3.12 on.
+    """
+    total, count = 0.0, 0
+    for value in values:
+        if not np.isnan(value):
+            total, count = total + float(value), count + 1
+    return total / count if count else float("nan")
 
 
 def pixel_accuracy(confusion_matrix: np.ndarray, scored: Sequence[int] | None = None) -> float:
@@ -71,3 +83,23 @@ def pixel_accuracy(confusion_matrix: np.ndarray, scored: Sequence[int] | None = 
     rows = np.arange(len(counts)) if scored is None else np.asarray(list(scored))
     total = counts[rows].sum()
     return float(counts[rows, rows].sum() / total) if total else float("nan")
+
+
+def class_accuracy(confusion_matrix: np.ndarray) -> np.ndarray:
+    """Share of each class's pixels called right (its recall): float64 [K], nan without pixels. Its
+    `mean` is the class accuracy, also called mean accuracy (Long et al., FCN, CVPR 2015)."""
+    counts = np.asarray(confusion_matrix, np.float64)
+    pixels = counts.sum(1)
+    return np.divide(np.diag(counts), pixels, out=np.full(len(pixels), np.nan), where=pixels > 0)
+
+
+def frequency_weighted_iou(
+    confusion_matrix: np.ndarray, scored: Sequence[int] | None = None
+) -> float:
+    """Mean of `iou` in which a class weighs as much as its share of the labelled pixels (Long et
+    al., FCN, CVPR 2015), over the scored classes (None: all); 0..1, nan without pixels."""
+    counts = np.asarray(confusion_matrix, np.float64)
+    rows = np.arange(len(counts)) if scored is None else np.asarray(list(scored))
+    pixels = counts[rows].sum(1)
+    values = np.nan_to_num(iou(counts)[rows])  # nan only where there are no pixels
+    return float(np.sum(pixels * values) / pixels.sum()) if pixels.any() else float("nan")

@@ -44,7 +44,27 @@ def test_subset_scores_by_hand():
     assert metrics.pixel_accuracy(MATRIX, (0, 1, 4)) == pytest.approx(3 / 5)
 
 
+def test_class_accuracy_and_frequency_weighted_iou_by_hand():
+    np.testing.assert_allclose(metrics.class_accuracy(MATRIX), [2 / 3, 1 / 2, 0, np.nan, np.nan])
+    assert metrics.mean(metrics.class_accuracy(MATRIX)) == pytest.approx((2 / 3 + 1 / 2) / 3)
+    # Three, two and one of six pixels.
+    expected = 3 / 6 * 2 / 3 + 2 / 6 * 1 / 3
+    assert metrics.frequency_weighted_iou(MATRIX) == pytest.approx(expected)
+    subset = (0, 1, 4)
+    expected = 3 / 5 * 2 / 3 + 2 / 5 * 1 / 3
+    assert metrics.frequency_weighted_iou(MATRIX, subset) == pytest.approx(expected)
+
+
+def test_mean_adds_one_by_one():
+    values = np.random.default_rng(0).random(19)
+    total = 0.0
+    for value in values.tolist():
+        total += value
+    assert metrics.mean([*values, np.nan]) == total / 19
+
+
 def test_nothing_labelled_has_no_score():
     empty = np.zeros((3, 3), np.int64)
     assert np.isnan(metrics.mean_iou(empty)) and np.isnan(metrics.pixel_accuracy(empty))
-    assert np.isnan(metrics.iou(empty)).all()
+    assert np.isnan(metrics.iou(empty)).all() and np.isnan(metrics.class_accuracy(empty)).all()
+    assert np.isnan(metrics.frequency_weighted_iou(empty)) and np.isnan(metrics.mean([]))

@@ -31,3 +31,15 @@ def by_name(name: str) -> Callable[[jax.Array, float], jax.Array]:
     if name not in functions:
         raise ValueError(f"unknown adversarial loss {name!r}; choose one of {sorted(functions)}")
     return functions[name]
+
+
+def accuracy(of_source: jax.Array, of_target: jax.Array, name: str) -> jax.Array:
+    """Share of scores on the right side, each domain counting half; 0.5 says nothing is told.
+
+    Args:
+      of_source, of_target: raw scores, float [...].
+      name: the loss they are trained with, see `by_name`: the border is 0 for the vanilla loss and
+        half way between the labels for least squares.
+    """
+    border = 0.5 * (SOURCE + TARGET) if name == "ls" else 0.0
+    return 0.5 * (jnp.mean(of_source < border) + jnp.mean(of_target > border))

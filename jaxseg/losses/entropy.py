@@ -23,3 +23,25 @@ def self_information(logits: jax.Array) -> jax.Array:
 def entropy(logits: jax.Array) -> jax.Array:
     """Shannon entropy per pixel over its maximum log K: float [..., K] -> float32 [...] in 0..1."""
     return jnp.sum(self_information(logits), axis=-1)
+
+
+def highest(values: jax.Array, share: float) -> jax.Array:
+    """Mean over the pixels with the highest values of each image (ADVENT's entropy range, ER).
+
+    Args:
+      values: float [N, H, W].
+      share: of the pixels, above 0 and at most 1; pixels as high as the lowest of them count too.
+
+    Returns:
+      float [N]; the choice of pixels is a constant to differentiation.
+
+    Raises:
+      ValueError: a share outside that range.
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"a share of pixels of {share}: give more than 0 and at most 1")
+    flat = values.reshape(values.shape[0], -1)
+    kept = math.ceil(share * flat.shape[1])
+    threshold = jnp.sort(jax.lax.stop_gradient(flat), axis=1)[:, flat.shape[1] - kept]
+    chosen = flat >= threshold[:, None]
+    return jnp.sum(jnp.where(chosen, flat, 0.0), axis=1) / jnp.sum(chosen, axis=1)
