@@ -6,8 +6,10 @@ manner of big_vision; the first that matches wins.
 
 import re
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 Multipliers = Sequence[tuple[str, float]]
@@ -44,6 +46,58 @@ def scale_by_path(multipliers: Multipliers) -> optax.GradientTransformation:
     return optax.stateless(scale)
 
 
+class RepeatedState(NamedTuple):
+    """Steps done, and the momentum of every parameter."""
+
+    count: jax.Array
+    trace: Any
+
+
+def repeated_sgd(
+    schedule: optax.Schedule,
+    *,
+    momentum: float,
+    weight_decay: float,
+    multipliers: Multipliers,
+    repeats: Multipliers,
+) -> optax.GradientTransformation:
+    """SGD that takes several steps in a row with one gradient for some parameters.
+
+    This is what becomes of a parameter that PyTorch's optimiser is given several times, as
+    AdaptSegNet's and ADVENT's code does with most of the backbone: its momentum goes on from where
+    the time before left it, so that in the long run it moves that many times as fast. The PyTorch
+    of the papers (before 1.5) added the weight decay to the stored gradient itself, so that it
+    adds up within the step, and so it does here.
+
+    Args:
+      schedule, momentum, weight_decay, multipliers: as in `sgd`.
+      repeats: (expression, how many steps), first match wins, 1 for the others.
+    """
+
+    def update(gradients, state, params):
+        rate = schedule(state.count)
+
+        def leaf(path, gradient, trace, param):
+            name = path_name(path)
+            own_rate, moved = rate * multiplier_of(name, multipliers), 0.0
+            for _ in range(int(multiplier_of(name, repeats))):
+                gradient = gradient + weight_decay * (param + moved)
+                trace = momentum * trace + gradient
+                moved = moved - own_rate * trace
+            return moved, trace
+
+        pairs = jax.tree_util.tree_map_with_path(leaf, gradients, state.trace, params)
+        updates, trace = jax.tree.transpose(
+            jax.tree.structure(gradients), jax.tree.structure((0, 0)), pairs
+        )
+        return updates, RepeatedState(state.count + 1, trace)
+
+    def init(params):
+        return RepeatedState(jnp.zeros((), jnp.int32), jax.tree.map(jnp.zeros_like, params))
+
+    return optax.GradientTransformation(init, update)
+
+
 def sgd(
     schedule: optax.Schedule,
     *,
@@ -51,6 +105,7 @@ def sgd(
     weight_decay: float = 5e-4,
     no_decay: str = "",
     multipliers: Multipliers = (),
+    repeats: Multipliers = (),
     clip: float = 0.0,
 ) -> optax.GradientTransformation:
     """SGD with L2 weight decay inside the momentum, as PyTorch has it.
@@ -61,8 +116,26 @@ def sgd(
       weight_decay: added to the gradient before the momentum.
       no_decay: expression for parameters without weight decay; empty means none.
       multipliers: (expression, factor of the learning rate), first match wins.
+      repeats: see `repeated_sgd`; () for one step each.
       clip: largest global gradient norm, 0 for no limit.
+
+    Raises:
+      ValueError: `repeats` together with `no_decay`.
     """
+    clipped = optax.clip_by_global_norm(clip) if clip else optax.identity()
+    if repeats:
+        if no_decay:
+            raise ValueError("repeats and no_decay exclude each other")
+        return optax.chain(
+            clipped,
+            repeated_sgd(
+                schedule,
+                momentum=momentum,
+                weight_decay=weight_decay,
+                multipliers=multipliers,
+                repeats=repeats,
+            ),
+        )
 
     def decayed(params):
         return jax.tree_util.tree_map_with_path(
@@ -70,7 +143,7 @@ def sgd(
         )
 
     return optax.chain(
-        optax.clip_by_global_norm(clip) if clip else optax.identity(),
+        clipped,
         optax.add_decayed_weights(weight_decay, mask=decayed),
         optax.trace(decay=momentum),
         optax.scale_by_learning_rate(schedule),

@@ -63,3 +63,50 @@ def test_adam_moves_by_the_rate_at_first():
     tx = optim.adam(lambda step: 1e-4)
     updates, _ = tx.update({"x": jnp.array(7.0)}, tx.init({"x": jnp.array(0.0)}))
     np.testing.assert_allclose(updates["x"], -1e-4, rtol=1e-5)
+
+
+def test_repeated_sgd_is_several_steps_with_one_gradient():
+    """Two updates against float64: what PyTorch 0.4 did with a parameter it was given n times."""
+    repeats = [(r"shortcut", 4), (r"conv", 3)]
+    names, rates = {"shortcut": 4, "conv": 3, "stem": 1, "head": 1}, [0.1, 0.05]
+    rng = np.random.default_rng(0)
+    values = {name: rng.normal(size=3) for name in names}
+    tx = optim.sgd(
+        lambda step: jnp.asarray(rates)[step],
+        momentum=0.9,
+        weight_decay=0.01,
+        multipliers=[("head", 10.0)],
+        repeats=repeats,
+    )
+    params = {name: jnp.asarray(value, jnp.float32) for name, value in values.items()}
+    state, buffers = tx.init(params), dict.fromkeys(names, 0.0)
+    for rate in rates:
+        gradients = {name: rng.normal(size=3) for name in names}
+        updates, state = tx.update(
+            {k: jnp.asarray(g, jnp.float32) for k, g in gradients.items()}, state, params
+        )
+        params = optax.apply_updates(params, updates)
+        for name, times in names.items():
+            for _ in range(times):
+                gradients[name] = gradients[name] + 0.01 * values[name]  # kept, as PyTorch 0.4 did
+                buffers[name] = 0.9 * buffers[name] + gradients[name]
+                factor = 10.0 if name == "head" else 1.0
+                values[name] = values[name] - factor * rate * buffers[name]
+    for name, value in values.items():
+        np.testing.assert_allclose(params[name], value, rtol=1e-5, atol=1e-6)
+
+
+def test_repeating_once_is_plain_sgd():
+    settings = dict(momentum=0.9, weight_decay=5e-4, multipliers=[("head", 10.0)])
+    plain = optim.sgd(lambda step: 0.1 / (1 + step), **settings)
+    once = optim.sgd(lambda step: 0.1 / (1 + step), **settings, repeats=[("nothing", 3)])
+    params = {"head": jnp.arange(3.0), "net": jnp.ones(2)}
+    states = [plain.init(params), once.init(params)]
+    for _ in range(3):
+        found = []
+        for i, tx in enumerate((plain, once)):
+            updates, states[i] = tx.update(params, states[i], params)
+            found.append(updates)
+        for a, b in zip(found[0].values(), found[1].values(), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6)
+        params = optax.apply_updates(params, found[0])

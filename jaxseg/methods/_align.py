@@ -12,12 +12,14 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxseg.core import Carry, Method, global_mean
-from jaxseg.losses import adversarial
+from jaxseg.losses import adversarial, class_ratio
 from jaxseg.losses.segmentation import cross_entropy
+from jaxseg.methods import _memory
 from jaxseg.models.network import Network
 from jaxseg.resize import resize_bilinear
 
 STATISTICS = ("source", "target", "both")
+FEATURES = "features"  # the level below the outputs: the last feature map, at its own size
 
 
 class Levels(NamedTuple):
@@ -27,28 +29,56 @@ class Levels(NamedTuple):
     target: Mapping[str, float]
 
 
+class ClassPrior(NamedTuple):
+    """ADVENT's class-ratio prior: its weight, and the part of the source's share asked for."""
+
+    weight: float
+    mu: float
+
+
+def class_prior(settings: Mapping[str, float] | None) -> ClassPrior | None:
+    """{'weight', 'mu'} of a config as a ClassPrior; None without settings or weight."""
+    found = ClassPrior(**settings) if settings else None
+    if found is not None and not (found.weight >= 0 and 0 <= found.mu <= 1):
+        raise ValueError(f"class_prior={dict(settings)}: weight at least 0, mu within 0 and 1")
+    return found if found and found.weight else None
+
+
 def upsampled(logits: jax.Array, images: jax.Array) -> jax.Array:
     """Logits [N,h,w,K] at the size of the images [N,H,W,3], aligned corners as the references."""
     return resize_bilinear(logits, images.shape[1:3])
 
 
-def supervise(segmenter: Network, weights: Mapping[str, float]) -> Callable:
-    """(own params, carry, batch, key) -> (loss, {level: full-size source logits}, carry)."""
+def _levels(outputs, levels, images) -> dict[str, jax.Array]:
+    """Logits at full size, features as they are."""
+    return {
+        level: outputs[level] if level == FEATURES else upsampled(outputs[level], images)
+        for level in levels
+    }
+
+
+def supervise(
+    segmenter: Network, weights: Mapping[str, float], also: tuple[str, ...] = ()
+) -> Callable:
+    """(own params, carry, batch, key) -> (loss, {level: full-size source logits}, carry).
+
+    `also` are levels without a loss on the labels that are wanted too, such as the features.
+    """
 
     def loss(own, carry: Carry, batch, key):
         outputs, stats = segmenter.apply(
             own["segmenter"], carry.stats["segmenter"], batch["source_image"], True, key
         )
-        logits, total, metrics = {}, 0.0, {}
+        found = _levels(outputs, dict.fromkeys((*weights, *also)), batch["source_image"])
+        total, metrics = 0.0, {}
         for level, weight in weights.items():
-            logits[level] = upsampled(outputs[level], batch["source_image"])
-            value = global_mean(*cross_entropy(logits[level], batch["source_label"]))
+            value = global_mean(*cross_entropy(found[level], batch["source_label"]))
             total += weight * value
             metrics[f"segmentation/{level}"] = value
         carry = carry._replace(
             stats={**carry.stats, "segmenter": stats}, metrics={**carry.metrics, **metrics}
         )
-        return total, logits, carry
+        return total, found, carry
 
     return loss
 
@@ -68,10 +98,38 @@ def look_at_target(
         start = before.stats["segmenter"] if statistics == "target" else source_stats
         outputs, stats = segmenter.apply(own["segmenter"], start, batch["target_image"], True, key)
         stats = source_stats if statistics == "source" else stats
-        logits = {level: upsampled(outputs[level], batch["target_image"]) for level in levels}
-        return logits, carry._replace(stats={**carry.stats, "segmenter": stats})
+        found = _levels(outputs, levels, batch["target_image"])
+        return found, carry._replace(stats={**carry.stats, "segmenter": stats})
 
     return look
+
+
+def first_discriminator(discriminator: Network, segmenter: Network, net, stats, images, level, key):
+    """Initial parameters of the discriminator of one level, for the maps that it will see."""
+
+    def maps(images):
+        outputs, _ = segmenter.apply(net, stats, images, False)
+        return _levels(outputs, (level,), images)[level]
+
+    seen = jax.eval_shape(maps, images)
+    return discriminator.init(key, jnp.zeros(seen.shape, jnp.float32))[0]
+
+
+def predictor(segmenter: Network) -> Callable:
+    """(params, stats, memory, images) -> logits of the main level at network stride."""
+
+    def predict(params, stats, memory, images):
+        del memory
+        net, running = params["gen"]["segmenter"], stats["segmenter"]
+        return segmenter.apply(net, running, images, False)[0]["main"]
+
+    return predict
+
+
+def check_statistics(statistics: str) -> None:
+    """ValueError unless it is one of STATISTICS."""
+    if statistics not in STATISTICS:
+        raise ValueError(f"statistics={statistics!r}; choose one of {STATISTICS}")
 
 
 def make(
@@ -84,51 +142,71 @@ def make(
     see: Callable[[jax.Array], jax.Array] | None = None,
     num_classes: int = 0,
     gan: str = "vanilla",
+    prior: ClassPrior | None = None,
 ) -> Method:
     """Builds a method that aligns the target's output with the source's.
 
     Args:
       segmenter: the task network.
-      levels: weights of the supervised and of the target loss by level.
+      levels: weights of the supervised and of the target loss by level; 'features' is a level that
+        only a discriminator can look at.
       statistics: 'source', 'target' or 'both'; see `look_at_target`.
-      on_target: target logits [N,H,W,K] -> loss per pixel [N,H,W], for a method without an
-        adversary.
+      on_target: target logits [N,H,W,K] -> loss of each pixel [N,H,W] or image [N], for a method
+        without an adversary.
       discriminator: one definition; each level of `levels.target` gets its own parameters.
-      see: logits [N,H,W,K] -> the maps [N,H,W,K] that the discriminator looks at.
-      num_classes: K, the discriminator's input channels.
+      see: logits [N,H,W,K] -> the maps [N,H,W,K] that the discriminator looks at; features are
+        seen as they are.
+      num_classes: K, for the prior.
       gan: adversarial loss, 'vanilla' or 'ls'.
+      prior: the class-ratio prior on the main level of the target; None for none. The shares of
+        the source's classes are learnt on the way, in `memory['histogram']`.
     """
-    if statistics not in STATISTICS:
-        raise ValueError(f"statistics={statistics!r}; choose one of {STATISTICS}")
-    missing = [level for level in levels.target if level not in levels.segmentation]
+    check_statistics(statistics)
+    wanted = [level for level in levels.target if discriminator is None or level != FEATURES]
+    missing = [level for level in wanted if level not in levels.segmentation]
     if missing:
         raise ValueError(f"target levels {missing} have no segmentation weight")
-    supervised = supervise(segmenter, levels.segmentation)
-    needs_target = bool(levels.target) or statistics != "source"
+    also = tuple(level for level in levels.target if level not in levels.segmentation)
+    supervised = supervise(segmenter, levels.segmentation, also)
+    needs_target = bool(levels.target) or prior is not None or statistics != "source"
     domain_loss = adversarial.by_name(gan)
+
+    def shown(level, values):
+        return values if level == FEATURES else see(values)
 
     def judge(params, level, maps):
         return discriminator.apply(params["disc"][level], {}, maps, True)[0]["score"]
 
     def init(key, batch):
         keys = jax.random.split(key, 1 + len(levels.target))
-        net, stats = segmenter.init(keys[0], batch["source_image"][:1])
+        image = batch["source_image"][:1]
+        net, stats = segmenter.init(keys[0], image)
         params = {"gen": {"segmenter": net}}
         if discriminator is not None:
-            maps = jnp.zeros((1, *batch["source_image"].shape[1:3], num_classes), jnp.float32)
             params["disc"] = {
-                level: discriminator.init(level_key, maps)[0]
+                level: first_discriminator(
+                    discriminator, segmenter, net, stats, image, level, level_key
+                )
                 for level, level_key in zip(levels.target, keys[1:], strict=True)
             }
-        return params, {"segmenter": stats}, {}
+        memory = {} if prior is None else {"histogram": _memory.empty_histogram(num_classes)}
+        return params, {"segmenter": stats}, memory
+
+    def learn(own, carry, batch, key):
+        total, source, carry = supervised(own, carry, batch, key)
+        if prior is not None:
+            seen = _memory.histogram(carry.memory["histogram"], batch["source_label"])
+            carry = carry._replace(memory={**carry.memory, "histogram": seen})
+        return total, source, carry
 
     def gen(params, carry, batch, key):
         before = carry
         source_key, target_key = jax.random.split(key)
-        total, source, carry = supervised(params["gen"], carry, batch, source_key)
+        total, source, carry = learn(params["gen"], carry, batch, source_key)
         if not needs_target:
             return total, carry
-        look = look_at_target(segmenter, tuple(levels.target), statistics, before)
+        asked = dict.fromkeys((*levels.target, *(("main",) if prior else ())))
+        look = look_at_target(segmenter, tuple(asked), statistics, before)
         target, carry = look(params["gen"], carry, batch, target_key)
         metrics, shared = {}, {}
         for level, weight in levels.target.items():
@@ -136,11 +214,16 @@ def make(
                 value = jnp.mean(on_target(target[level]))
                 metrics[f"target/{level}"] = value
             else:
-                maps = see(target[level])
+                maps = shown(level, target[level])
                 value = jnp.mean(domain_loss(judge(params, level, maps), adversarial.SOURCE))
                 metrics[f"adversarial/{level}"] = value
-                shared[level] = {"source": see(source[level]), "target": maps}
+                shared[level] = {"source": shown(level, source[level]), "target": maps}
             total += weight * value
+        if prior is not None:
+            shares = lax.stop_gradient(carry.memory["histogram"]["shares"])
+            value = jnp.mean(class_ratio.class_prior(target["main"], shares, prior.mu))
+            metrics["target/class_prior"] = value
+            total += prior.weight * value
         # The discriminators read these maps as data: they belong to no player's gradient but gen's.
         shared = lax.stop_gradient(shared)
         return total, carry._replace(shared=shared, metrics={**carry.metrics, **metrics})
@@ -154,20 +237,14 @@ def make(
             of_target = judge(params, level, maps["target"])
             total += 0.5 * jnp.mean(domain_loss(of_source, adversarial.SOURCE))
             total += 0.5 * jnp.mean(domain_loss(of_target, adversarial.TARGET))
-            middle = 0.5 * (adversarial.SOURCE + adversarial.TARGET) if gan == "ls" else 0.0
-            right = 0.5 * (jnp.mean(of_source < middle) + jnp.mean(of_target > middle))
-            metrics[f"accuracy/{level}"] = right
+            metrics[f"accuracy/{level}"] = adversarial.accuracy(of_source, of_target, gan)
         return total, carry._replace(metrics={**carry.metrics, **metrics})
 
     def warmup(params, carry, batch, key):
-        total, _, carry = supervised(params["gen"], carry, batch, jax.random.split(key)[0])
+        total, _, carry = learn(params["gen"], carry, batch, jax.random.split(key)[0])
         return total, carry
 
-    def predict(params, stats, memory, images):
-        del memory
-        net, running = params["gen"]["segmenter"], stats["segmenter"]
-        return segmenter.apply(net, running, images, False)[0]["main"]
-
+    predict = predictor(segmenter)
     losses = {"gen": gen} if discriminator is None else {"gen": gen, "disc": disc}
     if not needs_target:
         return Method(init, losses, predict, reads=("source_image", "source_label"))

@@ -1,6 +1,7 @@
 """AdaptSegNet: output-space adversarial alignment (Tsai et al., CVPR 2018), one or several levels.
 
-The discriminator sees the softmax; `gan='ls'` gives the least-squares variant of the paper's code.
+The discriminator sees the softmax; `gan='ls'` gives the least-squares variant of the paper's code,
+the level 'features' in `adversarial_weights` the paper's baseline that aligns features instead.
 """
 
 from collections.abc import Mapping

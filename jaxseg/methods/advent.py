@@ -1,4 +1,7 @@
-"""AdvEnt: adversarial alignment of self-information (Vu et al., ADVENT, CVPR 2019, 3.2)."""
+"""AdvEnt: adversarial alignment of self-information (Vu et al., ADVENT, CVPR 2019, 3.2).
+
+`class_prior` adds the paper's class-ratio prior on the target.
+"""
 
 from collections.abc import Mapping
 
@@ -18,6 +21,7 @@ def make(
     segmentation_weights: Mapping[str, float],
     adversarial_weights: Mapping[str, float],
     gan: str = "vanilla",
+    class_prior: Mapping[str, float] | None = None,
     statistics: str = "both",
 ) -> Method:
     """Args: see `_align.make`; one discriminator for each level of `adversarial_weights`."""
@@ -29,4 +33,5 @@ def make(
         see=self_information,
         num_classes=num_classes,
         gan=gan,
+        prior=_align.class_prior(class_prior),
     )

@@ -1,9 +1,12 @@
-"""MinEnt: direct entropy minimisation on the target (Vu et al., ADVENT, CVPR 2019, section 3.1)."""
+"""MinEnt: direct entropy minimisation on the target (Vu et al., ADVENT, CVPR 2019, section 3.1).
+
+`hardest_share` below 1 gives the paper's entropy ranges (ER), `class_prior` its class-ratio prior.
+"""
 
 from collections.abc import Mapping
 
 from jaxseg.core import Method
-from jaxseg.losses.entropy import entropy
+from jaxseg.losses.entropy import entropy, highest
 from jaxseg.methods import _align
 from jaxseg.models.network import Network
 
@@ -16,9 +19,31 @@ def make(
     num_classes: int,
     segmentation_weights: Mapping[str, float],
     entropy_weights: Mapping[str, float],
+    hardest_share: float = 1.0,
+    class_prior: Mapping[str, float] | None = None,
     statistics: str = "both",
 ) -> Method:
-    """Args: see `_align.make`; the weights by level, the paper's entropy weight is 1e-3 on main."""
-    del num_classes
-    levels = _align.Levels(dict(segmentation_weights), dict(entropy_weights))
-    return _align.make(segmenter, levels, statistics=statistics, on_target=entropy)
+    """Builds the method.
+
+    Args:
+      segmenter, num_classes, statistics: see `_align.make`.
+      segmentation_weights, entropy_weights: by level; the paper's entropy weight is 1e-3 on main.
+      hardest_share: the share of each image's pixels, those of highest entropy, that the entropy
+        is taken over; 1 for all.
+      class_prior: {'weight', 'mu'}; None or a weight of 0 for none.
+    """
+    if not 0 < hardest_share <= 1:
+        raise ValueError(f"hardest_share={hardest_share}: give more than 0 and at most 1")
+
+    def on_target(logits):
+        values = entropy(logits)
+        return values if hardest_share == 1 else highest(values, hardest_share)
+
+    return _align.make(
+        segmenter,
+        _align.Levels(dict(segmentation_weights), dict(entropy_weights)),
+        statistics=statistics,
+        on_target=on_target,
+        num_classes=num_classes,
+        prior=_align.class_prior(class_prior),
+    )

@@ -1,4 +1,4 @@
-"""The fully convolutional discriminator of AdaptSegNet and ADVENT (after DCGAN)."""
+"""Domain classifiers: AdaptSegNet's and ADVENT's over patches, and one for single places."""
 
 from collections.abc import Callable
 
@@ -11,6 +11,9 @@ from jaxseg.models.layers import Conv, torch_bias, torch_uniform
 
 class Discriminator(nn.Module):
     """Five 4x4 convolutions of stride 2 with leaky ReLU 0.2 between them; no norm and no sigmoid.
+
+    The fully convolutional discriminator of AdaptSegNet and ADVENT (after DCGAN), for maps at the
+    size of the image.
 
     Attributes:
       width: channels of the first convolution; the next have 2, 4 and 8 times as many, the last one
@@ -25,8 +28,17 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Maps [N, H, W, C] to {'score': float32 [N, h, w, 1]}; h is H / 32 for its multiples."""
+        """Maps [N, H, W, C] to {'score': float32 [N, h, w, 1]}; h is H / 32 for its multiples.
+
+        Raises:
+          ValueError: maps of less than 32 rows or columns, of which nothing would be left.
+        """
         del train  # nothing in this network depends on it
+        if min(x.shape[1:3]) < 32:
+            raise ValueError(
+                f"maps of {x.shape[1]}x{x.shape[2]} are too small for the discriminator of "
+                "patches, which takes 32x32 and more; choose config.disc.architecture='pixel'"
+            )
         for index, factor in enumerate((1, 2, 4, 8, 0)):
             if index:
                 x = nn.leaky_relu(x, 0.2)
@@ -36,3 +48,35 @@ class Discriminator(nn.Module):
                 name=f'conv{index + 1}',
             )(x)  # fmt: skip
         return {"score": x.astype(jnp.float32)}
+
+
+class PixelDiscriminator(nn.Module):
+    """Three 1x1 convolutions with leaky ReLU 0.2 between them: one decision for each place.
+
+    For feature maps, as in FCNs in the Wild (Hoffman et al., 2016), which leaves its layers open.
+
+    Attributes:
+      width: of the two hidden layers, in eighths of their channels: 64 gives 512, as many as the
+        widest layer of `Discriminator`.
+      dtype, kernel_init: see `Discriminator`.
+    """
+
+    width: int = 64
+    dtype: jnp.dtype = jnp.float32
+    kernel_init: Callable[..., jax.Array] = torch_uniform
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        """Maps [N, h, w, C] to {'score': float32 [N, h, w, 1]}."""
+        del train
+        for index, features in enumerate((8 * self.width, 8 * self.width, 1)):
+            if index:
+                x = nn.leaky_relu(x, 0.2)
+            x = Conv(
+                features, 1, dtype=self.dtype, kernel_init=self.kernel_init,
+                bias_init=torch_bias(x.shape[-1]), name=f'conv{index + 1}',
+            )(x)  # fmt: skip
+        return {"score": x.astype(jnp.float32)}
+
+
+ARCHITECTURES = {"patch": Discriminator, "pixel": PixelDiscriminator}
