@@ -7,18 +7,31 @@ from typing import Any
 
 import numpy as np
 
-from jaxseg.data import codec
+from jaxseg.data import codec, colour
 from jaxseg.data.labels import IGNORE
 from jaxseg.errors import UserError
 
 _FILL = {"image": 0, "label": IGNORE, "depth": 0.0}
-# Of which type a setting's numbers are, within what, and the same in words.
+_STRENGTH = (Real, 1, lambda s: 0 <= s <= 1, "a strength, 0 to 1")
+_PROBABILITY = (Real, 1, lambda p: 0 <= p <= 1, "a probability, 0 to 1")
+_RANGE = (Real, 2, lambda a, b: 0 < a <= b < math.inf)
+# Of which type a setting's numbers are, how many, within what, and the same in words.
 _AUGMENT = {
-    "flip": (Real, lambda p: 0 <= p <= 1, "a probability, 0 to 1"),
-    "scale": (Real, lambda a, b: 0 < a <= b < math.inf, "(lowest, highest) factor above 0"),
-    "crop": (Integral, lambda h, w: min(h, w) > 0, "(height, width) in pixels"),
-    "jitter": (Real, lambda s: 0 <= s <= 1, "a strength, 0 to 1"),
+    "flip": _PROBABILITY,
+    "scale": (*_RANGE, "(lowest, highest) factor above 0"),
+    "crop": (Integral, 2, lambda h, w: min(h, w) > 0, "(height, width) in pixels"),
+    "crop_cap": (Real, 1, lambda s: 0 <= s <= 1, "a share of the labelled pixels, 0 to 1"),
+    "crop_tries": (Integral, 1, lambda n: n >= 1, "a number of at least 1"),
+    "jitter": _STRENGTH,
+    "brightness": _STRENGTH,
+    "contrast": _STRENGTH,
+    "saturation": _STRENGTH,
+    "hue": (Real, 1, lambda h: 0 <= h <= 0.5, "turns of the colour circle, 0 to 0.5"),
+    "blur": _PROBABILITY,
+    "blur_sigma": (*_RANGE, "(lowest, highest) deviation in pixels above 0"),
 }
+_PARTS = ("brightness", "contrast", "saturation")  # what `jitter` sets at once
+_DETAILS = {"crop_tries": "crop_cap", "blur_sigma": "blur"}  # say how; never off, but by the other
 
 
 def decode(
@@ -63,23 +76,31 @@ def decode(
 
 
 def check_augment(augment: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what is on of the settings of `augment_sample`; UserError for an unknown one and for
-    a value that makes no sense.
+    """Returns what is on of the settings of `augment_sample`.
+
+    Raises:
+      UserError: an unknown setting, a value that makes no sense, or two that contradict each other.
     """
     for name in augment:
         if name not in _AUGMENT:
             raise UserError(
                 f"no augmentation is called {name!r}; choose from {', '.join(_AUGMENT)}"
             )
-    wanted = {name: value for name, value in augment.items() if value}
+    wanted = {name: value for name, value in augment.items() if value or name in _DETAILS}
     for name, value in wanted.items():
-        kind, fits, meaning = _AUGMENT[name]
-        pair = name in ("scale", "crop")
-        values = value if pair and isinstance(value, Sequence) else (value,)
+        kind, length, fits, meaning = _AUGMENT[name]
+        values = value if length > 1 and isinstance(value, Sequence) else (value,)
         numbers = all(isinstance(v, kind) and not isinstance(v, bool) for v in values)
-        if len(values) != 1 + pair or not numbers or not fits(*values):
+        if len(values) != length or not numbers or not fits(*values):
             raise UserError(f"augmentation {name}={value!r}: it must be {meaning}")
-    return wanted
+    for name in _PARTS:
+        if name in wanted and "jitter" in wanted:
+            raise UserError(
+                f"augmentation jitter={wanted['jitter']!r} already sets {name}; set either to 0"
+            )
+    if "crop_cap" in wanted and not wanted.keys() & {"crop", "scale"}:
+        raise UserError("augmentation crop_cap needs a crop or a scale; set one, or crop_cap to 0")
+    return {name: v for name, v in wanted.items() if _DETAILS.get(name, name) in wanted}
 
 
 def augment_sample(
@@ -89,9 +110,20 @@ def augment_sample(
     flip: float = 0.0,
     scale: tuple[float, float] | None = None,
     crop: tuple[int, int] | None = None,
+    crop_cap: float = 0.0,
+    crop_tries: int = 10,
     jitter: float = 0.0,
+    brightness: float = 0.0,
+    contrast: float = 0.0,
+    saturation: float = 0.0,
+    hue: float = 0.0,
+    blur: float = 0.0,
+    blur_sigma: tuple[float, float] = (0.15, 1.15),
 ) -> dict[str, np.ndarray]:
     """Augments one sample; everything is off unless asked for.
+
+    The order is scale, crop, flip, brightness, contrast, saturation, hue, blur. What is off draws
+    nothing, so what stands before it does not change when it is switched on.
 
     Args:
       sample: as from `decode`.
@@ -100,13 +132,26 @@ def augment_sample(
       scale: (lowest, highest) factor, drawn uniformly; the result is cut or filled to `crop`, or to
         the size it had.
       crop: (height, width) of a window at a random place.
+      crop_cap: largest share that one class may have of the window's labelled pixels, 0 for no
+        limit; a window that exceeds it, or has no labelled pixel, is drawn anew (the idea of
+        `cat_max_ratio` in mmsegmentation, which uses 0.75).
+      crop_tries: windows that are drawn at most; the last is taken as it is.
       jitter: strength s; brightness, contrast and saturation are multiplied by factors from U(1 -
         s, 1 + s).
+      brightness: its strength alone, instead of `jitter`.
+      contrast: likewise.
+      saturation: likewise.
+      hue: h; the hue is turned by U(-h, h) of the colour circle.
+      blur: probability of blurring with a Gaussian.
+      blur_sigma: (lowest, highest) deviation in pixels, drawn uniformly.
 
     Returns:
       the sample, its arrays [h, w, ...] with (h, w) = crop or the size before. Where a shrunken
       image leaves the window empty, the image is black, the label 255 and the depth 0 (no value).
       Depth keeps its metres under scale.
+
+    Raises:
+      UserError: crop_cap without labels.
     """
     target = tuple(crop or sample["image"].shape[:2])
     if scale:
@@ -116,22 +161,34 @@ def augment_sample(
             key: (codec.resize_image if key == "image" else codec.resize_nearest)(array, size)
             for key, array in sample.items()
         }
+    if crop_cap and "label" not in sample:
+        raise UserError("augmentation crop_cap needs labels, which are not read here; set it to 0")
     if scale or crop:
-        sample = _window(sample, target, rng)
+        for _ in range(crop_tries if crop_cap else 1):
+            take, put = _window(sample["image"].shape[:2], target, rng)
+            if crop_cap and _varied(sample["label"][take], crop_cap):
+                break
+        sample = {key: _cut(array, target, take, put, key) for key, array in sample.items()}
     if flip and rng.random() < flip:
         sample = {key: np.ascontiguousarray(array[:, ::-1]) for key, array in sample.items()}
+    factors = dict(zip(_PARTS, (brightness, contrast, saturation), strict=True))
     if jitter:
-        sample = {
-            **sample,
-            "image": _jitter(sample["image"], rng.uniform(1 - jitter, 1 + jitter, 3)),
-        }
+        factors = dict(zip(_PARTS, rng.uniform(1 - jitter, 1 + jitter, 3), strict=True))
+    else:
+        factors = {name: rng.uniform(1 - s, 1 + s) for name, s in factors.items() if s}
+    if hue:
+        factors["hue"] = rng.uniform(-hue, hue)
+    if factors:
+        sample = {**sample, "image": colour.adjust(sample["image"], **factors)}
+    if blur and rng.random() < blur:
+        sample = {**sample, "image": colour.blur(sample["image"], rng.uniform(*blur_sigma))}
     return sample
 
 
 def _window(
-    sample: dict[str, np.ndarray], target: tuple[int, int], rng: np.random.Generator
-) -> dict[str, np.ndarray]:
-    size = sample["image"].shape[:2]
+    size: tuple[int, int], target: tuple[int, int], rng: np.random.Generator
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """What is taken of an image of one size, and where it is put in one of another."""
     # Where the window is smaller it lies at a random place in the image; where it is larger, the
     # other way round.
     offsets = [int(rng.integers(abs(n - m) + 1)) for n, m in zip(size, target, strict=True)]
@@ -140,19 +197,17 @@ def _window(
         length = min(n, m)
         take.append(slice(offset, offset + length) if n > m else slice(0, length))
         put.append(slice(offset, offset + length) if n < m else slice(0, length))
-    out = {}
-    for key, array in sample.items():
-        out[key] = np.full((*target, *array.shape[2:]), _FILL[key], array.dtype)
-        out[key][tuple(put)] = array[tuple(take)]
+    return tuple(take), tuple(put)
+
+
+def _cut(array: np.ndarray, target: tuple[int, int], take, put, key: str) -> np.ndarray:
+    out = np.full((*target, *array.shape[2:]), _FILL[key], array.dtype)
+    out[put] = array[take]
     return out
 
 
-def _jitter(image: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    brightness, contrast, saturation = factors.astype(np.float32)
-    grey_weights = np.array((0.299, 0.587, 0.114), np.float32)
-    out = image.astype(np.float32) * brightness
-    mean = np.float32((out @ grey_weights).mean())
-    out = mean + (out - mean) * contrast
-    grey = (out @ grey_weights)[..., None]
-    out = grey + (out - grey) * saturation
-    return np.clip(np.round(out), 0, 255).astype(np.uint8)
+def _varied(label: np.ndarray, cap: float) -> bool:
+    """Whether no class has more than `cap` of the labelled pixels, and there are any."""
+    counts = np.bincount(label.ravel(), minlength=256)
+    counts[IGNORE] = 0
+    return bool(0 < counts.max() <= cap * counts.sum())
