@@ -1,9 +1,12 @@
-"""Trains, evaluates or predicts with one config; flags only.
+"""Trains, evaluates or predicts with one config, or inspects its data; flags only.
 
 python launch.py --config=configs/advent.py
+python launch.py --config=configs/advent.py --mode=inspect
 python launch.py --config=configs/advent.py:gta5_cityscapes --config.data.root=DIR --workdir=DIR
-python launch.py --config=configs/advent.py --mode=evaluate --step=800
+python launch.py --config=configs/advent.py --mode=evaluate --step=entropy
 python launch.py --config=configs/advent.py --mode=predict --input=photos --output=predictions
+python launch.py --config=configs/advent.py:gta5_cityscapes --mode=evaluate --weights=advent.pth
+python launch.py --config=configs/advent.py --mode=evaluate --ensemble=runs/a,runs/b@700
 """
 
 import contextlib
@@ -20,12 +23,49 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Checkpoints, metrics and report; default runs/<config name>."
 )
-_MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate", "predict"], "What to do.")
+_MODE = flags.DEFINE_enum(
+    "mode", "train", ["train", "evaluate", "predict", "inspect"], "What to do."
+)
 _STEP = flags.DEFINE_string(
-    "step", "best", "Checkpoint for evaluate and predict: best, last or a step."
+    "step",
+    "best",
+    "Checkpoint for evaluate and predict: best (with target labels), source_miou, entropy, "
+    "agreement or neighbourhood_density (without), last, a step; evaluate also: all.",
+)
+_WEIGHTS = flags.DEFINE_string(
+    "weights",
+    None,
+    "For evaluate and predict instead of a checkpoint: a .pth, .npz or .safetensors file "
+    "(published ones are recognised), for evaluate also a folder.",
+)
+_SAVE = flags.DEFINE_string(
+    "save", None, "New folder for --weights=FILE as a run's checkpoint: a --workdir to go on with."
+)
+_ENSEMBLE = flags.DEFINE_string(
+    "ensemble",
+    None,
+    "For evaluate and predict: DIR[@STEP],DIR2,... of runs (or weight files), logits averaged.",
+)
+_ENSEMBLE_WEIGHTS = flags.DEFINE_string(
+    "ensemble_weights", None, "Of the members, as 0.7,0.3; equal by default."
 )
 _INPUT = flags.DEFINE_string("input", None, "An image or a folder of images, for predict.")
 _OUTPUT = flags.DEFINE_string("output", "predictions", "Folder for the pictures of predict.")
+_SUBMISSION = flags.DEFINE_bool(
+    "submission",
+    False,
+    "For predict: also <stem>_labelIds.png in Cityscapes' published ids, at the image's own size.",
+)
+# Flags that only some modes know.
+_MODES = {
+    "step": ("evaluate", "predict"),
+    "weights": ("evaluate", "predict"),
+    "save": ("evaluate", "predict"),
+    "ensemble": ("evaluate", "predict"),
+    "ensemble_weights": ("evaluate", "predict"),
+    "input": ("predict",),
+    "submission": ("predict",),
+}
 
 
 def main(argv):
@@ -35,28 +75,75 @@ def main(argv):
         logging.set_verbosity(logging.WARNING)  # libraries tell of backends they did not find
     try:
         config = _CONFIG.value
-        workdir = _WORKDIR.value or os.path.join("runs", config.name)
+        if mistake := _misuse():
+            _fail(mistake)
         from jaxseg.errors import UserError  # the heavy imports come after the flags are known good
     except Exception as error:
         _fail(str(error))
+    workdir = _WORKDIR.value or _default_workdir(config.name)
     try:
         if _MODE.value == "train":
             from jaxseg import train
 
             sys.exit(train.run(config, workdir))
+        if _MODE.value == "inspect":
+            from jaxseg import survey
+
+            survey.run(config, os.path.join(workdir, "survey"))
+            return
         from jaxseg import apply
 
+        which = dict(
+            weights=_WEIGHTS.value or "",
+            ensemble=_ENSEMBLE.value or "",
+            ensemble_weights=_ENSEMBLE_WEIGHTS.value or "",
+            save=_SAVE.value or "",
+            given=config_flags.get_override_values(flags.FLAGS["config"]),
+        )
         if _MODE.value == "evaluate":
-            apply.evaluate(config, workdir, _STEP.value)
-        elif _INPUT.value is None:
-            raise UserError("--mode=predict needs --input=FILE_OR_FOLDER")
+            apply.evaluate(config, workdir, _STEP.value, **which)
         else:
-            apply.predict(config, workdir, _STEP.value, _INPUT.value, _OUTPUT.value)
+            apply.predict(
+                config, workdir, _STEP.value, _INPUT.value, _OUTPUT.value,
+                submission=_SUBMISSION.value, **which,
+            )  # fmt: skip
     except UserError as error:
         _fail(str(error))
     except KeyboardInterrupt:
         print("launch.py: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _misuse():
+    """What is wrong with flags that do not go together, or None."""
+    mode, given = _MODE.value, {name for name in _MODES if flags.FLAGS[name].present}
+    for name in sorted(given):
+        if mode not in _MODES[name]:
+            remedy = ": --config.init.backbone=FILE starts a training" if name == "weights" else ""
+            return f"--{name} is for --mode={' and '.join(_MODES[name])}, not {mode}{remedy}"
+        if not flags.FLAGS[name].value and name != "submission":
+            return f"--{name} is empty"
+    sources = sorted(given & {"step", "weights", "ensemble"})
+    if len(sources) > 1:
+        remedy = ": a member's step is given as DIR@STEP" if "ensemble" in sources else ""
+        return f"--{sources[0]} and --{sources[1]} cannot be used together{remedy}"
+    for name, needed in (("save", "weights"), ("ensemble_weights", "ensemble")):
+        if name in given and needed not in given:
+            return f"--{name} needs --{needed}"
+    if mode == "predict" and "input" not in given:
+        return "--mode=predict needs --input=FILE_OR_FOLDER"
+    if mode == "predict" and _STEP.value == "all":
+        return "--step=all is for --mode=evaluate; choose one step for predict"
+    return None
+
+
+def _default_workdir(name):
+    """runs/<config name>; results of weights and ensembles do not replace those of a run."""
+    if _WEIGHTS.value:
+        name = os.path.splitext(os.path.basename(os.path.normpath(_WEIGHTS.value)))[0]
+    elif _ENSEMBLE.value:
+        name += "_ensemble"
+    return os.path.join("runs", name)
 
 
 def _parse(argv):

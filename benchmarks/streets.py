@@ -25,18 +25,26 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from jaxseg import logs  # noqa: E402
+from jaxseg import logs, selection  # noqa: E402
 
 # Name in the table -> config and overrides.
 METHODS = {
     "source_only": ("source_only", []),
     "source_only_adabn": ("source_only", ["--config.net.statistics=target"]),
-    "minent": ("minent", []),
+    "fcns_in_the_wild": ("fcns_in_the_wild", []),
+    "adaptsegnet_features": ("adaptsegnet_features", []),
     "adaptsegnet_single": ("adaptsegnet_single", []),
+    "adaptsegnet_ls": ("adaptsegnet_ls", []),
     "adaptsegnet": ("adaptsegnet", []),
+    "minent": ("minent", []),
+    "minent_er": ("minent_er", []),
+    "minent_prior": ("minent_prior", []),
     "advent": ("advent", []),
+    "advent_prior": ("advent_prior", []),
     "oracle": ("oracle", []),
 }
+# Name in the table -> methods whose networks of the same seed are averaged (ADVENT's ensemble).
+ENSEMBLES = {"advent_and_minent_er": ("advent", "minent_er")}
 PLACES = ("--config.data.root=", "--config.data.records=")  # where things lie changes no result
 COMMAND, REPORT = "command.json", "report.html"  # a run writes its report last
 
@@ -93,11 +101,41 @@ def run(workdir: Path, flags: list[str], cores: list[int]) -> None:
     )
 
 
+def average(folder: Path, name: str, seed: int, preset: str) -> None:
+    """Evaluates an ensemble of finished runs' last networks, unless that is done."""
+    members = [folder / f"{method}_{seed}" for method in ENSEMBLES[name]]
+    workdir = folder / f"{name}_{seed}"
+    if (workdir / REPORT).exists() or not all((m / REPORT).exists() for m in members):
+        return
+    workdir.mkdir(parents=True, exist_ok=True)
+    flags = [
+        f"--config=configs/{METHODS[ENSEMBLES[name][0]][0]}.py:{preset}",
+        "--mode=evaluate",
+        "--ensemble=" + ",".join(f"{member.resolve()}@last" for member in members),
+        f"--workdir={workdir.resolve()}",
+    ]
+    with open(workdir / "log.txt", "a") as log:
+        done = subprocess.run(
+            [sys.executable, "launch.py", *flags],
+            cwd=ROOT,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    if done.returncode == 0:
+        (workdir / REPORT).write_text("an ensemble: see results.json\n")
+
+
 def scores(folder: Path, method: str, seeds: list[int]) -> dict[int, tuple[float, float]]:
     """{seed: (mIoU of the last step, best mIoU)} of the finished runs."""
     found = {}
     for seed in seeds:
         workdir = folder / f"{method}_{seed}"
+        if method in ENSEMBLES:
+            if (workdir / REPORT).exists():
+                score = json.loads((workdir / "results.json").read_text())["miou"]
+                found[seed] = (score, score)
+            continue
         best, last = logs.best_and_last(workdir)
         if (workdir / REPORT).exists() and last:
             found[seed] = (last["miou"], best["miou"])
@@ -127,6 +165,42 @@ def table(folder: Path, methods: list[str], seeds: list[int]) -> str:
             a, b = (statistics.mean(found[name][s][0] for s in both) for name in (first, second))
             counted = ", ".join(map(str, both))
             lines += ["", f"{text.format(a / b, 100 * (b - a))} (seeds {counted})"]
+    return "\n".join(lines)
+
+
+def selection_table(folder: Path, methods: list[str], seeds: list[int]) -> str:
+    """How well a snapshot can be chosen without target labels, in Markdown, over finished runs.
+
+    Each criterion's rank correlation with target mIoU over a run's snapshots, and how far the
+    snapshot it chooses lies below the best one, means over the runs; the share of runs in which the
+    correlation is positive. Empty without runs of three evaluations and more.
+    """
+    runs = []
+    for method in methods:
+        for seed in seeds:
+            path = folder / f"{method}_{seed}" / "selection.json"
+            if path.exists():
+                runs.append(json.loads(path.read_text())["criteria"])
+    runs = [run for run in runs if run["miou"]["evaluations"] >= selection.FEWEST]
+    if not runs:
+        return ""
+    lines = [
+        f"Snapshots of {len(runs)} runs, {runs[0]['miou']['evaluations']} each:",
+        "",
+        "| criterion | rank correlation with target mIoU | positive in | points below the best |",
+        "|---|---|---|---|",
+    ]
+    for criterion in (*selection.CRITERIA, selection.LAST):
+        found = [run[criterion.key] for run in runs if criterion.key in run]
+        ranks = [c["rank_correlation"] for c in found if c["rank_correlation"] is not None]
+        if not ranks:
+            continue
+        below = statistics.mean(c["below_best"] for c in found)
+        positive = sum(rank > 0 for rank in ranks)
+        lines.append(
+            f"| {selection.title(criterion)} | {statistics.mean(ranks):+.2f} | "
+            f"{positive}/{len(ranks)} | {100 * below:.1f} |"
+        )
     return "\n".join(lines)
 
 
@@ -163,7 +237,12 @@ def main() -> int:
             if wrong := clash(workdir, flags):
                 parser.error(f"{wrong}; give another --folder")
         _run_all(todo, max(arguments.jobs, 1))
-    print("\n" + table(folder, methods, seeds))
+        for name in ENSEMBLES:
+            for seed in seeds:
+                average(folder, name, seed, arguments.preset)
+    averaged = [name for name in ENSEMBLES if set(ENSEMBLES[name]) <= set(methods)]
+    print("\n" + table(folder, [*methods, *averaged], seeds))
+    print("\n" + selection_table(folder, methods, seeds))
     return 0 if all((workdir / REPORT).exists() for workdir in todo) else 1
 
 

@@ -9,14 +9,11 @@ from configs import common
 
 def get_config(preset: str = "streets"):
     """See `common.PRESETS`."""
-    config = common.experiment("adaptsegnet", preset)
+    config = common.experiment("adaptsegnet", preset, family="adaptsegnet")
     config.method = common.method(
         "adaptsegnet",
         segmentation_weights={"main": 1.0, "aux": 0.1},
         adversarial_weights=common.weights(preset, 10.0, main=1e-3, aux=2e-4),
         gan="vanilla",
     )
-    if preset == "gta5_cityscapes":
-        config.train.steps = 150_000  # where the authors stop; ADVENT stops at 120 000
-        config.train.eval_every = 5000
     return config.lock()

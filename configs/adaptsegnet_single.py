@@ -9,7 +9,7 @@ from configs import common
 
 def get_config(preset: str = "streets"):
     """See `common.PRESETS`."""
-    config = common.experiment("adaptsegnet_single", preset)
+    config = common.experiment("adaptsegnet_single", preset, family="adaptsegnet")
     config.net.aux = False
     config.method = common.method(
         "adaptsegnet",
@@ -17,7 +17,4 @@ def get_config(preset: str = "streets"):
         adversarial_weights=common.weights(preset, 10.0, main=1e-3),
         gan="vanilla",
     )
-    if preset == "gta5_cityscapes":
-        config.train.steps = 150_000
-        config.train.eval_every = 5000
     return config.lock()

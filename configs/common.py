@@ -1,33 +1,71 @@
 """What the experiments share: data pairs, networks, optimisers and schedules.
 
 A preset names a pair of data sets together with the scale at which it is trained:
-  streets             rendered -> photographic, embedded, minutes on a laptop (the default)
-  streets_camvid      rendered streets -> CamVid photographs, 11 classes
-  gta5_cityscapes     GTA5 -> Cityscapes, DeepLabV2 ResNet-101, 19 classes (the papers)
-  synthia_cityscapes  SYNTHIA-RAND-CITYSCAPES -> Cityscapes, 16 classes (the papers)
+  streets               rendered -> photographic, embedded, minutes on a laptop (the default)
+  streets_camvid        rendered streets -> CamVid photographs, 11 classes
+  gta5_cityscapes       GTA5 -> Cityscapes, DeepLabV2 ResNet-101, 19 classes (the papers)
+  synthia_cityscapes    SYNTHIA-RAND-CITYSCAPES -> Cityscapes, 16 classes (the papers)
+  cityscapes_crosscity  Cityscapes -> a city of Cross-City (NTHU), 13 classes (AdaptSegNet)
+
+Modifiers follow after a plus sign, as in `gta5_cityscapes+vgg16`:
+  vgg16      the VGG-16 of the papers instead of ResNet-101 (a small VGG on the embedded pairs)
+  reference  what the released code does, its quirks included; docs/methods.md lists them.
+             `reference` alone stands for `gta5_cityscapes+reference`.
 
 Sizes are (height, width). Only ml_collections is imported: a config loads in milliseconds.
 """
 
 from ml_collections import ConfigDict
 
-PRESETS = ("streets", "streets_camvid", "gta5_cityscapes", "synthia_cityscapes")
+PRESETS = (
+    "streets",
+    "streets_camvid",
+    "gta5_cityscapes",
+    "synthia_cityscapes",
+    "cityscapes_crosscity",
+)
+MODIFIERS = ("vgg16", "reference")
+# Whose released code a method comes from: the step at which it stops on GTA5, how often it saves,
+# and how many of the four rates of its heads it sums (0 for all).
+FAMILIES = {
+    "advent": dict(steps=120_000, every=2000, summed=0),
+    "adaptsegnet": dict(steps=150_000, every=5000, summed=2),
+}
 
 
-def experiment(method: str, preset: str) -> ConfigDict:
+def parse(preset: str) -> tuple[str, tuple[str, ...]]:
+    """`gta5_cityscapes+vgg16` as ('gta5_cityscapes', ('vgg16',)).
+
+    Raises:
+      ValueError: unknown preset or modifier.
+    """
+    base, *modifiers = preset.split("+")
+    if base == "reference":
+        base, modifiers = "gta5_cityscapes", ["reference", *modifiers]
+    if base not in PRESETS:
+        raise ValueError(f"unknown preset {base!r}; choose one of {', '.join(PRESETS)}")
+    if unknown := [m for m in modifiers if m not in MODIFIERS]:
+        raise ValueError(f"unknown modifier {unknown[0]!r}; choose one of {', '.join(MODIFIERS)}")
+    return base, tuple(m for m in MODIFIERS if m in modifiers)
+
+
+def experiment(method: str, preset: str, family: str = "advent") -> ConfigDict:
     """The base of every config: one preset's data, network, optimisers and schedule.
 
     Args:
       method: name of the experiment; with the preset it names the run (`advent_streets`).
-      preset: one of PRESETS.
+      preset: one of PRESETS, with modifiers.
+      family: whose schedule and quirks it has, one of FAMILIES; '' if no code was released.
 
     Raises:
-      ValueError: unknown preset.
+      ValueError: unknown preset or modifier, or no reference to reproduce.
     """
-    if preset not in PRESETS:
-        raise ValueError(f"unknown preset {preset!r}; choose one of {', '.join(PRESETS)}")
+    base, modifiers = parse(preset)
+    if "reference" in modifiers and (not family or base.startswith("streets")):
+        what = f"the preset {base}" if family else method
+        raise ValueError(f"there is no released code of {what} to reproduce: leave out 'reference'")
     config = ConfigDict()
-    config.name = f"{method}_{preset}"
+    config.name = "_".join((method, base, *modifiers))
     config.seed = 0
     config.compile_cache = True  # keep compiled programs in the user's cache folder
     # Initial weights of the segmenter: a .npz, .safetensors or .pth file. `excused` are regular
@@ -53,29 +91,80 @@ def experiment(method: str, preset: str) -> ConfigDict:
             save_every=0,  # 0: with every evaluation
             devices=0,  # 0: as many local devices as the batch can be shared by
             keep=2,  # checkpoints kept beside the best
+            keep_criteria=True,  # and beside the best by each criterion without target labels
             pictures=6,  # validation images shown in the report
         )
     )
-    # classes: a class set whose names are scored alone, e.g. synthia13; empty for all.
-    config.eval = ConfigDict(dict(batch=1, classes=""))
-    {"streets": _streets, "streets_camvid": _streets_camvid}.get(preset, _papers)(config)
-    if preset == "gta5_cityscapes":
-        config.data.source = _published("gta5", (720, 1280), "train")
-    if preset == "synthia_cityscapes":
-        config.data.source = _published("synthia", (760, 1280), "train")
+    config.eval = ConfigDict(
+        dict(
+            batch=1,
+            classes="",  # a class set whose names are scored alone, e.g. synthia13; empty for all
+            also=(),  # further class sets whose mean IoU is reported beside
+            flip=False,  # averages with the prediction of the mirrored image
+            scales=(1.0,),  # averages over these scales of the image
+            window=(),  # (height, width) of a sliding window; empty for the whole image at once
+            stride=(),  # of the window; empty for two thirds of it
+            full_resolution=False,  # images as stored instead of at data.target.size
+            source_images=100,  # source-validation images that score a snapshot, 0 for none
+        )
+    )
+    {"streets": _streets, "streets_camvid": _streets_camvid}.get(base, _papers)(config)
+    if not base.startswith("streets"):
+        facts = FAMILIES[family or "advent"]
+        config.train.update(dict(steps=facts["steps"], eval_every=facts["every"]))
+    if base == "gta5_cityscapes":
+        config.data.source = _published("gta5", (720, 1280), "train_rest", "val")
+    if base == "synthia_cityscapes":
+        config.data.source = _published("synthia", (760, 1280), "train_rest", "val")
         config.data.classes = "synthia16"
-        config.optim.gen.schedule_steps = 250_000
+        config.eval.also = ("synthia13",)
         config.train.steps = 90_000
+    if base == "cityscapes_crosscity":
+        config.data.source = _published("cityscapes", (512, 1024), "train", "val")
+        config.data.target = _published("crosscity", (512, 1024), "train", "val")
+        config.data.target.options.city = "Rome"  # or Rio, Taipei, Tokyo
+        config.data.classes = "crosscity13"
+    for player in ("gen", "disc"):  # follows --config.train.steps unless given a length of its own
+        config.optim[player].schedule_steps = config.train.get_ref("steps") * 1
+    if "vgg16" in modifiers:
+        _vgg16(config, base)
+    if "reference" in modifiers:
+        _reference(config, FAMILIES[family]["summed"])
     return config
 
 
+def _vgg16(config, base):
+    small = base.startswith("streets")
+    config.net.backbone = "vgg_small" if small else "vgg16"
+    if small:
+        config.optim.gen.clip = 1.0  # it has no BatchNorm
+    config.net.aux = False  # one head
+    config.optim.gen.head_multiplier = 1.0  # one group of parameters
+
+
+def _reference(config, summed):
+    """What the released code does (RECIPES of AdaptSegNet and ADVENT)."""
+    config.net.summed = summed
+    config.optim.gen.repeat_backbone = config.net.backbone == "resnet101"
+    config.net.statistics = "both"
+    for player in ("gen", "disc"):
+        config.optim[player].schedule_steps = 250_000
+    if config.data.source.name in ("gta5", "synthia"):  # everything is trained on
+        config.data.source.update(dict(split="train", val_split=""))
+
+
 def _rendered(size, count):
-    options = ConfigDict(dict(domain="rendered", seed=0, counts=ConfigDict(dict(train=count))))
-    return ConfigDict(dict(name="streets", split="train", size=size, options=options))
+    counts = ConfigDict(dict(train=count, val=100))
+    options = ConfigDict(dict(domain="rendered", seed=0, counts=counts))
+    return ConfigDict(
+        dict(name="streets", split="train", val_split="val", size=size, options=options)
+    )
 
 
-def _published(name, size, split):
-    return ConfigDict(dict(name=name, split=split, size=size, options=ConfigDict()))
+def _published(name, size, split, val_split=""):
+    return ConfigDict(
+        dict(name=name, split=split, val_split=val_split, size=size, options=ConfigDict())
+    )
 
 
 def _streets(config):
@@ -87,21 +176,14 @@ def _streets(config):
         dict(name="streets", split="train", val_split="val", size=size, options=options)
     )
     config.net = _small_network()
-    config.disc = ConfigDict(dict(width=16, dtype="float32"))
-    config.augment = ConfigDict(
-        dict(
-            source=ConfigDict(dict(flip=0.5, scale=(), crop=(), jitter=0.0)),
-            target=ConfigDict(dict(flip=0.5, scale=(), crop=(), jitter=0.0)),
-        )
-    )
+    config.disc = ConfigDict(dict(architecture="patch", width=16, dtype="float32"))
+    config.augment = ConfigDict(dict(source=augmentation(flip=0.5), target=augmentation(flip=0.5)))
     # From scratch in hundreds of steps: rates far above the papers', who fine-tune for 10^5 steps.
-    config.optim = _optimisers(gen_lr=0.1, head=1.0, disc_lr=1e-3, schedule_steps=700)
+    config.optim = _optimisers(gen_lr=0.1, head=1.0, disc_lr=1e-3, schedule_steps=0)
     config.optim.gen.clip = 5.0
     config.train.update(
-        dict(batch=4, steps=700, warmup_steps=350, log_every=25, eval_every=175, pictures=6)
+        dict(batch=4, steps=700, warmup_steps=350, log_every=25, eval_every=70, pictures=6)
     )
-    for player in ("gen", "disc"):  # follows --config.train.steps unless given a length of its own
-        config.optim[player].schedule_steps = config.train.get_ref("steps") * 1
     config.eval.batch = 10
 
 
@@ -118,7 +200,7 @@ def _streets_camvid(config):
 
 
 def _papers(config):
-    """RECIPES of AdaptSegNet and ADVENT, corrected: 250k-step schedule, stop at 120k."""
+    """The papers' setting without the quirks of their code; `_reference` brings them back."""
     size = (512, 1024)
     config.data.target = ConfigDict(
         dict(name="cityscapes", split="train", val_split="val", size=size, options=ConfigDict())
@@ -132,20 +214,35 @@ def _papers(config):
             stride_in="1x1",  # where a block strides: "1x1" as Caffe, "3x3" as torchvision
             aux=True,
             norm="reference",
-            statistics="both",
+            statistics="target",  # whose batches move BatchNorm's running statistics
             preprocess="caffe",  # BGR minus the ImageNet mean
             dtype="float32",
         )
     )
-    config.disc = ConfigDict(dict(width=64, dtype="float32"))
-    config.augment = ConfigDict(dict(source=_no_augmentation(), target=_no_augmentation()))
-    config.optim = _optimisers(gen_lr=2.5e-4, head=10.0, disc_lr=1e-4, schedule_steps=250_000)
-    config.train.update(dict(batch=1, steps=120_000, log_every=100, eval_every=2000))
+    config.disc = ConfigDict(dict(architecture="patch", width=64, dtype="float32"))
+    config.augment = ConfigDict(dict(source=augmentation(), target=augmentation()))
+    config.optim = _optimisers(gen_lr=2.5e-4, head=10.0, disc_lr=1e-4, schedule_steps=0)
+    config.train.update(dict(batch=1, log_every=100))
     config.eval.batch = 1
 
 
-def _no_augmentation():
-    return ConfigDict(dict(flip=0.0, scale=(), crop=(), jitter=0.0))
+def augmentation(**given) -> ConfigDict:
+    """The settings of one side's augmentation, all off but those given."""
+    settings = dict(
+        flip=0.0,  # probability of mirroring
+        scale=(),  # (low, high) of a random factor of the size
+        crop=(),  # (height, width); empty for the size of the data
+        crop_cap=0.0,  # most that one class may cover of a crop, e.g. 0.75; 0 for no limit
+        crop_tries=10,
+        jitter=0.0,  # brightness, contrast and saturation at once, 0.3 is U(0.7, 1.3)
+        brightness=0.0,  # or each by itself
+        contrast=0.0,
+        saturation=0.0,
+        hue=0.0,  # 0.3 is U(-0.3, 0.3) of the colour circle
+        blur=0.0,  # probability
+        blur_sigma=(0.15, 1.15),
+    )
+    return ConfigDict(settings | given)
 
 
 def _small_network():
@@ -173,6 +270,7 @@ def _optimisers(gen_lr, head, disc_lr, schedule_steps):
         weight_decay=5e-4,
         head_multiplier=head,
         clip=0.0,
+        repeat_backbone=False,  # the references' optimiser steps 3 or 4 times with these
     )
     disc = dict(lr=disc_lr, power=0.9, schedule_steps=schedule_steps, betas=(0.9, 0.99))
     return ConfigDict(dict(gen=ConfigDict(gen), disc=ConfigDict(disc)))
@@ -186,6 +284,11 @@ def weights(preset: str, factor: float, **levels: float) -> dict[str, float]:
     """
     scale = factor if preset.startswith("streets") else 1.0
     return {level: scale * value for level, value in levels.items()}
+
+
+def class_prior(preset: str) -> dict[str, float]:
+    """ADVENT's class-ratio prior: mu is the paper's [paper?], the weight, never told, is ours."""
+    return {"weight": weights(preset, 10.0, prior=1e-1)["prior"], "mu": 0.5}
 
 
 def method(name: str, **settings) -> ConfigDict:

@@ -17,6 +17,7 @@ def get_config(preset: str = "streets"):
         dict(
             name=target.name,
             split="train",
+            val_split="",  # it would be what the target is evaluated on
             size=target.get_ref("size"),  # follows an override of the target's
             options=target.get_ref("options"),
         )

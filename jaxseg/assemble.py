@@ -13,13 +13,13 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from jaxseg import optim
+from jaxseg import inference, optim
 from jaxseg.core import AXIS, Method, State, init_state
 from jaxseg.data import labels, records
 from jaxseg.errors import UserError
 from jaxseg.models import layers
 from jaxseg.models.deeplab import DeepLabV2
-from jaxseg.models.discriminator import Discriminator
+from jaxseg.models.discriminator import ARCHITECTURES
 from jaxseg.models.network import Network, network
 
 PREPROCESS = {
@@ -28,6 +28,10 @@ PREPROCESS = {
         layers.preprocess, mean=layers.IMAGENET_MEAN, std=layers.IMAGENET_STD, order="RGB"
     ),
 }
+# How often the references' optimiser holds a ResNet's convolutions: the released code lists the
+# parameters of every module within the stages, so that a convolution comes with its stage, its
+# block and by itself, one in a shortcut with the shortcut too, and the stem once.
+REPEATS = ((r"/backbone/layer\d\w*/downsample_conv/", 4), (r"/backbone/layer\d\w*/conv\d/", 3))
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -57,13 +61,21 @@ def devices(config: ConfigDict) -> list[jax.Device]:
 
 def scored(config: ConfigDict) -> list[int] | None:
     """Ids of the classes that mIoU is over; None for all."""
-    if not config.eval.classes:
-        return None
-    names, wanted = label_set(config).classes, labels.by_name(config.eval.classes).classes
+    chosen = config.eval.classes
+    return _ids_of(config, "eval.classes", chosen) if chosen else None
+
+
+def also_scored(config: ConfigDict) -> dict[str, list[int]]:
+    """Ids of the classes of every set in `eval.also`, by its name."""
+    return {name: _ids_of(config, "eval.also", name) for name in config.eval.also}
+
+
+def _ids_of(config: ConfigDict, setting: str, chosen: str) -> list[int]:
+    names, wanted = label_set(config).classes, labels.by_name(chosen).classes
     unknown = [name for name in wanted if name not in names]
     if unknown:
         raise UserError(
-            f"config.eval.classes={config.eval.classes} has {unknown[0]!r}, which is not among "
+            f"config.{setting}={chosen} has {unknown[0]!r}, which is not among "
             f"config.data.classes={config.data.classes}"
         )
     return [names.index(name) for name in wanted]
@@ -91,6 +103,7 @@ def segmenter(config: ConfigDict, axis_name: str | None = AXIS) -> Network:
         summed=net.summed or None,
         stride_in=net.stride_in,
         aux=net.aux,
+        features=True,  # costs nothing where nobody looks at them
         norm=net.norm,
         axis_name=axis_name,
         dtype=choice("net.dtype", net.dtype, DTYPES),
@@ -111,7 +124,8 @@ def method(config: ConfigDict) -> Method:
     networks = [segmenter(config)]
     if module.ADVERSARIAL:
         dtype = choice("disc.dtype", config.disc.dtype, DTYPES)
-        networks.append(network(Discriminator(width=config.disc.width, dtype=dtype)))
+        kind = choice("disc.architecture", config.disc.architecture, ARCHITECTURES)
+        networks.append(network(kind(width=config.disc.width, dtype=dtype)))
     if not config.net.aux:  # weights of a level that the network does not have
         for value in settings.values():
             if isinstance(value, dict):
@@ -127,6 +141,21 @@ def method(config: ConfigDict) -> Method:
         raise UserError(f"method {name}: {error}") from error
 
 
+def predictor(config: ConfigDict, method: Method) -> Callable[..., jax.Array]:
+    """`method.predict` under the protocol of `config.eval`: flip, scales, window and stride."""
+    settings = config.eval
+    try:
+        return inference.protocol(
+            method.predict,
+            flip=settings.flip,
+            scales=tuple(settings.scales),
+            window=tuple(settings.window),
+            stride=tuple(settings.stride),
+        )
+    except ValueError as error:
+        raise UserError(f"config.eval.{error}") from error
+
+
 def optimisers(config: ConfigDict) -> Players:
     """SGD for gen, Adam for disc, each with its own poly schedule."""
     gen, disc = config.optim.gen, config.optim.disc
@@ -140,6 +169,7 @@ def optimisers(config: ConfigDict) -> Players:
             momentum=gen.momentum,
             weight_decay=gen.weight_decay,
             multipliers=rate_multipliers(config),
+            repeats=REPEATS if gen.repeat_backbone else (),
             clip=gen.clip,
         ),
         "disc": optim.adam(schedules["disc"], betas=tuple(disc.betas)),

@@ -42,17 +42,59 @@ def train_batches(
 
 
 def eval_batches(config: ConfigDict) -> Iterator[dict[str, Any]]:
-    """Every labelled validation image of the target once, the last batch padded."""
+    """Every labelled validation image of the target once; see `pipeline.eval_batches`.
+
+    Images are resized to `data.target.size` (bicubic), the papers' protocol, or left as stored with
+    `eval.full_resolution`; labels are as stored. The network is compiled for each size.
+    """
     target = config.data.target
+    size = assemble.size_of("data.target.size", target.size)
     opened = open_records(config, target, target.val_split, training=False)
+    return _eval_batches(config, opened, None if config.eval.full_resolution else size, None)
+
+
+def source_eval_batches(config: ConfigDict) -> Iterator[dict[str, Any]] | None:
+    """At most `eval.source_images` validation images of the source, evenly over the split, images
+    and labels at `data.source.size`; None if the source has no validation split or none is wanted.
+    """
+    if not _source_scored(config):
+        return None
+    source = config.data.source
+    size = assemble.size_of("data.source.size", source.size)
+    opened = open_records(config, source, source.val_split, training=True)
+    return _eval_batches(config, _Spread(opened, config.eval.source_images), size, size)
+
+
+def _source_scored(config: ConfigDict) -> bool:
+    return bool(config.data.source.val_split) and config.eval.source_images > 0
+
+
+def _eval_batches(config, opened, size, label_size) -> Iterator[dict[str, Any]]:
     return pipeline.eval_batches(
         opened,
-        size=assemble.size_of("data.target.size", target.size),
+        size=size,
+        label_size=label_size,
         batch=config.eval.batch,
         table=_table(config, opened),
         shard=(jax.process_index(), jax.process_count()),
         threads=config.data.threads,
     )
+
+
+class _Spread:
+    """At most `count` records of a source, evenly over it; in all else the source itself."""
+
+    def __init__(self, source: records.Source, count: int):
+        self._source, self._count = source, min(count, len(source))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self._source[index * len(self._source) // self._count]
 
 
 def open_records(config: ConfigDict, side: ConfigDict, split: str, *, training: bool):
@@ -67,6 +109,8 @@ def check_data(config: ConfigDict, reads: tuple[str, ...]) -> None:
     for prefix in ("source", "target"):
         if any(key.startswith(prefix) for key in reads):
             wanted.append((data[prefix], data[prefix].split, True))
+    if _source_scored(config):
+        wanted.append((data.source, data.source.val_split, True))
     for side, split, training in wanted:
         records.check_raw(side.name, split, **_where(config, side, training))
 

@@ -1,6 +1,6 @@
 """Checkpoints: what Orbax saves and restores, and the proof that it is what was saved.
 
-Orbax writes a step atomically and in the background, keeps the last steps and the best one, and can
+Orbax writes a step atomically and in the background, deletes steps that are not to be kept, and can
 read one item of a step without the others. It does not notice a flipped byte, takes an empty step
 folder for the latest step, and casts dtypes silently. So every leaf's shape, dtype and CRC-32 are
 kept beside the arrays and compared when a step is read; a damaged step is reported, the step before
@@ -16,7 +16,7 @@ A step has three items: `model` (step, params, stats, memory), `train` (key, opt
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,35 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
-from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from jaxseg.checkpoint_choice import Preservation, Rankings, standing_for
 from jaxseg.checkpoint_orbax import hindrance, quiet_orbax, set_aside
 from jaxseg.checkpoint_tree import Tree, fill, pack, put, seal, unseal, verified
 from jaxseg.errors import UserError
+from jaxseg.selection import LABELS, Criterion
 
-Manager = ocp.CheckpointManager
 MODEL_FIELDS = ("step", "params", "stats", "memory")
 TRAIN_FIELDS = ("key", "opt")
 DIGITS = 8  # of a step in the name of its folder
+
+
+class Manager(ocp.CheckpointManager):
+    """Orbax's manager, for which metrics that cannot be parsed are no metrics.
+
+    Attributes:
+      rankings: criterion, and the step it counts from, by the name that `restore_model` takes.
+      damaged_steps: those that a restore came upon.
+    """
+
+    rankings: Rankings
+    damaged_steps: set[int]
+
+    def metrics(self, step: int) -> dict[str, float] | None:
+        try:
+            found = super().metrics(step)
+        except ValueError:  # neither JSON nor UTF-8
+            return None
+        return found if isinstance(found, dict) else None
 
 
 class _Damaged(Exception):
@@ -41,14 +60,20 @@ class _Damaged(Exception):
 
 
 def open_manager(
-    folder: str | Path, *, keep: int = 2, best: str = "miou", read_only: bool = False
+    folder: str | Path,
+    *,
+    keep: int = 2,
+    criteria: Sequence[Criterion] = (),
+    since: int = 0,
+    read_only: bool = False,
 ) -> Manager:
     """Opens a folder of checkpoints; creates it unless `read_only`.
 
     Args:
       folder: holds one folder per step.
-      keep: how many of the latest steps stay; the best one stays as well.
-      best: name of the metric, larger is better, that `save` may be given.
+      keep: how many of the latest steps stay; the best one by target labels stays as well.
+      criteria: the best one by each of these stays too, and its key names it in `restore_model`.
+      since: the end of the warm-up; earlier steps do not count for `criteria`.
       read_only: never writes or deletes; the folder has to hold a checkpoint.
 
     Returns:
@@ -61,20 +86,10 @@ def open_manager(
     folder = Path(folder).absolute()
     quiet_orbax()
 
-    def metric(metrics: Mapping[str, float]) -> float:
-        return metrics[best]
-
-    policies = [
-        preservation_policy.LatestN(keep),
-        preservation_policy.BestN(
-            get_metric_fn=metric, n=1, keep_checkpoints_without_metrics=False
-        ),
-    ]
+    rankings = {"best": (LABELS, 0), **{c.key: (c, since) for c in criteria}}
     options = ocp.CheckpointManagerOptions(
-        preservation_policy=None
-        if read_only
-        else preservation_policy.AnyPreservationPolicy(policies),
-        best_fn=metric,
+        preservation_policy=None if read_only else Preservation(keep, rankings.values()),
+        best_fn=lambda metrics: metrics.get(LABELS.key, -math.inf),  # or it would save no metrics
         best_mode="max",
         step_format_fixed_length=DIGITS,
         read_only=read_only,
@@ -88,8 +103,7 @@ def open_manager(
         manager = Manager(folder, options=options)
     except OSError as error:
         raise UserError(f"cannot use the checkpoints in {folder}: {error}") from error
-    manager.tracked_metric = best  # Orbax keeps the function, and does not give it back.
-    manager.damaged_steps = set()  # those that a restore came upon
+    manager.rankings, manager.damaged_steps = rankings, set()
     return manager
 
 
@@ -111,7 +125,7 @@ def save(
         process.
       config: the run's settings, anything JSON can hold.
       metrics: of the evaluation at this step; None if there was none (such a step is never the
-        best).
+        best). What is not a finite number is left out.
     """
     step = int(state.step)
     model, leaves, empty = pack({name: getattr(state, name) for name in MODEL_FIELDS})
@@ -128,7 +142,6 @@ def save(
         "empty": empty + train_empty,
     }
     record = seal(json.dumps(body, sort_keys=True, default=str))
-    tracked = None if _score(manager, numbers) is None else numbers
 
     manager.wait_until_finished()
     _set_damaged_aside(manager)
@@ -139,7 +152,7 @@ def save(
         train=ocp.args.StandardSave(train),
         config=ocp.args.JsonSave(record),
     )
-    manager.save(step, args=items, metrics=tracked, force=True)
+    manager.save(step, args=items, metrics=numbers or None, force=True)
 
 
 def restore_state(
@@ -179,7 +192,8 @@ def restore_model(
 
     Args:
       manager: from `open_manager`.
-      step: 'best' (by the tracked metric; the last step if none has it), 'last', or a step.
+      step: 'best' (by target labels; the last step if none has them), 'last', the key of a
+        criterion that the manager was opened with, or a step.
       template: {'params': ..., 'stats': ..., 'memory': ...} to compare with and to take the tree
         types from; without one nested dictionaries are returned.
       announce: called with one line whenever another step than the one asked for is used.
@@ -189,8 +203,8 @@ def restore_model(
       it.
 
     Raises:
-      UserError: nothing sound to restore, no such step, or the template differs from what was
-        saved.
+      UserError: nothing sound to restore, no such step, none that has the criterion, or the
+        template differs from what was saved.
     """
     found, saved, record = _first_sound(manager, step, ("model",), announce)
     if template is not None:
@@ -215,21 +229,8 @@ def _first_sound(
         raise UserError(
             f"no checkpoint in {manager.directory}: train first, with the same --workdir"
         )
-    if step == "best":
-        scores = {s: _score(manager, manager.metrics(s)) for s in steps}
-        ranked = sorted((s for s in steps if scores[s] is not None), key=scores.get, reverse=True)
-        if not ranked:
-            announce(
-                f"no checkpoint in {manager.directory} was evaluated: using the last, {steps[0]}"
-            )
-        candidates = ranked + [s for s in steps if s not in ranked]
-    elif step == "last":
-        candidates = steps
-    elif step in steps:
-        candidates = [step]
-    else:
-        known = ", ".join(str(s) for s in reversed(steps))
-        raise UserError(f"no checkpoint of step {step} in {manager.directory}: it holds {known}")
+    metrics = {s: manager.metrics(s) for s in steps}
+    candidates = standing_for(step, metrics, manager.rankings, str(manager.directory), announce)
     for position, candidate in enumerate(candidates):
         try:
             leaves, record = _read(manager, candidate, items)
@@ -264,6 +265,8 @@ def _read(
         record = json.loads(unseal(restored["config"]))
         facts = {p: f for p, f in record["leaves"].items() if p.split("/")[0] in fields}
         leaves = verified([restored[item] for item in items], facts)
+        if (scores := manager.metrics(step)) and scores != record["metrics"]:
+            raise ValueError("its metrics are not those it was saved with")
     except Exception as error:  # Orbax and its storage raise many kinds
         if reason := hindrance(error, _folder(manager, step)):
             raise UserError(
@@ -291,9 +294,3 @@ def _set_damaged_aside(manager: Manager) -> None:
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("damaged checkpoints renamed")
     manager.reload()
-
-
-def _score(manager: Manager, metrics: Mapping[str, float] | None) -> float | None:
-    """The value steps are ranked by; None if the step has none."""
-    value = (metrics or {}).get(manager.tracked_metric)
-    return value if value is not None and math.isfinite(value) else None

@@ -101,13 +101,18 @@ def open_logs(
     return Log(Path(workdir), resume_step, enabled, announce)
 
 
-def best_and_last(workdir: str | Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """The evaluations with the highest mIoU (the later of equals) and of the last step, or None."""
-    results = [
+def evaluations(path: str | Path) -> list[dict[str, Any]]:
+    """The results of a run's evaluations in order; `path` as in `read`."""
+    return [
         {k: v for k, v in line.items() if k != "kind"}
-        for line in read(workdir)
+        for line in read(path)
         if line.get("kind") == "eval"
     ]
+
+
+def best_and_last(workdir: str | Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """The evaluations with the highest mIoU (the later of equals) and of the last step, or None."""
+    results = evaluations(workdir)
     if not results:
         return None, None
     scored = [r for r in results if r["miou"] is not None] or results

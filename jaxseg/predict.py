@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from jaxseg import visualize
-from jaxseg.data.labels import LabelSet, colorize
+from jaxseg.data.labels import CITYSCAPES, LabelSet, colorize, id_table
 from jaxseg.errors import UserError
 from jaxseg.evaluate import percent
 from jaxseg.losses.entropy import entropy as entropy_map
@@ -29,6 +29,7 @@ def predict_folder(
     *,
     label_set: LabelSet,
     size: tuple[int, int] | None = None,
+    published: np.ndarray | None = None,
     announce: Callable[[str], None] = print,
 ) -> int:
     """Predicts an image or all images of a folder (and of the folders in it).
@@ -48,6 +49,8 @@ def predict_folder(
       label_set: names and colours of the K classes.
       size: (height, width) the image is resized to for the network (bicubic, as in evaluation);
         None gives the network the image as it is.
+      published: uint8 [256] from class ids to those of <stem>_labelIds.png, which is then written
+        too; see `published_ids`.
       announce: called with one line per image.
 
     Returns:
@@ -87,8 +90,27 @@ def predict_folder(
             _save(target, "color", colorize(ids, label_set))
             _save(target, "overlay", visualize.overlay(image, ids, label_set))
             _save(target, "entropy", visualize.heat(entropy))
+            if published is not None:
+                _save(target, "labelIds", published[ids])
         announce(f"{path} -> {target}_*.png, mean entropy {percent(float(entropy.mean()), 1)}")
     return len(images)
+
+
+def published_ids(label_set: LabelSet) -> np.ndarray:
+    """The table uint8 [256] from a set's train ids to Cityscapes' published ids, class by class
+    name: a network of 16 or 13 classes submits the same ids as one of 19.
+
+    Raises:
+      UserError: a class that Cityscapes does not have.
+    """
+    published = {CITYSCAPES.classes[train]: raw for raw, train in CITYSCAPES.ids.items()}
+    for name in label_set.classes:
+        if name not in published:
+            raise UserError(
+                f"--submission writes the ids of Cityscapes, which has no class {name!r} of "
+                f"config.data.classes={label_set.name}"
+            )
+    return id_table({train: published[name] for train, name in enumerate(label_set.classes)})
 
 
 def _find(source: Path, output: Path) -> Iterator[tuple[Path, Path]]:

@@ -1,7 +1,7 @@
 """`report.html`: one file that shows what a run did, readable in any browser without a network.
 
 Reads what the run left in its work folder (`metrics.jsonl`, `pictures/`, `config.json`,
-`results.json`); whatever is missing is left out.
+`results.json`, `selection.json`); whatever is missing is left out.
 """
 
 import base64
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxseg import logs, report_charts, visualize
+from jaxseg import logs, report_charts, report_selection, visualize
 from jaxseg.evaluate import percent
 
 TITLES = {
@@ -55,7 +55,15 @@ def write_report(workdir: str | Path) -> Path:
         sections.append(_tiles(before, best, last, warmup))
         sections.append(_section("Predictions on target images", _pictures(workdir, before, last)))
         sections.append(_section("IoU of each class", _classes(workdir, before, best, last)))
-    sections.append(_section("Curves", _curves(train, evaluations, warmup)))
+    span = (0, max((line["step"] for line in [*train, *evaluations]), default=0))
+    comparison = _read_json(workdir / "selection.json") or {}
+    sections.append(
+        _section(
+            "Choosing a snapshot without target labels",
+            report_selection.section(comparison, evaluations, span, warmup),
+        )
+    )
+    sections.append(_section("Curves", _curves(train, evaluations, span, warmup)))
     results = _read_json(workdir / "results.json")
     if results and last and results.get("step") != last["step"]:
         sections.append(
@@ -202,9 +210,8 @@ def _change(old: float | None, new: float | None) -> str:
     return f"<td class={kind}>{change:+.1f}</td>"
 
 
-def _curves(train, evaluations, warmup: int) -> str:
+def _curves(train, evaluations, span, warmup: int) -> str:
     charts = []
-    span = (0, max((line["step"] for line in [*train, *evaluations]), default=0))
     if len(evaluations) > 1:
         lines = {
             title: [(e["step"], 100 * e[key]) for e in evaluations if e.get(key) is not None]

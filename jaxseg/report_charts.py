@@ -19,6 +19,7 @@ def chart(
     mark: float = 0,
     log: bool = False,
     dots: bool = False,
+    ring: float | None = None,
 ) -> str:
     """Draws lines over steps.
 
@@ -29,6 +30,7 @@ def chart(
       mark: a step to mark with a dashed line; 0 for none.
       log: logarithmic scale, if all values are positive and span more than a factor of 20.
       dots: draws each point.
+      ring: a step whose points get a ring; None for none.
 
     Returns:
       An HTML figure with inline SVG; empty if there is nothing to draw.
@@ -82,6 +84,12 @@ def chart(
                 f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" style="fill:{colour}"/>'
                 for x, y in points
             ]
+        parts += [
+            f'<circle class=ring cx="{x_of(x):.1f}" cy="{y_of(y):.1f}" r="7" '
+            f'style="stroke:{colour}"/>'
+            for x, y in line
+            if x == ring
+        ]
         names.append(
             f'<span class=chip><i style="background:{colour}"></i>{html.escape(name)} '
             f"<b>{line[-1][1]:.3g}</b></span>"
@@ -163,6 +171,7 @@ vertical-align:-1px}
 .classes .bars{width:60%;padding:5px 10px}
 .bar{height:7px;border-radius:0 3px 3px 0;margin:1px 0}.bar.old{background:var(--old)}
 .bar.now{background:var(--accent)}
+.choices td,.choices thead th{padding-left:24px}.charts.choices{margin-top:16px}
 .mean th,.mean td{font-weight:650!important;border-bottom:0!important;
 border-top:2px solid var(--rule)}
 .faint{color:var(--faint)}.up{color:var(--up)}.down{color:var(--down)}
@@ -173,6 +182,7 @@ figcaption b{font-weight:600}figcaption .chips{display:block;margin-top:2px;min-
 svg{width:100%;height:auto;display:block}
 svg text{font-size:11px;fill:var(--faint);font-variant-numeric:tabular-nums}
 svg path{fill:none;stroke-width:1.8;stroke-linejoin:round}
+svg .ring{fill:none;stroke-width:1.8}
 svg .grid{stroke:var(--rule)}svg .mark{stroke:var(--faint);stroke-dasharray:4 4}
 details{margin-top:36px}summary{cursor:pointer;font-size:18px;font-weight:600}
 .config{margin-top:10px;font-size:13px}

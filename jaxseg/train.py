@@ -17,24 +17,14 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from jaxseg import (
-    assemble,
-    batches,
-    checkpoint,
-    evaluate,
-    logs,
-    progress,
-    report,
-    validate,
-    visualize,
-)
+from jaxseg import assemble, batches, checkpoint, logs, progress, selection, snapshots, validate
 from jaxseg.core import AXIS, Method, State, make_update
 from jaxseg.data import feed
 from jaxseg.errors import UserError
 
 # Settings that may differ between a run and its continuation.
 FREE = ("train.steps", "train.log_every", "train.eval_every", "train.save_every", "train.keep",
-        "train.pictures", "train.devices", "eval", "compile_cache", "data.root", "data.records",
+        "train.keep_criteria", "train.pictures", "train.devices", "eval", "compile_cache", "data.root", "data.records",
         "data.threads")  # fmt: skip
 
 NAMES = {"warmup": "warm-up on the source", "full": "whole update"}
@@ -64,18 +54,25 @@ def run(config: ConfigDict, workdir: str) -> int:
     validate.check(config)
     assemble.use_compile_cache(config)
     devices, main = assemble.devices(config), jax.process_index() == 0
-    settings, total, classes = config.train, config.train.steps, assemble.label_set(config)
+    settings, total = config.train, config.train.steps
     method, players = assemble.method(config), assemble.optimisers(config)
     folder = os.path.join(workdir, "checkpoints")
+    last_warm = settings.warmup_steps if method.warmup else 0
     compare_config(config, workdir)
     # The data first: it is prepared with a progress bar of its own, and costs nothing if missing.
     batches.check_data(config, method.reads)
     batches.eval_batches(config).close()
+    if (source := batches.source_eval_batches(config)) is not None:
+        source.close()
     batches.train_batches(config, method.reads, 0).close()
     if len(devices) < jax.local_device_count():
         print(f"using {len(devices)} of {jax.local_device_count()} devices: "
               f"config.train.batch={settings.batch} cannot be shared by more")  # fmt: skip
-    with checkpoint.open_manager(folder, keep=settings.keep) as manager, _Interrupt() as interrupt:
+    opened = checkpoint.open_manager(
+        folder, keep=settings.keep, since=last_warm,
+        criteria=selection.CRITERIA if settings.keep_criteria else (),
+    )  # fmt: skip
+    with opened as manager, _Interrupt() as interrupt:
         if manager.latest_step() is None:
             state = assemble.first_state(config, method, players)
             state = assemble.with_initial_weights(config, state, workdir, print)
@@ -86,16 +83,12 @@ def run(config: ConfigDict, workdir: str) -> int:
         write_config(config, workdir)
         start = int(state.step)
         state = place(state, devices)
-        evaluator = evaluate.make_evaluator(
-            method.predict, len(classes.classes), devices, pictures=settings.pictures,
-            scored=assemble.scored(config),
-        )  # fmt: skip
+        score = snapshots.make_scorer(config, method, devices, workdir, start)
         updates = {
             phase: pmapped_update(method._replace(losses=losses), players.txs, settings.accumulate)
             for phase, losses in (("warmup", method.warmup), ("full", method.losses))
             if losses is not None
         }
-        last_warm = settings.warmup_steps if method.warmup else 0
         with (
             progress.console(total, enabled=main) as bar,
             logs.open_logs(workdir, resume_step=start, enabled=main, announce=bar.log) as log,
@@ -130,49 +123,15 @@ def run(config: ConfigDict, workdir: str) -> int:
                 paused, result = time.perf_counter(), None
                 due = step in (total, last_warm) or _every(settings.eval_every, step)
                 if due:
-                    result = _evaluate(config, state, evaluator, step, workdir, log, bar)
+                    result = score(state, step, log, bar)
                 if due or interrupt.asked or _every(settings.save_every, step):
                     checkpoint.save(manager, jax.device_get(state), config.to_dict(), result)
                     clock += time.perf_counter() - paused  # nor is evaluation
                 if interrupt.asked and step < total:
                     bar.log(f"interrupted at step {step}; the same command goes on from there")
                     return 130
-    return _finish(workdir, main)
-
-
-def _evaluate(config, state, evaluator, step, workdir, log, bar) -> dict[str, Any]:
-    classes = assemble.label_set(config)
-    result, examples = evaluator(
-        state.params, state.stats, state.memory, batches.eval_batches(config), classes.classes
-    )
-    result = {"step": step, "split": config.data.target.val_split, **result}
-    log.evaluation(step, result)
-    bar.log(
-        f"step {step}: {result['split']} mIoU {evaluate.percent(result['miou'])}, "
-        f"pixel accuracy {evaluate.percent(result['pixel_accuracy'])}"
-    )
-    if jax.process_index() == 0 and examples:
-        shown = visualize.save_pictures(os.path.join(workdir, "pictures"), step, examples, classes)
-        log.picture(step, "predictions", shown)
-    return result
-
-
-def _finish(workdir: str, main: bool) -> int:
-    """Writes results and report of the whole run, and the closing lines."""
-    if not main:
-        return 0
-    evaluations = [line for line in logs.read(workdir) if line["kind"] == "eval"]
-    if not evaluations:
-        raise UserError(f"{workdir} holds no evaluation; delete it and train again")
-    first = evaluations[0]
-    best, last = logs.best_and_last(workdir)
-    evaluate.write_results(os.path.join(workdir, "results.json"), last)
-    evaluate.print_table(last, list(last["iou"]))
-    report.write_report(workdir)
-    told = {"first": first, "last": last, "best, chosen with target labels": best}
-    scores = (f"{evaluate.percent(r['miou'])} at step {r['step']} ({n})" for n, r in told.items())
-    print(f"target mIoU {', '.join(scores)}")
-    print(f"report: {os.path.join(workdir, 'report.html')}")
+    if main:
+        snapshots.conclude(workdir, last_warm)
     return 0
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseg.core import AXIS, init_state, make_update
-from jaxseg.models import resnet
+from jaxseg.models import resnet, vgg
 from jaxseg.models.network import Network
 
 SIZE = (32, 64)
@@ -19,6 +19,10 @@ def shrink_networks(monkeypatch):
     tiny = resnet.Sizes((1, 1, 1, 1), widths=(4, 4, 4, 4), stem=8)
     for name in list(resnet.SIZES):
         monkeypatch.setitem(resnet.SIZES, name, tiny)
+    for name, sizes in list(vgg.SIZES.items()):
+        full = vgg.Full(3, 2, 4)
+        thin = sizes._replace(blocks=(1,) * 5, widths=(4,) * 5, fc6=full, fc7=full)
+        monkeypatch.setitem(vgg.SIZES, name, thin)
 
 
 def small_config(name, records, preset="streets"):
@@ -31,7 +35,7 @@ def small_config(name, records, preset="streets"):
     for side in (config.data.source, config.data.target):
         side.size = SIZE
     if preset == "streets":
-        config.data.source.options.counts.train = 6
+        config.data.source.options.counts.update(dict(train=6, val=3))
         config.data.target.options.counts.train = 6
         config.data.target.options.counts.val = 3
     config.train.update(

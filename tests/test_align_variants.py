@@ -7,8 +7,18 @@ import optax
 import pytest
 from small import run
 from test_align import (
-    BIAS, KERNEL, LABEL, SOURCE, TARGET, K, by_hand, discriminator, mean_softplus, one_step,
-    segmenter, to_logits,
+    BIAS,
+    KERNEL,
+    LABEL,
+    SOURCE,
+    TARGET,
+    K,
+    by_hand,
+    discriminator,
+    mean_softplus,
+    one_step,
+    segmenter,
+    to_logits,
 )  # fmt: skip
 
 from jaxseg.methods import adaptsegnet, advent, minent

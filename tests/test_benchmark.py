@@ -44,6 +44,45 @@ def test_table_counts_finished_runs_only(tmp_path):
     assert "advent gains +10.0 points of mIoU over source_only (seeds 1)" in lines
 
 
+def test_selection_is_averaged_over_runs(tmp_path):
+    for seed, (rank, below) in enumerate([(0.5, 0.02), (-0.1, 0.0), (None, 0.01)]):
+        entry = {"evaluations": 5, "rank_correlation": rank, "below_best": below}
+        criteria = {"entropy": entry, "miou": {"evaluations": 5}}
+        workdir = tmp_path / f"advent_{seed}"
+        workdir.mkdir()
+        (workdir / "selection.json").write_text(json.dumps({"criteria": criteria}))
+    lines = streets.selection_table(tmp_path, ["advent", "oracle"], [0, 1, 2]).splitlines()
+    assert lines[0] == "Snapshots of 3 runs, 5 each:"
+    assert lines[4:] == ["| mean entropy (lowest) | +0.20 | 1/2 | 1.0 |"]
+    assert streets.selection_table(tmp_path, ["oracle"], [0]) == ""
+
+
+def test_ensembles_wait_for_their_members(tmp_path, monkeypatch):
+    fabricate(tmp_path, "advent_0", [0.2])
+    commands = []
+
+    def run(command, **_):
+        commands.append(command)
+        (tmp_path / "advent_and_minent_er_0" / "results.json").write_text('{"miou": 0.3}')
+        return type("Done", (), {"returncode": 0})
+
+    monkeypatch.setattr(streets.subprocess, "run", run)
+    streets.average(tmp_path, "advent_and_minent_er", 0, "streets")
+    assert not commands
+    fabricate(tmp_path, "minent_er_0", [0.2])
+    for _ in range(2):  # not twice
+        streets.average(tmp_path, "advent_and_minent_er", 0, "streets")
+    (command,) = commands
+    members = next(flag for flag in command if flag.startswith("--ensemble="))
+    assert [part.split("/")[-1] for part in members.split(",")] == [
+        "advent_0@last",
+        "minent_er_0@last",
+    ]
+    assert "| advent_and_minent_er | 30.0 | 30.0 | 1/1 | 30.0 |" in streets.table(
+        tmp_path, ["advent_and_minent_er"], [0]
+    )
+
+
 def test_other_overrides_are_another_run(tmp_path):
     longer = ["--config.train.steps=9", "--config.data.root=/somewhere"]
     mine = streets.flags_of("source_only_adabn", 2, "streets", longer)

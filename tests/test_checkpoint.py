@@ -12,6 +12,7 @@ import pytest
 from jaxseg import checkpoint, checkpoint_orbax
 from jaxseg.core import State
 from jaxseg.errors import UserError
+from jaxseg.selection import CRITERIA
 
 
 def make_state(step: int, seed: int = 0, classes: int = 3) -> State:
@@ -44,10 +45,10 @@ def make_state(step: int, seed: int = 0, classes: int = 3) -> State:
     return jax.tree.map(np.asarray, state)
 
 
-def write(folder, steps, miou=None, **options):
+def write(folder, steps, metrics_of=None, **options):
     with checkpoint.open_manager(folder, **options) as manager:
         for step in steps:
-            metrics = None if miou is None else miou.get(step)
+            metrics = (metrics_of or {}).get(step)
             checkpoint.save(manager, make_state(step, seed=step), {"name": "toy"}, metrics)
 
 
@@ -123,6 +124,82 @@ def test_best_without_any_evaluation_is_the_last(tmp_path):
     with checkpoint.open_manager(tmp_path, read_only=True) as manager:
         assert checkpoint.restore_model(manager, announce=told.append)[0] == 2
     assert len(told) == 1 and "using the last, 2" in told[0]
+
+
+SCORES = {
+    1: {"miou": 0.5, "entropy": 0.2, "neighbourhood_density": 9},
+    2: {"miou": 0.1, "entropy": 0.3, "neighbourhood_density": 2.0},
+    3: {"miou": 0.2, "entropy": 0.6, "neighbourhood_density": 3.0, "agreement": 0.7},
+    4: {"miou": 0.3, "entropy": 0.4, "neighbourhood_density": 1.0, "agreement": 0.7},
+    5: {"miou": None, "entropy": 0.5, "agreement": float("nan")},
+    6: {"miou": 0.4},
+}
+
+
+def steps_in(folder):
+    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
+
+
+@pytest.mark.parametrize(
+    "since, first_steps, chosen",
+    [
+        (0, [], (1, 4, 1)),  # by entropy, agreement (of equals the later) and density
+        (2, [], (2, 4, 3)),
+        (2, [1, 2, 3], (2, 4, 3)),  # the run is resumed in between
+        (4, [], (4, 4, 4)),
+    ],
+)
+def test_what_each_criterion_chooses_stays(tmp_path, since, first_steps, chosen):
+    options = dict(keep=1, criteria=CRITERIA, since=since)
+    write(tmp_path, first_steps, SCORES, **options)
+    write(tmp_path, range(len(first_steps) + 1, 8), SCORES, **options)
+    assert steps_in(tmp_path) == sorted({1, *chosen, 7})
+    with checkpoint.open_manager(tmp_path, read_only=True, **options) as manager:
+        names = ("entropy", "agreement", "neighbourhood_density")
+        found = tuple(checkpoint.restore_model(manager, name)[0] for name in names)
+        assert found == chosen and checkpoint.restore_model(manager, "best")[0] == 1
+        with pytest.raises(UserError, match=r"no checkpoint in .* has source_miou.* best, last or"):
+            checkpoint.restore_model(manager, "source_miou")
+    # Without the criteria the next save lets them go.
+    write(tmp_path, [8], keep=1)
+    assert steps_in(tmp_path) == [1, 8]
+
+
+def test_criteria_without_any_target_labels(tmp_path):
+    scores = {s: {"miou": None, "entropy": e} for s, e in ((1, 0.1), (2, 0.3), (3, 0.2))}
+    write(tmp_path, [1, 2, 3, 4], scores, keep=1, criteria=CRITERIA, since=2)
+    assert steps_in(tmp_path) == [3, 4]
+    told = []
+    with checkpoint.open_manager(tmp_path, read_only=True, criteria=CRITERIA, since=2) as manager:
+        assert checkpoint.restore_model(manager, "entropy", announce=told.append)[0] == 3
+        assert not told
+        assert checkpoint.restore_model(manager, "best", announce=told.append)[0] == 4
+        assert "using the last, 4" in told[0]
+    with checkpoint.open_manager(tmp_path, read_only=True, criteria=CRITERIA, since=4) as manager:
+        with pytest.raises(UserError, match="has entropy from step 4, the end of the warm-up, on"):
+            checkpoint.restore_model(manager, "entropy")
+
+
+def test_a_damaged_choice_is_passed_over_for_the_next_of_the_same_criterion(tmp_path):
+    write(tmp_path, range(1, 6), SCORES, keep=5, criteria=CRITERIA)
+    flip_bytes(tmp_path / "00000001" / "model")
+    told = []
+    with checkpoint.open_manager(tmp_path, read_only=True, criteria=CRITERIA) as manager:
+        found, model, _ = checkpoint.restore_model(manager, "entropy", announce=told.append)
+        assert found == 2 and "checkpoint 1 is damaged" in told[0] and "step 2" in told[0]
+        assert_same(model["params"], make_state(2, seed=2).params)
+        flip_bytes(tmp_path / "00000003" / "model")
+        flip_bytes(tmp_path / "00000004" / "model")
+        with pytest.raises(UserError, match=r"checkpoint 3 .* no other can stand in .*\[5, 2, 1\]"):
+            checkpoint.restore_model(manager, "agreement", announce=told.append)
+
+
+@pytest.mark.parametrize("text", ['{"miou": 0.', "\0", '{"miou": 0.7}'])
+def test_damaged_metrics_do_not_choose(tmp_path, text):
+    write(tmp_path, [1, 2], {1: {"miou": 0.3}, 2: {"miou": 0.2}})
+    (tmp_path / "00000002" / "metrics" / "metrics").write_text(text)
+    with checkpoint.open_manager(tmp_path) as manager:
+        assert checkpoint.restore_model(manager, announce=lambda line: None)[0] == 1
 
 
 @pytest.mark.parametrize("damage", ["flip", "empty", "settings", "truncate"])

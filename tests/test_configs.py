@@ -28,20 +28,28 @@ def count(tree):
 
 # --- the papers' numbers, literally ---
 
-PAPER_PRESETS = ("gta5_cityscapes", "synthia_cityscapes")
+PAPER_PRESETS = ("gta5_cityscapes", "synthia_cityscapes", "cityscapes_crosscity")
 BOTH_LEVELS, MAIN_ONLY = {"main": 1e-3, "aux": 2e-4}, {"main": 1e-3}
+SEG_BOTH, SEG_MAIN = {"main": 1.0, "aux": 0.1}, {"main": 1.0}
 # name: (weights of the labels, weights asked of the target, aux head, statistics, GTA5's last step)
 METHODS = {
-    "advent": ({"main": 1.0, "aux": 0.1}, BOTH_LEVELS, True, "both", 120_000),
-    "adaptsegnet": ({"main": 1.0, "aux": 0.1}, BOTH_LEVELS, True, "both", 150_000),
-    "adaptsegnet_single": ({"main": 1.0}, MAIN_ONLY, False, "both", 150_000),
-    "minent": ({"main": 1.0, "aux": 0.1}, BOTH_LEVELS, True, "both", 120_000),
-    "source_only": ({"main": 1.0, "aux": 0.1}, {}, True, "source", 120_000),
-    "oracle": ({"main": 1.0, "aux": 0.1}, {}, True, "source", 120_000),
+    "advent": (SEG_BOTH, BOTH_LEVELS, True, "target", 120_000),
+    "advent_prior": (SEG_BOTH, BOTH_LEVELS, True, "target", 120_000),
+    "adaptsegnet": (SEG_BOTH, BOTH_LEVELS, True, "target", 150_000),
+    "adaptsegnet_single": (SEG_MAIN, MAIN_ONLY, False, "target", 150_000),
+    "adaptsegnet_ls": (SEG_MAIN, {"main": 1e-2}, False, "target", 150_000),
+    "adaptsegnet_features": (SEG_MAIN, {"features": 1e-3}, False, "target", 150_000),
+    "fcns_in_the_wild": (SEG_MAIN, {}, False, "target", 120_000),
+    "minent": (SEG_BOTH, BOTH_LEVELS, True, "target", 120_000),
+    "minent_er": (SEG_BOTH, BOTH_LEVELS, True, "target", 120_000),
+    "minent_prior": (SEG_BOTH, BOTH_LEVELS, True, "target", 120_000),
+    "source_only": (SEG_BOTH, {}, True, "source", 120_000),
+    "oracle": (SEG_BOTH, {}, True, "source", 120_000),
 }
-STREETS_FACTORS = {"advent": 10.0, "adaptsegnet": 10.0, "adaptsegnet_single": 10.0, "minent": 100.0}
+# What the embedded pairs multiply the weights asked of the target by.
+STREETS_FACTORS = {name: 100.0 if name.startswith("minent") else 10.0 for name in METHODS}
+STREETS_FACTORS["minent_er"] = 30.0  # a third of the pixels, each three times as heavy
 PAPER = {
-    "data.target.name": "cityscapes",
     "data.target.size": (512, 1024),
     "net.backbone": "resnet101",
     "net.rates": (6, 12, 18, 24),
@@ -56,11 +64,10 @@ PAPER = {
     "optim.gen.power": 0.9,
     "optim.gen.head_multiplier": 10.0,
     "optim.gen.clip": 0.0,
-    "optim.gen.schedule_steps": 250_000,
+    "optim.gen.repeat_backbone": False,
     "optim.disc.lr": 1e-4,
     "optim.disc.betas": (0.9, 0.99),
     "optim.disc.power": 0.9,
-    "optim.disc.schedule_steps": 250_000,
     "train.batch": 1,
     "train.accumulate": 1,
     "train.warmup_steps": 0,
@@ -71,18 +78,26 @@ PAPER = {
 }
 SOURCES = {
     "gta5_cityscapes": {"data.source.name": "gta5", "data.source.size": (720, 1280),
-                        "data.classes": "cityscapes"},
+                        "data.target.name": "cityscapes", "data.classes": "cityscapes"},
     "synthia_cityscapes": {"data.source.name": "synthia", "data.source.size": (760, 1280),
-                           "data.classes": "synthia16", "train.steps": 90_000},
+                           "data.target.name": "cityscapes", "data.classes": "synthia16",
+                           "eval.also": ("synthia13",), "train.steps": 90_000},
+    "cityscapes_crosscity": {"data.source.name": "cityscapes", "data.source.size": (512, 1024),
+                             "data.target.name": "crosscity", "data.classes": "crosscity13"},
 }  # fmt: skip
+FRONTEND = {"net.backbone": "vgg16_frontend", "net.rates": (), "optim.gen.head_multiplier": 1.0}
 
 
 def settings_of(config):
     """(weights of the labels, weights asked of the target) of a config's method."""
     settings = config.method.settings.to_dict()
     asked = {k: v for k, v in settings.items() if k in ("adversarial_weights", "entropy_weights")}
-    assert len(asked) <= 1 and settings.get("gan", "vanilla") == "vanilla"
+    assert len(asked) <= 1
     return settings["segmentation_weights"], next(iter(asked.values()), {})
+
+
+def read(config, keys):
+    return {key: functools.reduce(lambda c, k: c[k], key.split("."), config) for key in keys}
 
 
 def test_the_table_names_every_config():
@@ -96,11 +111,93 @@ def test_paper_presets_have_the_papers_numbers(name, preset):
     labels, target, aux, statistics, last_step = METHODS[name]
     expected = PAPER | {"train.steps": last_step} | SOURCES[preset]
     if name == "oracle":  # learns the target's labels
-        expected |= {"data.source.name": "cityscapes", "data.source.size": (512, 1024)}
+        expected |= {"data.source.name": config.data.target.name, "data.source.size": (512, 1024)}
+    if name == "fcns_in_the_wild":
+        expected |= FRONTEND
     expected |= {"net.aux": aux, "net.statistics": statistics}
-    found = {key: functools.reduce(lambda c, k: c[k], key.split("."), config) for key in expected}
-    assert found == expected
+    for player in ("gen", "disc"):  # the rate falls until the training stops
+        expected[f"optim.{player}.schedule_steps"] = expected["train.steps"]
+    assert read(config, expected) == expected
     assert settings_of(config) == (labels, target)
+
+
+# What the released code does otherwise: name: how many rates it sums, 0 for all.
+REFERENCES = {
+    **dict.fromkeys(("adaptsegnet", "adaptsegnet_single", "adaptsegnet_ls"), 2),
+    **{"adaptsegnet_features": 2, "advent": 0, "minent": 0, "minent_er": 0},
+    **{"advent_prior": 0, "minent_prior": 0, "source_only": 0},
+}
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_reference_presets_have_the_quirks(name):
+    for preset in ("reference", "synthia_cityscapes+reference"):
+        config = load(name, preset)
+        expected = {
+            "net.summed": REFERENCES[name],
+            "net.norm": "reference",
+            "net.statistics": "source" if name == "source_only" else "both",
+            "optim.gen.repeat_backbone": True,
+            "optim.gen.schedule_steps": 250_000,
+            "optim.disc.schedule_steps": 250_000,
+            "data.source.split": "train",
+            "data.source.val_split": "",
+        }
+        assert read(config, expected) == expected
+        assert config.train.steps == (METHODS[name][-1] if preset == "reference" else 90_000)
+        # Nothing else differs from the corrected preset.
+        corrected = "gta5_cityscapes" if preset == "reference" else "synthia_cityscapes"
+        plain = flat(load(name, corrected).to_dict())
+        now = flat(config.to_dict())
+        changed = {key for key in plain | now if plain.get(key) != now.get(key)}
+        assert changed <= {*expected, "name"}
+
+
+def flat(tree, prefix=""):
+    found = {}
+    for key, value in tree.items():
+        nested = isinstance(value, dict)
+        found |= flat(value, f"{prefix}{key}.") if nested else {prefix + key: value}
+    return found
+
+
+def test_the_backbone_is_updated_as_often_as_in_the_references():
+    """Their lists hold a stage's convolutions 3 times, its shortcuts' 4 times, the stem's once."""
+    config = load("advent", "reference")
+    method, players = assemble.method(config), assemble.optimisers(config)
+    params = assemble.abstract_state(config, method, players).params["gen"]
+    counts = {}
+    for path, _ in jax.tree_util.tree_leaves_with_path(params):
+        name = optim.path_name(path)
+        times = optim.multiplier_of(name, assemble.REPEATS)
+        if "bn" not in name.split("/")[-2]:
+            counts[times] = counts.get(times, 0) + 1
+    # 33 blocks of 3 convolutions; 4 shortcuts; the stem and 2 heads of 4 branches with bias.
+    assert counts == {3: 99, 4: 4, 1.0: 1 + 2 * 4 * 2}
+
+
+def test_vgg16_replaces_the_network():
+    config = load("adaptsegnet", "gta5_cityscapes+vgg16+reference")
+    assert config.name == "adaptsegnet_gta5_cityscapes_vgg16_reference"
+    expected = {"net.backbone": "vgg16", "net.aux": False, "optim.gen.head_multiplier": 1.0,
+                "optim.gen.repeat_backbone": False, "net.rates": (6, 12, 18, 24),
+                "net.summed": 2}  # fmt: skip
+    assert read(config, expected) == expected
+    assert load("advent", "streets+vgg16").net.backbone == "vgg_small"
+
+
+@pytest.mark.parametrize(
+    "name, preset, match",
+    [
+        ("advent", "cityscapes", "unknown preset 'cityscapes'; choose one of streets"),
+        ("advent", "streets+vgg19", "unknown modifier 'vgg19'; choose one of vgg16"),
+        ("advent", "streets+reference", "no released code of the preset streets"),
+        ("fcns_in_the_wild", "reference", "no released code of fcns_in_the_wild"),
+    ],
+)
+def test_wrong_presets_are_told(name, preset, match):
+    with pytest.raises(ValueError, match=match):
+        load(name, preset)
 
 
 @pytest.mark.parametrize("preset", ["streets", "streets_camvid"])
@@ -116,11 +213,11 @@ def test_embedded_presets_multiply_the_papers_weights(name, preset):
 # --- what they assemble to ---
 
 
-@pytest.mark.parametrize("preset", common.PRESETS)
+@pytest.mark.parametrize("preset", (*common.PRESETS, "gta5_cityscapes+vgg16"))
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_preset_assembles(name, preset):
     config = load(name, preset)
-    assert config.name == f"{name}_{preset}" and config.seed == 0
+    assert config.name == f"{name}_{preset.replace('+', '_')}" and config.seed == 0
     method, players = assemble.method(config), assemble.optimisers(config)
     state = assemble.abstract_state(config, method, players)
     assert set(state.params) == set(method.losses)

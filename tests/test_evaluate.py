@@ -1,6 +1,7 @@
 """The evaluator against NumPy in float64, on one and on two devices, whole and padded batches."""
 
 import io
+import itertools
 import json
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from jaxseg import evaluate
+from jaxseg import evaluate, selection
 from jaxseg.errors import UserError
 
 CLASSES = ("road", "sky", "car", "bus")
@@ -71,11 +72,17 @@ def by_hand(image, label):
     return confusion, np.stack(entropies), np.stack(predictions)
 
 
-def run(devices, size, pictures=0):
+def run(devices, size, pictures=0, maps=None):
     evaluator = evaluate.make_evaluator(
         predict, 4, jax.local_devices()[:devices], pictures=pictures
     )
-    return evaluator(*model(), batches(*images_and_labels(), size), CLASSES)
+    return evaluator(*model(), batches(*images_and_labels(), size), CLASSES, maps)
+
+
+def coarse_by_hand(image):
+    """Logits in float64 at the pixels that snapshots are compared by: of 5 x 9 every second."""
+    logits = image[:, ::4, ::4] / 255.0 @ model()[0]["gen"]["seg"]["kernel"].astype(np.float64)
+    return logits[:, 1::2, 1::2]
 
 
 @pytest.mark.parametrize(("devices", "size"), [(1, 5), (1, 2), (2, 2), (2, 3)])
@@ -98,6 +105,116 @@ def test_equals_numpy_whatever_the_devices_and_the_batch(devices, size):
         np.testing.assert_array_equal(example.image, images_and_labels()[0][i])
 
 
+@pytest.mark.parametrize(("devices", "size"), [(1, 5), (1, 2), (2, 2), (2, 3)])
+def test_what_chooses_a_snapshot_is_the_same_whatever_the_devices_and_the_batch(devices, size):
+    maps = {}
+    result, _ = run(devices, size, maps=maps)
+    coarse = coarse_by_hand(images_and_labels()[0])
+    density = selection.neighbourhood_density(coarse.reshape(5, -1, 4))
+    assert result["neighbourhood_density"] == pytest.approx(density.mean(), abs=1e-5)
+    assert len(maps) == 5
+    for expected, found in zip(coarse.argmax(-1), maps.values(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype == np.uint8
+    one = {}
+    alone, _ = run(1, 5, maps=one)
+    assert alone["neighbourhood_density"] == result["neighbourhood_density"]
+    assert list(one) == list(maps)
+
+
+def test_two_processes_bring_their_images_together(monkeypatch):
+    """Each with half of the images and batches of its own, the last of the second one empty."""
+    image, label = images_and_labels()
+    names = np.array([f"image{i}" for i in range(5)])
+
+    def share(index):
+        for batch, wanted in (((0, 1, 2, 3), True), ((4, 4, 4, 4), index == 0)):
+            mine = list(batch[index::2])
+            valid = np.array([wanted, wanted and batch[0] != 4])
+            yield {"image": image[mine], "label": label[mine], "valid": valid, "id": names[mine]}
+
+    def evaluated(gather):
+        monkeypatch.setattr(evaluate.multihost_utils, "process_allgather", gather)
+        evaluator, maps = evaluate.make_evaluator(predict, 4, jax.local_devices()[:1]), [{}, {}]
+        return [evaluator(*model(), share(i), CLASSES, maps[i])[0] for i in (0, 1)], maps
+
+    one = {}
+    alone, _ = run(1, 5, maps=one)
+    # First what each one sends is written down, then both are told what both have sent.
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    sent = []
+    evaluated(lambda array: sent.append(array) or np.stack([array, 0 * array]))
+    half = len(sent) // 2
+    answers = iter(2 * [np.stack(pair) for pair in zip(sent[:half], sent[half:], strict=True)])
+    results, maps = evaluated(lambda array: next(answers))
+    assert results[0] == results[1] == {**alone, "entropy": pytest.approx(alone["entropy"])}
+    for each in maps:
+        assert each.keys() == one.keys()
+        for name, found in each.items():
+            np.testing.assert_array_equal(found, one[name])
+
+
+def test_logits_of_full_size_are_looked_at_as_sparsely():
+    """A protocol that returns logits for every pixel: every eighth is compared."""
+
+    def full(params, stats, memory, images):
+        return images.astype(jnp.float32) / 255 @ params["gen"]["seg"]["kernel"]
+
+    maps, (image, label) = {}, images_and_labels()
+    evaluator = evaluate.make_evaluator(full, 4)
+    result, _ = evaluator(*model(), batches(image, label, 2), CLASSES, maps)
+    logits = image[:, 4::8, 4::8] / 255.0 @ model()[0]["gen"]["seg"]["kernel"].astype(np.float64)
+    assert logits.shape == (5, 2, 4, 4)
+    for expected, found in zip(logits.argmax(-1), maps.values(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    density = selection.neighbourhood_density(logits.reshape(5, 8, 4)).mean()
+    assert result["neighbourhood_density"] == pytest.approx(density, abs=1e-5)
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_images_of_several_sizes(devices):
+    """As with `eval.full_resolution`: all count the same, whatever their sizes."""
+    draw = np.random.default_rng(3)
+    other = draw.integers(0, 256, (2, 25, 49, 3)).astype(np.uint8)
+    truth = draw.choice([0, 1, 2, 255], (2, 25, 49)).astype(np.uint8)
+    evaluator = evaluate.make_evaluator(predict, 4, jax.local_devices()[:devices], pictures=9)
+    small, large, both = {}, {}, {}
+    a, _ = evaluator(*model(), batches(*images_and_labels(), 2), CLASSES, small)
+    names = iter(["wide0", "wide1"])
+    renamed = ({**b, "id": [next(names) for _ in b["id"]]} for b in batches(other, truth, 1))
+    kept = list(renamed)
+    b, _ = evaluator(*model(), iter(kept), CLASSES, large)
+    stream = itertools.chain(batches(*images_and_labels(), 2), kept)
+    result, examples = evaluator(*model(), stream, CLASSES, both)
+    assert result["images"] == 7 and len(examples) == 7
+    for key in ("entropy", "neighbourhood_density"):
+        assert result[key] == pytest.approx((5 * a[key] + 2 * b[key]) / 7)
+    assert [e.prediction.shape for e in examples] == [(9, 21)] * 5 + [(25, 49)] * 2
+    assert both.keys() == small.keys() | large.keys() and len(both) == 7
+    for name, found in both.items():
+        np.testing.assert_array_equal(found, (small | large)[name])
+    assert {m.shape for m in both.values()} == {(2, 4), (3, 6)}
+    assert selection.agreement(both, both, 4) == (1.0, 1.0)
+
+
+def test_further_sets_of_classes_are_counted_from_the_same_predictions():
+    evaluator = evaluate.make_evaluator(predict, 4, also={"two": (0, 2), "one": (1,), "no": (3,)})
+    result, _ = evaluator(*model(), batches(*images_and_labels(), 2), CLASSES)
+    full, _ = run(1, 5)
+    iou = full["iou"]
+    assert result["miou_two"] == pytest.approx((iou["road"] + iou["car"]) / 2)
+    assert result["miou_one"] == iou["sky"] and result["miou_no"] is None
+    assert {k: v for k, v in result.items() if not k.startswith("miou_")} == {
+        **full,
+        "entropy": pytest.approx(full["entropy"]),
+    }
+    text = io.StringIO()
+    evaluate.print_table(result, CLASSES, Console(file=text, width=100))
+    lines = text.getvalue().splitlines()
+    assert f" {100 * result['miou_two']:.1f} " in next(x for x in lines if "mean IoU, two" in x)
+    assert " – " in next(line for line in lines if "mean IoU, no" in line)
+
+
 def test_subset_protocol_scores_only_its_classes():
     evaluator = evaluate.make_evaluator(predict, 4, scored=(0, 2))
     result, _ = evaluator(*model(), batches(*images_and_labels(), 2), CLASSES)
@@ -118,11 +235,18 @@ def test_results_file_and_table(tmp_path):
     text = io.StringIO()
     evaluate.print_table(result, CLASSES, Console(file=text, width=100))
     lines = text.getvalue().splitlines()
-    assert "val step 30, 5 images" in lines[0]
+    assert lines[0].strip() == "val, step 30, 5 images"
     road = next(line for line in lines if "road" in line)
     assert f"{100 * result['iou']['road']:.1f}" in road
     assert " – " in next(line for line in lines if "bus" in line)
     assert f"{100 * result['miou']:.1f}" in next(line for line in lines if "mean IoU" in line)
+    assert sum("mean IoU" in line for line in lines) == 1
+    text = io.StringIO()
+    evaluate.print_table(result, CLASSES, Console(file=text), name="model_6.npz")
+    assert text.getvalue().startswith("val, model_6.npz, 5 images")
+    text = io.StringIO()
+    evaluate.print_table(run(1, 5)[0], CLASSES, Console(file=text))
+    assert text.getvalue().startswith("5 images")
 
 
 def test_user_errors():

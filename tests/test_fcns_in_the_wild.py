@@ -1,5 +1,7 @@
 """FCNs in the Wild: three steps against a float64 NumPy transcription, and its settings."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -136,7 +138,7 @@ def transcribed(start, data, confusion):
     shares, seen = [], set()
     for batch in data:
         # The classifier moves first, the network against the classifier as it has become.
-        gradient = differentiate(lambda p: domain_loss(p, batch, False), params, ["kernel"])
+        gradient = differentiate(partial(domain_loss, batch=batch, flip=False), params, ["kernel"])
         params["kernel"] -= RATE * gradient["kernel"]
         for label in batch["source_label"]:
             counts = np.bincount(label[label != 255], minlength=K)
@@ -144,9 +146,8 @@ def transcribed(start, data, confusion):
         held = held_classes(params, batch, shares)
         seen |= set(held.ravel().tolist())
         names = ["backbone", "head"]
-        gradient = differentiate(
-            lambda p: gen_loss(p, batch, shares, confusion, held), params, names
-        )
+        loss = partial(gen_loss, batch=batch, shares=shares, confusion=confusion, held=held)
+        gradient = differentiate(loss, params, names)
         for name in names:
             params[name] -= RATE * gradient[name]
     assert seen == {True, False}, "the data should have both kinds of classes"

@@ -42,9 +42,37 @@ def test_mistakes_end_in_one_line(arguments, message):
 @pytest.mark.parametrize(
     "arguments, message",
     [
+        (["--weights=a.pth"], "--weights is for --mode=evaluate and predict, not train"),
+        (["--step=2"], "--step is for --mode=evaluate and predict, not train"),
+        (["--mode=evaluate", "--submission"], "--submission is for --mode=predict, not evaluate"),
+        (["--mode=evaluate", "--input=a.png"], "--input is for --mode=predict, not evaluate"),
+        (["--mode=evaluate", "--weights="], "--weights is empty"),
+        (["--mode=evaluate", "--weights=a.pth", "--step=2"], "--step and --weights cannot be used"),
+        (["--mode=evaluate", "--ensemble=a,b", "--step=2"], "a member's step is given as DIR@STEP"),
+        (["--mode=evaluate", "--ensemble=a", "--weights=b"], "--ensemble and --weights cannot be"),
+        (["--mode=evaluate", "--save=a"], "--save needs --weights"),
+        (["--mode=evaluate", "--ensemble_weights=1,1"], "--ensemble_weights needs --ensemble"),
+        (["--mode=predict"], "--mode=predict needs --input=FILE_OR_FOLDER"),
+        (["--mode=predict", "--input=a", "--step=all"], "--step=all is for --mode=evaluate"),
+    ],
+)
+def test_flags_that_do_not_go_together(arguments, message):
+    done = launch("--config=configs/advent.py", *arguments)
+    assert done.returncode == 2 and message in done.stderr, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
         (["--config.data.source.size=5"], "config.data.source.size=(5,) is not (height, width)"),
         (["--mode=evaluate"], "no checkpoint in"),
-        (["--mode=predict"], "--input=FILE_OR_FOLDER"),
+        (["--mode=evaluate", "--weights=nowhere.pth"], "nowhere.pth: no such weights file"),
+        (["--mode=evaluate", "--ensemble=nowhere"], "'nowhere' is neither the folder of a run"),
+        (
+            ["--mode=evaluate", "--step=best", "--config.eval.scales=(0,)"],
+            "config.eval.scales=(0,)",
+        ),
     ],
 )
 def test_mistakes_found_later_end_in_one_line_too(arguments, message, tmp_path):

@@ -38,9 +38,11 @@ def two_steps(name, folder):
             "reference does: devices then cannot equal one"
         )
     for setting, weights in config.method.settings.items():
+        # As heavy as the labels: what is wrong with the target's gradient must be seen.
         if setting in ("adversarial_weights", "entropy_weights"):
-            # As heavy as the labels: what is wrong with the target's gradient must be seen.
             weights.update({level: 1.0 / number for number, level in enumerate(weights, start=1)})
+        if setting in ("adversarial_weight", "constraint_weight"):
+            config.method.settings[setting] = 1.0
     method = assemble.method(config)
     # SGD: Adam would divide round-off by round-off. The discriminators' loss is not small.
     txs = {player: optax.sgd(0.01, momentum=0.9) for player in method.losses}

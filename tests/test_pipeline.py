@@ -1,6 +1,7 @@
 """Training streams as functions of the step, evaluation of every image once, augmentation."""
 
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -273,6 +274,34 @@ def test_fixed_sizes_mix_freely_and_need_no_look_at_the_records():
     assert next(stream)["id"] == ["r0", "r1"]
     with pytest.raises(UserError, match="damaged"):
         next(stream)
+
+
+def test_sizes_are_looked_up_once_for_records_in_a_folder(tmp_path):
+    class Counted(Memory):
+        reads = 0
+
+        def __getitem__(self, index):
+            self.reads += 1
+            return super().__getitem__(index)
+
+    def opened(folder, broken=()):
+        source = Counted(SIZES)
+        source.folder = folder
+        for i in broken:
+            source.records[i]["image"] = b"nothing"
+        stream = pipeline.eval_batches(source, size=None, batch=2, threads=0)
+        return source.reads, [batch["image"].shape[1:3] for batch in stream]
+
+    folder = tmp_path / "records"
+    folder.mkdir()
+    with pytest.raises(UserError, match="damaged"):
+        opened(folder, broken=[4])
+    reads, sizes = before = opened(folder)
+    assert reads == len(SIZES) and len(sizes) == 2 + 1 + 1 + 3
+    assert opened(folder) == (0, sizes)
+    os.utime(folder, ns=(0, 0))  # prepared anew
+    assert opened(folder) == before
+    assert opened("nowhere")[0] == opened("nowhere")[0] == len(SIZES)
 
 
 def test_a_split_without_labels_is_all_ignored():

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from jaxseg import predict, visualize
-from jaxseg.data.labels import CAMVID
+from jaxseg.data.labels import CAMVID, CITYSCAPES, SYNTHIA13, SYNTHIA16
 from jaxseg.errors import UserError
 from jaxseg.evaluate import Example
 
@@ -113,6 +113,38 @@ def test_input_and_output_in_each_other(tmp_path, monkeypatch):
     assert len(list((tmp_path / "in").iterdir())) == 2
     assert "a_id.png" in run("in/a.png", tmp_path / "in")  # one file's pictures may lie beside it
     assert "a_id_id.png" in run("in/out", ".")  # the input within the output
+
+
+@pytest.mark.parametrize("label_set", [CITYSCAPES, SYNTHIA16, SYNTHIA13], ids=lambda s: s.name)
+def test_published_ids_go_by_class_name(label_set):
+    table = predict.published_ids(label_set)
+    # Ids of Cityscapes' own label table.
+    known = {"road": 7, "sidewalk": 8, "sky": 23, "person": 24, "bus": 28, "bicycle": 33}
+    for name, raw in known.items():
+        assert table[label_set.classes.index(name)] == raw
+    used = table[: len(label_set.classes)]
+    assert len(set(used)) == len(used) and (table[len(used) :] == 255).all()
+    # Read back as ground truth is read, they are the same classes.
+    assert [CITYSCAPES.classes[CITYSCAPES.ids[raw]] for raw in used] == list(label_set.classes)
+
+
+def test_submission_ids_are_written_at_the_size_of_the_image(tmp_path):
+    Image.fromarray(halves(40, 60)).save(tmp_path / "street.png")
+    table = np.full(256, 255, np.uint8)
+    table[[0, 5]] = 7, 19
+    names = run(tmp_path / "street.png", tmp_path / "out", size=(16, 32), published=table)
+    assert "street_labelIds.png" in names and len(names) == 5
+    ids, raw = (
+        np.asarray(Image.open(tmp_path / "out" / f"street_{kind}.png"))
+        for kind in ("id", "labelIds")
+    )
+    assert raw.dtype == np.uint8 and raw.shape == (40, 60)
+    np.testing.assert_array_equal(raw, np.where(ids == 5, 19, 7))
+
+
+def test_other_classes_cannot_be_submitted():
+    with pytest.raises(UserError, match="no class 'Sky' of config.data.classes=camvid"):
+        predict.published_ids(CAMVID)
 
 
 def test_errors_name_the_file(tmp_path):

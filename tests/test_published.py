@@ -11,7 +11,7 @@ SIZE = (48, 96)
 
 
 def write_gta5(root):
-    for number in range(1, 4):
+    for number in range(48, 52):  # 50 is held out
         save(root / "gta5" / "images" / f"{number:05d}.png", draw(number, *SIZE, 3))
         label = np.repeat(np.repeat(draw(number, 6, 12, high=35), 8, 0), 8, 1)
         save(root / "gta5" / "labels" / f"{number:05d}.png", label)

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from jaxseg import logs, report, report_charts, visualize
+from jaxseg import logs, report, report_charts, report_selection, selection, visualize
 from jaxseg.data.labels import CAMVID
 from jaxseg.evaluate import Example, write_results
 
@@ -90,6 +90,41 @@ def test_one_evaluation_and_nothing_else(tmp_path):
 def test_no_evaluation_yet(tmp_path):
     page = Page(make_run(tmp_path, steps=()).read_text())
     assert page.tags.count("svg") == 5 and "table" not in page.tags
+
+
+def test_choosing_a_snapshot_without_target_labels(tmp_path):
+    make_run(tmp_path)
+    # Without selection.json (a run that is not finished) the section is left out.
+    title = "Choosing a snapshot without target labels"
+    assert title not in Page((tmp_path / "report.html").read_text()).texts
+    with logs.open_logs(tmp_path, resume_step=60) as log:
+        for i, e in enumerate(logs.evaluations(tmp_path)):
+            log.evaluation(e["step"], {**e, "source_miou": 0.7 - i / 10, "agreement": None})
+    lines = [line for line in logs.read(tmp_path) if "agreement" in line or line["kind"] == "train"]
+    (tmp_path / logs.FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    comparison = selection.compare(logs.evaluations(tmp_path), since=20)
+    write_results(tmp_path / "selection.json", comparison)
+    page = Page(report.write_report(tmp_path).read_text())
+    assert title in page.texts
+    at = page.texts.index("source validation mIoU")
+    row = [text for text in page.texts[at:] if text][:6]
+    # Source mIoU only falls; target mIoU is 31, 52 and 47 %.
+    assert row == ["source validation mIoU", "20", "70.0 %", "31.0", "21.0", "-0.50"]
+    assert "agreement with the one before" not in page.texts
+    assert any("3 evaluations from the end of the warm-up on, step 20" in x for x in page.texts)
+    at = page.texts.index("target labels")
+    assert [text for text in page.texts[at:] if text][1:3] == ["40", "52.0"]
+    # Target mIoU, source mIoU and entropy, each with a ring where it would choose.
+    assert page.tags.count("svg") == 6 + 3
+    text = (tmp_path / "report.html").read_text()
+    assert text.count("<circle class=ring") == 3
+    assert "Source validation mIoU, %" in page.texts and "Mean entropy, %" in page.texts
+
+
+def test_one_snapshot_is_no_choice():
+    one = selection.compare([{"step": 5, "miou": 0.5, "entropy": 0.2}])
+    assert report_selection.section(one, [], (0, 5), 0) == ""
+    assert report_selection.section({}, [], (0, 5), 0) == ""
 
 
 def test_before_is_the_end_of_the_warm_up_or_the_first():

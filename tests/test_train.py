@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from small import shrink_networks, small_config
 
-from jaxseg import apply, assemble, checkpoint, logs, train
+from jaxseg import apply, assemble, batches, checkpoint, evaluate, logs, restore, train
 from jaxseg.errors import UserError
 
 
@@ -21,7 +21,9 @@ def records(tmp_path_factory):
 @pytest.fixture
 def config(records, monkeypatch):
     shrink_networks(monkeypatch)
-    return small_config("advent", records)
+    config = small_config("advent", records)
+    config.data.source.options.counts.val = 3
+    return config
 
 
 def leaves(config, workdir, step):
@@ -56,7 +58,9 @@ def test_a_run_leaves_what_it_promises_and_is_resumed_bit_for_bit(
     assert train.run(config, str(whole)) == 0
     printed = capsys.readouterr().out
     assert "target mIoU" in printed and "best" in printed and "target labels" in printed
-    for name in ("config.json", "metrics.jsonl", "results.json", "report.html", "tensorboard"):
+    assert "choosing a snapshot" in printed and "source mIoU" in printed
+    for name in ("config.json", "metrics.jsonl", "results.json", "selection.json", "report.html",
+                 "tensorboard"):  # fmt: skip
         assert (whole / name).exists(), name
     lines = logs.read(whole)
     assert [line["step"] for line in lines if line["kind"] == "train"] == [1, 2, 3, 4]
@@ -65,15 +69,19 @@ def test_a_run_leaves_what_it_promises_and_is_resumed_bit_for_bit(
     assert "adversarial/main" not in first and "lr/disc" not in first  # the warm-up
     assert {"adversarial/main", "lr/disc", "loss/disc", "input_wait"} <= set(last)
 
-    # The same in two goes, the second with another number of reader threads.
+    # The same in three goes, the last with another number of reader threads.
     config.train.save_every = 1
-    interrupt_after(1, monkeypatch)  # within the warm-up
-    assert train.run(config, str(parts)) == 130
+    for step in (1, 3):  # within the warm-up, and after the evaluation at its end
+        with monkeypatch.context() as patched:
+            interrupt_after(step, patched)
+            assert train.run(config, str(parts)) == 130
     config.data.threads = 2
-    monkeypatch.undo()
-    shrink_networks(monkeypatch)
     assert train.run(config, str(parts)) == 0
-    assert "resuming from step 1" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "resuming from step 1" in printed and "resuming from step 3" in printed
+    # Evaluations too, the agreement of step 4 with step 2 among them.
+    assert logs.evaluations(parts) == logs.evaluations(whole)
+    assert 0 <= logs.evaluations(parts)[-1]["agreement"] <= 1
     for a, b in zip(leaves(config, whole, 4), leaves(config, parts, 4), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -95,6 +103,95 @@ def test_a_run_leaves_what_it_promises_and_is_resumed_bit_for_bit(
         train.run(config, str(whole))
 
 
+def score_as(scores, monkeypatch):
+    """The target's evaluations say what the iterator `scores` does."""
+    original = evaluate.make_evaluator
+
+    def make(*args, **kwargs):
+        evaluator = original(*args, **kwargs)
+
+        def scored(*model_and_data):
+            result, examples = evaluator(*model_and_data)
+            on_target = len(model_and_data) == 6  # with maps
+            return result | (next(scores) if on_target else {}), examples
+
+        return scored
+
+    monkeypatch.setattr(evaluate, "make_evaluator", make)
+
+
+def test_what_a_criterion_chooses_is_still_there_at_the_end(config, tmp_path, capsys, monkeypatch):
+    config.train.update(dict(steps=7, eval_every=1, keep=1, pictures=0))
+    folder = tmp_path / "checkpoints"
+    keys = ("miou", "entropy", "neighbourhood_density")
+    values = [
+        (0.9, 0.1, 9.0),  # the warm-up, in which only the best by labels counts
+        (0.2, 0.5, 5.0),
+        (0.1, 0.2, 4.0),
+        (0.3, 0.4, 7.0),
+        (0.4, 0.3, 6.0),
+        (0.5, 0.6, 7.0),
+        (0.3, 0.5, 6.0),
+        (0.2, 0.5, 6.0),
+    ]
+    scores = iter([dict(zip(keys, row, strict=True)) for row in values])
+    with monkeypatch.context() as patched:
+        score_as(scores, patched)
+        interrupt_after(4, patched)
+        assert train.run(config, str(tmp_path)) == 130
+    with monkeypatch.context() as patched:
+        score_as(scores, patched)
+        assert train.run(config, str(tmp_path)) == 0
+    criteria = json.loads((tmp_path / "selection.json").read_text())["criteria"]
+    chosen = {key: criteria[key]["step"] for key in restore.CHOICES if key in criteria}
+    assert chosen.keys() == {"source_miou", *keys[1:], "agreement"}
+    assert chosen["entropy"] == 3 and chosen["neighbourhood_density"] == 6
+    kept = {int(path.name) for path in folder.iterdir()}
+    assert kept == {1, 7, *chosen.values()}
+    for key, step in chosen.items():
+        (loaded,) = restore.from_workdir(config, tmp_path, key, announce=print)
+        assert loaded.facts == {"step": step}
+    assert "no checkpoint" not in capsys.readouterr().out
+    assert apply.evaluate(config, str(tmp_path), "entropy")["step"] == 3
+
+    # Where disk space matters they go, and a later --step=entropy says so.
+    config.train.steps, config.train.keep_criteria = 8, False
+    with monkeypatch.context() as patched:
+        score_as(scores, patched)
+        assert train.run(config, str(tmp_path)) == 0
+    assert {int(path.name) for path in folder.iterdir()} == {1, 8}
+    told = []
+    (loaded,) = restore.from_workdir(config, tmp_path, "entropy", announce=told.append)
+    assert loaded.facts == {"step": 8}
+    assert told == ["entropy is step 3 of this run, of which there is no checkpoint: using step 8, "
+                    "the choice among those kept"]  # fmt: skip
+
+
+def test_both_validation_sets_are_there_before_the_first_step(config, tmp_path, monkeypatch):
+    """A preparation of hours must not begin at the first evaluation."""
+    opened, original = [], batches.open_records
+    monkeypatch.setattr(
+        batches, "open_records",
+        lambda *a, **k: opened.append((a[1].options.domain, a[2])) or original(*a, **k),
+    )  # fmt: skip
+
+    class Reached(Exception):
+        pass
+
+    def reached(*_, **__):
+        raise Reached
+
+    monkeypatch.setattr(checkpoint, "open_manager", reached)
+    with pytest.raises(Reached):
+        train.run(config, str(tmp_path))
+    assert {("rendered", "val"), ("photographic", "val"), ("rendered", "train")} <= set(opened)
+    opened.clear()
+    config.eval.source_images = 0
+    with pytest.raises(Reached):
+        train.run(config, str(tmp_path))
+    assert ("rendered", "val") not in opened
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -108,6 +205,8 @@ def test_a_run_leaves_what_it_promises_and_is_resumed_bit_for_bit(
         ("config.train.log_every = 0", "config.train.log_every=0 must be at least 1"),
         ("config.method.name = 'nope'", "there is no jaxseg/methods/nope.py"),
         ("config.eval.classes = 'camvid'", "not among config.data.classes=cityscapes"),
+        ("config.eval.also = ('synthia13', 'camvid')", "eval.also=camvid has .* not among config"),
+        ("config.eval.also = ('ade',)", "no label set is called 'ade'"),
     ],
 )
 def test_settings_that_cannot_work_are_named_and_not_remembered(config, tmp_path, change, message):
@@ -128,8 +227,13 @@ def test_mean_over_a_subset_of_classes(config):
     names = assemble.label_set(config).classes
     chosen = [names[i] for i in assemble.scored(config)]
     assert len(chosen) == 13 and not {"wall", "fence", "pole", "terrain"} & set(chosen)
+    ids = assemble.scored(config)
+    config.eval.also, config.eval.classes = ("synthia13", "cityscapes"), ""
+    assert assemble.also_scored(config) == {"synthia13": ids, "cityscapes": list(range(19))}
 
 
 def test_evaluate_without_a_checkpoint_says_so(config, tmp_path):
     with pytest.raises(UserError, match="no checkpoint in .*--workdir"):
         apply.evaluate(config, str(tmp_path), "best")
+    with pytest.raises(UserError, match="--step=miou: give best, last, source_miou, .* or a step"):
+        apply.evaluate(config, str(tmp_path), "miou")

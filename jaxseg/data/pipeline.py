@@ -5,6 +5,7 @@ of threads and wherever the stream was started, so a checkpoint needs no more th
 """
 
 import contextlib
+import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -16,6 +17,9 @@ from jaxseg.data import codec, transforms
 from jaxseg.data.labels import IGNORE
 from jaxseg.data.records import Source
 from jaxseg.errors import UserError
+
+# Where the stored size changes in a split: looked up once, as that reads every record.
+_changes: dict[tuple, list[int]] = {}
 
 
 def train_stream(
@@ -176,17 +180,31 @@ def _runs(source: Source, fixed: bool) -> list[range]:
     """Ranges of consecutive records of one stored size; a single one if that does not matter."""
     if fixed or source.size is not None or not len(source):
         return [range(len(source))]
-    starts, before = [], None
-    for i in range(len(source)):
-        record = source[i]
-        with codec.naming(source.where(record), "delete that folder to prepare it anew"):
-            size = codec.size_of(record["image"])
-        if size != before:
-            starts.append(i)
-            before = size
+    key = _identity(source)
+    starts = _changes.get(key)
+    if starts is None:
+        starts, before = [], None
+        for i in range(len(source)):
+            record = source[i]
+            with codec.naming(source.where(record), "delete that folder to prepare it anew"):
+                size = codec.size_of(record["image"])
+            if size != before:
+                starts.append(i)
+                before = size
+        if key:
+            _changes[key] = starts
     return [
         range(start, end) for start, end in zip(starts, [*starts[1:], len(source)], strict=True)
     ]
+
+
+def _identity(source: Source) -> tuple | None:
+    """What is the same whenever the same records are opened; None if they are in no folder."""
+    try:
+        written = os.stat(source.folder).st_mtime_ns  # a folder prepared anew is another
+    except OSError:
+        return None
+    return source.name, source.split, str(source.folder), written, len(source)
 
 
 def _evaluated(

@@ -9,7 +9,8 @@ are equal to, so there it takes other routes to the same numbers, each chosen by
   and add;
 - stride: the gradient for the input is one dense convolution per row phase, interleaved by a
   reshape;
-- wide kernels: the gradient for the kernel is one matrix product per kernel element.
+- wide kernels: the gradient for the kernel is one matrix product per kernel element;
+- a few groups: one convolution each, three to sixteen times faster with its gradients.
 
 The choice is made while tracing, by the default backend: a function traced for a GPU and then run
 on a CPU is correct, only slower. The CPU routes have a custom reverse rule, hence no forward mode
@@ -24,6 +25,7 @@ from jax import lax
 
 Pair = tuple[int, int]
 WIDE = 96 * 96  # input times output channels from which one product per kernel element wins
+FEW = 8  # groups up to which they are convolved one by one
 
 
 def conv2d(
@@ -62,8 +64,11 @@ def conv2d(
             f"input {x.shape} {x.dtype}, kernel {kernel.shape} {kernel.dtype} and groups {groups} "
             "do not fit"
         )
-    if jax.default_backend() != "cpu" or groups > 1:
+    if jax.default_backend() != "cpu" or groups > FEW:
         return _convolve(x, kernel, stride, padding, dilation, groups)
+    if groups > 1:
+        parts = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)
+        return jnp.concatenate([conv2d(x, k, stride, padding, dilation) for x, k in parts], -1)
     if kernel.shape[:2] == (1, 1) and not any(map(any, padding)):
         return jnp.dot(x[:, :: stride[0], :: stride[1]], kernel[0, 0])
     if stride == (1, 1) and 4 * kernel.shape[3] <= kernel.shape[2]:

@@ -1,13 +1,19 @@
-"""DeepLabV2 (Chen et al., 2017) with the two output levels of AdaptSegNet (Tsai et al., 2018)."""
+"""DeepLabV2 (Chen et al., 2017) with the two output levels of AdaptSegNet (Tsai et al., 2018), on a
+ResNet or, with one level, on VGG-16.
+"""
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxseg.errors import UserError
+from jaxseg.models import resnet, vgg
 from jaxseg.models.layers import Conv, he_normal, torch_bias
-from jaxseg.models.resnet import SIZES, ResNet, Sizes
+from jaxseg.models.resnet import ResNet
+from jaxseg.models.vgg import VGG
 
 INITS = {"reference": nn.initializers.normal(0.01), "he": he_normal}
+FROM_SCRATCH = ("small", "vgg_small")
 
 
 class Head(nn.Module):
@@ -42,27 +48,29 @@ class Head(nn.Module):
 
 
 class DeepLabV2(nn.Module):
-    """Dilated ResNet with a main head on its last stage and, with `aux`, another on the stage
+    """Dilated network with a main head on its last stage and, with `aux`, another on the stage
     before.
 
     Parameters are grouped as 'backbone', 'main_head' and 'aux_head'.
 
     Attributes:
       num_classes: K.
-      backbone: a name in `resnet.SIZES`, or `resnet.Sizes`.
+      backbone: a name in `resnet.SIZES` or `vgg.SIZES`, or one of their `Sizes`.
       rates: dilation rates of the heads; (6, 12, 18, 24) is DeepLabV2's, for maps of about 65x129.
+        The head of 'vgg16_frontend' is one 1x1 convolution, which has none.
       summed: how many of the rates are summed; None is all (see `Head`).
-      aux: builds the auxiliary head.
-      features: also returns the last feature map.
-      norm, axis_name: BatchNorm, see `layers.Norm`.
+      aux: builds the auxiliary head; a VGG has none.
+      features: also returns the last feature map (ResNet: layer4; VGG: fc7).
+      norm, axis_name: BatchNorm, see `layers.Norm`; a VGG has none.
       stride_in: '1x1' (the references) or '3x3' (torchvision's weights), see `resnet.Bottleneck`.
-      initial: 'reference', N(0, 0.01) in every convolution, made for loaded weights; 'he' trains
-        from scratch. None is 'he' for 'small' and `Sizes`, else 'reference'.
+      initial: 'reference', N(0, 0.01) in every convolution of a ResNet (`vgg.VGG` says what in a
+        VGG), made for loaded weights; 'he' trains from scratch. None is 'he' for 'small',
+        'vgg_small' and `Sizes`, else 'reference'.
       dtype: computation dtype, float32 or bfloat16.
     """
 
     num_classes: int
-    backbone: str | Sizes = "resnet101"
+    backbone: str | resnet.Sizes | vgg.Sizes = "resnet101"
     rates: tuple[int, ...] = (6, 12, 18, 24)
     summed: int | None = None
     aux: bool = True
@@ -76,21 +84,41 @@ class DeepLabV2(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
         """Maps normalised [N, H, W, 3] to float32 {'main', 'aux'?: [N, h, w, K], 'features'?}."""
-        if isinstance(self.backbone, str) and self.backbone not in SIZES:
-            raise ValueError(f"backbone {self.backbone!r} is not one of {sorted(SIZES)}")
-        sizes = SIZES[self.backbone] if isinstance(self.backbone, str) else self.backbone
-        scratch = not isinstance(self.backbone, str) or self.backbone == "small"
+        sizes = self.backbone
+        if isinstance(sizes, str):
+            known = {**resnet.SIZES, **vgg.SIZES}
+            if sizes not in known:
+                raise ValueError(f"backbone {sizes!r} is not one of {sorted(known)}")
+            sizes = known[sizes]
+        scratch = not isinstance(self.backbone, str) or self.backbone in FROM_SCRATCH
         initial = self.initial or ("he" if scratch else "reference")
-        levels = ResNet(
-            sizes, self.stride_in, self.norm, self.axis_name, self.dtype, INITS[initial],
-            name='backbone',
-        )(images, train)  # fmt: skip
-        outputs = {"main": self._head("main_head")(levels["layer4"])}
-        if self.aux:
-            outputs["aux"] = self._head("aux_head")(levels["layer3"])
+        if isinstance(sizes, vgg.Sizes):
+            if self.aux:
+                raise UserError(
+                    f"backbone {self.backbone} is a VGG, which has one output level: "
+                    "--config.net.aux=False"
+                )
+            last = VGG(sizes, initial, self.dtype, name="backbone")(images)
+            main = self._score() if sizes.score else self._head("main_head")
+            outputs = {"main": main(last).astype(jnp.float32)}
+        else:
+            levels = ResNet(
+                sizes, self.stride_in, self.norm, self.axis_name, self.dtype, INITS[initial],
+                name='backbone',
+            )(images, train)  # fmt: skip
+            last = levels["layer4"]
+            outputs = {"main": self._head("main_head")(last)}
+            if self.aux:
+                outputs["aux"] = self._head("aux_head")(levels["layer3"])
         if self.features:
-            outputs["features"] = levels["layer4"].astype(jnp.float32)
+            outputs["features"] = last.astype(jnp.float32)
         return outputs
 
     def _head(self, name: str) -> nn.Module:
         return Head(self.num_classes, self.rates, self.summed, self.dtype, name=name)
+
+    def _score(self) -> nn.Module:
+        return Conv(
+            self.num_classes, 1, dtype=self.dtype, kernel_init=nn.initializers.normal(0.001),
+            name='main_head',
+        )  # fmt: skip

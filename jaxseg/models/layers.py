@@ -1,8 +1,7 @@
-"""Layers shared by all networks: convolution, BatchNorm in three modes, pooling, input
-normalisation.
+"""Layers shared by all networks: convolution, normalisation, pooling, input normalisation.
 
 Parameters are float32; `dtype` is what activations and products are computed in (float32 or
-bfloat16). Statistics of BatchNorm are always float32. Layout is NHWC, kernels are HWIO, padding is
+bfloat16). Statistics of a norm are always float32. Layout is NHWC, kernels are HWIO, padding is
 explicit and symmetric as in PyTorch ('SAME' pads a strided convolution differently).
 """
 
@@ -15,14 +14,18 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from jaxseg.errors import UserError
 from jaxseg.models.conv import conv2d
-from jaxseg.models.norm import normalize_batch
+from jaxseg.models.norm import evonorm_s0, group_count, normalize_batch, normalize_groups
 
 Initializer = Callable[..., jax.Array]
-NORM_MODES = ("frozen", "reference", "train")
+BATCH_NORM_MODES = ("frozen", "reference", "train", "local")
+FIXED_AFFINE = ("frozen", "reference")  # their 'scale' and 'bias' are not trained
+NORM_MODES = (*BATCH_NORM_MODES, "instancenorm", "groupnorm", "evonorm", "evonorm_paper")
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 CAFFE_MEAN_BGR = (104.00698793, 116.66876762, 122.67891434)
+DIGITS_MEAN = (116.0, 116.0, 116.0)
 
 he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 torch_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -81,14 +84,25 @@ class Conv(nn.Module):
 
 
 class Norm(nn.Module):
-    """BatchNorm over all axes but the last (Ioffe and Szegedy, 2015), in one of three modes.
+    """Normalisation, with the activation that follows it: the kind that `mode` names.
 
+    BatchNorm (Ioffe and Szegedy, 2015) over all axes but the last. Without `train` all four use the
+    running statistics and no collective.
     'frozen': running statistics, fixed affine; nothing moves.
     'reference': fixed affine, but training uses the statistics of the local batch and moves the
-    running ones, as
-      AdaptSegNet and ADVENT do. Never crosses devices.
+      running ones, as AdaptSegNet and ADVENT do. Never crosses devices.
+    'local': trained affine; statistics of each device's own batch.
     'train': trained affine; statistics of the batch over all devices of `axis_name` (if given).
-    Without `train` all modes use the running statistics and no collective.
+
+    Norms of each image alone, the same in training and evaluation, without running statistics:
+    'instancenorm' (Ulyanov et al., 2016), without affine. A 1x1 map has nothing to be normalised by
+      and stays as it is.
+    'groupnorm' (Wu and He, 2018): `norm.group_count` groups, trained affine.
+    'evonorm': EvoNorm-S0 (Liu et al., 2020), norm and activation in one, wherever another norm
+      stands: also where no activation follows, as in shortcuts; a network then leaves out the ReLU
+      after a residual sum. All is trained.
+    'evonorm_paper': the same only where an activation follows. Elsewhere an affine map stands, and
+      the ReLU after a sum stays, as in the paper's ResNets.
 
     Attributes:
       mode: one of `NORM_MODES`.
@@ -105,28 +119,67 @@ class Norm(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool, activation: bool = False) -> jax.Array:
+        """Maps [N, ..., C] to its like; `activation`: with the ReLU, or what replaces it.
+
+        Raises:
+          ValueError: unknown mode.
+          UserError: BatchNorm in training, of a single value per channel.
+        """
         if self.mode not in NORM_MODES:
             raise ValueError(f"norm mode {self.mode!r} is not one of {NORM_MODES}")
+        if self.mode in ("evonorm", "evonorm_paper"):
+            return self._evonorm(x, activation or self.mode == "evonorm").astype(self.dtype)
+        if self.mode == "groupnorm":
+            y = normalize_groups(x, *self._affine(x), group_count(x.shape[-1]), self.epsilon)
+        elif self.mode == "instancenorm":
+            y = self._instance(x)
+        else:
+            y = self._batch(x, train)
+        y = y.astype(self.dtype)
+        return nn.relu(y) if activation else y
+
+    def _affine(self, x):
         channels = (x.shape[-1],)
         scale = self.param("scale", nn.initializers.ones, channels, jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, channels, jnp.float32)
-        mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
-        var = self.variable("batch_stats", "var", jnp.ones, channels, jnp.float32)
-        if self.mode != "train":
+        return scale, self.param("bias", nn.initializers.zeros, channels, jnp.float32)
+
+    def _evonorm(self, x, activation):
+        scale, bias = self._affine(x)
+        if not activation:
+            return x * scale + bias
+        v = self.param("v", nn.initializers.ones, scale.shape, jnp.float32)
+        return evonorm_s0(x, v, scale, bias, group_count(x.shape[-1]), self.epsilon)
+
+    def _instance(self, x):
+        channels = x.shape[-1]
+        if math.prod(x.shape[1:-1]) == 1:
+            return x
+        one, zero = jnp.ones(channels, jnp.float32), jnp.zeros(channels, jnp.float32)
+        return normalize_groups(x, one, zero, channels, self.epsilon)
+
+    def _batch(self, x, train):
+        scale, bias = self._affine(x)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, scale.shape, jnp.float32)
+        var = self.variable("batch_stats", "var", jnp.ones, scale.shape, jnp.float32)
+        if self.mode in FIXED_AFFINE:
             scale, bias = lax.stop_gradient((scale, bias))
         if not train or self.mode == "frozen":
             use_mean, use_var = lax.stop_gradient((mean.value, var.value))
             gain = scale * lax.rsqrt(use_var + self.epsilon)
-            y = (x.astype(jnp.float32) - use_mean) * gain + bias
-            return y.astype(self.dtype)
+            return (x.astype(jnp.float32) - use_mean) * gain + bias
         axis = self.axis_name if self.mode == "train" else None
+        count = math.prod(x.shape[:-1]) * (1 if axis is None else lax.axis_size(axis))
+        if count == 1:
+            raise UserError(
+                "BatchNorm has no statistics of one value per channel (pooling of a whole image, "
+                "one image a device): use two images a device or another config.net.norm"
+            )
         y, new_mean, new_var = normalize_batch(x, scale, bias, self.epsilon, axis)
         if self.is_mutable_collection("batch_stats"):
-            count = math.prod(x.shape[:-1]) * (1 if axis is None else lax.axis_size(axis))
             mean.value = self._move(mean.value, new_mean)
-            var.value = self._move(var.value, new_var * (count / max(count - 1, 1)))
-        return y.astype(self.dtype)
+            var.value = self._move(var.value, new_var * (count / (count - 1)))
+        return y
 
     def _move(self, old, new):
         return (1 - self.momentum) * old + self.momentum * lax.stop_gradient(new)

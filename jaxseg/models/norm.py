@@ -1,7 +1,9 @@
-"""BatchNorm over the batch (Ioffe and Szegedy, 2015), with the textbook gradient written out.
+"""Normalisations with their textbook gradients written out: BatchNorm (Ioffe and Szegedy, 2015),
+GroupNorm (Wu and He, 2018) and EvoNorm-S0 (Liu et al., 2020).
 
 Automatic differentiation of the two passes over the input costs about twice the memory traffic of
-the gradient in the paper, and BatchNorm is bound by memory traffic.
+these gradients, and normalisation is bound by memory traffic. Like every custom reverse rule they
+have no forward mode (`jax.jvp`).
 """
 
 import functools
@@ -62,3 +64,128 @@ def _backward(epsilon, axis_name, saved, gradients):
 
 
 normalize_batch.defvjp(_forward, _backward)
+
+
+# --- statistics of each image and group of channels ---
+
+
+def group_count(channels: int, wanted: int = 32) -> int:
+    """Number of groups that `channels` are normalised in.
+
+    Args:
+      channels: of the feature map.
+      wanted: groups where they fit; 32 in the papers of GroupNorm and EvoNorm.
+
+    Returns:
+      `wanted`, if every group then has as many channels and at least two (a group of one would be
+      InstanceNorm); otherwise the largest smaller number of which that is true, and 1 at worst.
+    """
+    fits = (n for n in range(min(wanted, channels // 2), 0, -1) if channels % n == 0)
+    return next(fits, 1)
+
+
+def _spatial_mean(x):
+    """[N, ..., C] -> [N, 1.., C]."""
+    return jnp.mean(x, tuple(range(1, x.ndim - 1)), keepdims=True)
+
+
+def _group_mean(x, groups):
+    """Means over the groups of the last axis, each repeated for all channels of its group."""
+    shape = x.shape
+    means = jnp.mean(x.reshape(*shape[:-1], groups, -1), -1, keepdims=True)
+    return jnp.broadcast_to(means, (*shape[:-1], groups, shape[-1] // groups)).reshape(shape)
+
+
+def _group_statistics(x, groups, epsilon):
+    """Mean and reciprocal standard deviation (of the biased variance): [N, 1.., C] each."""
+    mean = _group_mean(_spatial_mean(x), groups)
+    var = _group_mean(_spatial_mean(jnp.square(x - mean)), groups)
+    return mean, lax.rsqrt(var + epsilon)
+
+
+def _per_channel(x, share):
+    """Sum over all positions from the means [N, 1.., C] over each image's positions -> [C]."""
+    return math.prod(x.shape[1:-1]) * jnp.sum(share, tuple(range(x.ndim - 1)))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def normalize_groups(x, scale, bias, groups: int, epsilon: float):
+    """GroupNorm: normalises each image over its positions and one group of channels.
+
+    Args:
+      x: [N, ..., C], any floating dtype.
+      scale, bias: float32 [C].
+      groups: of neighbouring channels, all of one size; C of them are InstanceNorm (Ulyanov et al.,
+        2016).
+      epsilon: added to the variance.
+
+    Returns:
+      y of x's shape and dtype.
+    """
+    return _groups_forward(x, scale, bias, groups, epsilon)[0]
+
+
+def _groups_forward(x, scale, bias, groups, epsilon):
+    x32 = x.astype(jnp.float32)
+    mean, inverse = _group_statistics(x32, groups, epsilon)
+    y = (x32 - mean) * (inverse * scale) + bias
+    return y.astype(x.dtype), (x, scale, mean, inverse)
+
+
+def _groups_backward(groups, epsilon, saved, gradient):
+    x, scale, mean, inverse = saved
+    gradient = gradient.astype(jnp.float32)
+    normal = (x.astype(jnp.float32) - mean) * inverse
+    sums, products = _spatial_mean(gradient), _spatial_mean(gradient * normal)
+    shared_sum = _group_mean(sums * scale, groups)
+    shared_product = _group_mean(products * scale, groups)
+    to_x = inverse * (gradient * scale - shared_sum - normal * shared_product)
+    return to_x.astype(x.dtype), _per_channel(x, products), _per_channel(x, sums)
+
+
+normalize_groups.defvjp(_groups_forward, _groups_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def evonorm_s0(x, v, scale, bias, groups: int, epsilon: float):
+    """EvoNorm-S0: x sigmoid(v x) / std(x) scale + bias, normalisation and activation in one.
+
+    Args:
+      x: [N, ..., C], any floating dtype.
+      v, scale, bias: float32 [C].
+      groups: the standard deviation is taken over each image's positions and one of so many groups
+        of neighbouring channels.
+      epsilon: added to the (biased) variance.
+
+    Returns:
+      y of x's shape and dtype.
+    """
+    return _evonorm_forward(x, v, scale, bias, groups, epsilon)[0]
+
+
+def _evonorm_forward(x, v, scale, bias, groups, epsilon):
+    x32 = x.astype(jnp.float32)
+    mean, inverse = _group_statistics(x32, groups, epsilon)
+    y = x32 * jax.nn.sigmoid(v * x32) * (inverse * scale) + bias
+    return y.astype(x.dtype), (x, v, scale, mean, inverse)
+
+
+def _evonorm_backward(groups, epsilon, saved, gradient):
+    x, v, scale, mean, inverse = saved
+    x32, gradient = x.astype(jnp.float32), gradient.astype(jnp.float32)
+    gate = jax.nn.sigmoid(v * x32)
+    products = _spatial_mean(gradient * x32 * gate)
+    slopes = _spatial_mean(gradient * jnp.square(x32) * gate * (1 - gate))
+    gain = inverse * scale
+    # The numerator's derivative, then the standard deviation's.
+    to_x = gradient * gain * gate * (1 + v * x32 * (1 - gate))
+    to_x = to_x - (x32 - mean) * (inverse**3 * _group_mean(products * scale, groups))
+    return (
+        to_x.astype(x.dtype),
+        _per_channel(x, slopes * gain),
+        _per_channel(x, products * inverse),
+        _per_channel(x, _spatial_mean(gradient)),
+    )
+
+
+evonorm_s0.defvjp(_evonorm_forward, _evonorm_backward)

@@ -33,7 +33,8 @@ class Bottleneck(nn.Module):
 
     `stride_in` says which convolution carries the stride: the first '1x1' (Caffe and the
     references) or the '3x3' (torchvision). The two have the same parameters but are different
-    functions: weights trained with one lose accuracy in the other.
+    functions: weights trained with one lose accuracy in the other. `rectify` puts a ReLU after the
+    sum.
     """
 
     width: int
@@ -41,6 +42,7 @@ class Bottleneck(nn.Module):
     dilation: int
     project: bool
     stride_in: str
+    rectify: bool
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
 
@@ -49,7 +51,7 @@ class Bottleneck(nn.Module):
         first, second = (self.stride, 1) if self.stride_in == "1x1" else (1, self.stride)
         out = EXPANSION * self.width
         y = self.conv(self.width, 1, stride=first, name="conv1")(x)
-        y = nn.relu(self.norm(name="bn1")(y, train))
+        y = self.norm(name="bn1")(y, train, activation=True)
         y = self.conv(
             self.width,
             3,
@@ -58,25 +60,30 @@ class Bottleneck(nn.Module):
             dilation=self.dilation,
             name="conv2",
         )(y)
-        y = nn.relu(self.norm(name="bn2")(y, train))
+        y = self.norm(name="bn2")(y, train, activation=True)
         y = self.norm(name="bn3")(self.conv(out, 1, name="conv3")(y), train)
         if self.project:
             x = self.conv(out, 1, stride=self.stride, name="downsample_conv")(x)
             x = self.norm(name="downsample_bn")(x, train)
-        return nn.relu(x + y)
+        return nn.relu(x + y) if self.rectify else x + y
 
 
 class ResNet(nn.Module):
-    """Trunk with output stride 8: stages 3 and 4 keep the resolution and dilate by 2 and 4, every
-    block of them.
+    """Trunk whose last stages dilate instead of striding.
 
     Attributes:
       sizes: blocks and widths.
       stride_in: see `Bottleneck`.
-      norm: BatchNorm mode, see `layers.Norm`.
+      norm: see `layers.Norm`.
       axis_name: device axis of BatchNorm's statistics.
       dtype: computation dtype.
       kernel_init: initializer of all convolutions.
+      output_stride: 8: stages 3 and 4 keep the resolution and dilate by 2 and 4; 16: stage 4 does,
+        dilated by 2; 32: none.
+      lag: the first block of a stage dilates as the stage before, as in torchvision; otherwise
+        every block as its stage, as in the references.
+      ceil_pool: the pooling after the stem keeps a last window that hangs over the edge, as in
+        Caffe and the references; torchvision drops it.
     """
 
     sizes: Sizes = SIZES["resnet101"]
@@ -85,12 +92,19 @@ class ResNet(nn.Module):
     axis_name: str | None = None
     dtype: jnp.dtype = jnp.float32
     kernel_init: Callable[..., jax.Array] = nn.initializers.normal(0.01)
+    output_stride: int = 8
+    lag: bool = False
+    ceil_pool: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> dict[str, jax.Array]:
-        """Maps [N, H, W, 3] to {'layer3', 'layer4'}: [N, h, w, 4 width], h about H / 8."""
+        """Maps [N, H, W, 3] to {'layer3', 'layer4'}: [N, h, w, 4 width]; layer4's h is about H /
+        output_stride.
+        """
         if self.stride_in not in ("1x1", "3x3"):
             raise ValueError(f"stride_in {self.stride_in!r} is neither '1x1' nor '3x3'")
+        if self.output_stride not in (8, 16, 32):
+            raise ValueError(f"output_stride {self.output_stride} is not 8, 16 or 32")
 
         def conv(features, kernel, name, **options):
             return Conv(
@@ -102,14 +116,21 @@ class ResNet(nn.Module):
             return Norm(self.norm, self.axis_name, dtype=self.dtype, name=name)
 
         x = conv(self.sizes.stem, 7, stride=2, padding=3, name="conv1")(x)
-        x = nn.relu(norm("bn1")(x, train))
-        x = max_pool(x, 3, 2, 1, ceil_mode=True)
-        levels = {}
-        stages = zip(self.sizes.blocks, self.sizes.widths, (1, 2, 1, 1), (1, 1, 2, 4), strict=True)
-        for stage, (blocks, width, stride, dilation) in enumerate(stages, start=1):
+        x = norm("bn1")(x, train, activation=True)
+        x = max_pool(x, 3, 2, 1, ceil_mode=self.ceil_pool)
+        levels, reached, dilation = {}, 4, 1
+        stages = zip(self.sizes.blocks, self.sizes.widths, strict=True)
+        for stage, (blocks, width) in enumerate(stages, start=1):
+            stride, first_dilation = 1, dilation
+            if stage > 1 and reached < self.output_stride:
+                stride, reached = 2, 2 * reached
+            elif stage > 1:
+                dilation *= 2
             for block in range(blocks):
                 x = Bottleneck(
-                    width, stride if block == 0 else 1, dilation, block == 0, self.stride_in,
+                    width, stride if block == 0 else 1,
+                    first_dilation if self.lag and block == 0 else dilation,
+                    block == 0, self.stride_in, self.norm != "evonorm",
                     conv, norm, name=f'layer{stage}_block{block}',
                 )(x, train)  # fmt: skip
             levels[f"layer{stage}"] = x

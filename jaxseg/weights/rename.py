@@ -1,10 +1,11 @@
-"""From PyTorch's names and layouts to this project's: torchvision's ResNets and the references'
-DeepLabV2.
+"""From PyTorch's names and layouts to this project's: torchvision's ResNets and VGG-16, and the
+references' DeepLabV2.
 
 torchvision: 'layer1.0.conv1.weight', 'bn1.running_mean', 'layer1.0.downsample.0.weight',
 'fc.weight'. References (AdaptSegNet, ADVENT): the same trunk, heads 'layer5' (aux) and 'layer6'
 (main) with 'conv2d_list.<branch>'; their initial file carries a first component before every name
-('Scale.layer1...') and one head, 'Scale.layer5', of the data set it was trained on.
+('Scale.layer1...') and one head, 'Scale.layer5', of the data set it was trained on. The names of
+VGG-16 are told in `weights/vgg.py`.
 """
 
 import re
@@ -12,9 +13,15 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from jaxseg.weights import vgg
+
 # What an initial file may hold in vain: ImageNet's classifier, and the heads of another set of
-# classes.
-BACKBONE_ONLY = (r"(^|\.)fc\.(weight|bias)$", r"^params/(aux|main)_head/")
+# classes. Its fc6 and fc7 fit 'vgg16_frontend'; the other VGGs draw their own, as AdaptSegNet.
+BACKBONE_ONLY = (
+    r"(^|\.)(fc|classifier\.6)\.(weight|bias)$",
+    r"^params/(aux|main)_head/",
+    r"^params/backbone/fc[67]/",
+)
 
 _LEAVES = {
     "running_mean": "mean",
@@ -24,12 +31,18 @@ _LEAVES = {
 }
 _BLOCK = re.compile(r"(layer[1-4])\.(\d+)\.(conv[123]|bn[123]|downsample\.[01])\.(\w+)")
 _STEM = re.compile(r"(conv1|bn1)\.(\w+)")
-_HEAD = re.compile(r"(layer[56])\.conv2d_list\.(\d+)\.(weight|bias)")
+_HEAD = re.compile(r"(layer[56]|classifier)\.conv2d_list\.(\d+)\.(weight|bias)")
 _PARTS = {"downsample.0": "downsample_conv", "downsample.1": "downsample_bn"}
 
 
+def prefix_of(names: Iterable[str]) -> str:
+    """One component before all names, as 'Scale.' in 'Scale.conv1.weight', or ''."""
+    first = {name.split(".")[0] for name in names}
+    return f"{first.pop()}." if len(first) == 1 and first != {"features"} else ""
+
+
 def to_ours(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Renames and transposes the tensors of a ResNet or DeepLabV2.
+    """Renames and transposes the tensors of a ResNet, a VGG-16 or a DeepLabV2 of either.
 
     Args:
       tensors: {name: array} as `files.load` returns it. Names of this project ('params/...',
@@ -38,22 +51,31 @@ def to_ours(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     Returns:
       {'params/<path>' or 'stats/<path>': array} with kernels [kh, kw, C, K].
     """
-    names = list(tensors)
-    first = {name.split(".")[0] for name in names}
-    # One component before all names, as in 'Scale.conv1.weight': it goes when it is the same
-    # everywhere.
-    prefix = f"{first.pop()}." if len(first) == 1 else ""
+    prefix = prefix_of(tensors)
+    bare = {name: name.removeprefix(prefix) for name in tensors}
     # Networks with one level call their only head 'layer5'; with two it is the auxiliary one.
-    two_levels = any(name.removeprefix(prefix).startswith("layer6.") for name in names)
-    heads = {"layer5": "aux_head" if two_levels else "main_head", "layer6": "main_head"}
+    two_levels = any(name.startswith("layer6.") for name in bare.values())
+    heads = {
+        "layer5": "aux_head" if two_levels else "main_head",
+        "layer6": "main_head",
+        "classifier": "main_head",
+    }
+    numbering = vgg.numbering(bare.values())
     renamed = {}
     for name, array in tensors.items():
-        target = name if "/" in name else _target(name.removeprefix(prefix), heads)
-        if target is not None and target.endswith("/kernel") and "/" not in name:
-            if array.ndim != 4:
-                target = None
-            else:
+        if "/" in name:
+            renamed[name] = array
+            continue
+        target = _target(bare[name], heads)
+        if target is None and numbering:
+            target = vgg.target(bare[name], numbering)
+        if target is not None and target.endswith("/kernel"):
+            if array.ndim == 2 and numbering:
+                array = vgg.as_convolution(array, target)
+            if array.ndim == 4:
                 array = np.ascontiguousarray(array.transpose(2, 3, 1, 0))
+            else:
+                target = None
         renamed[target or name] = array
     return renamed
 
@@ -76,7 +98,8 @@ def flavour(tensors: Iterable[str]) -> str:
         Strictly it is a guess, for a conversion of Caffe's ResNet that kept the classifier looks
         the same: a reason to warn, not to refuse.
       'unknown': anything else. A bare trunk without classifier and heads belongs here: torchvision
-        and Caffe conversions then share every name and every shape.
+        and Caffe conversions then share every name and every shape. So does every VGG-16 with
+        ImageNet's classifier, for Caffe's is often found under torchvision's names.
     """
     names = set(tensors)
     if any(name.startswith(("params/", "stats/")) for name in names):

@@ -1,0 +1,19 @@
+"""MinEnt with the class-ratio prior (Vu et al., CVPR 2019, section 3.3).
+
+python launch.py --config=configs/minent_prior.py                        # streets
+python launch.py --config=configs/minent_prior.py:synthia_cityscapes     # the paper's use of it
+"""
+
+from configs import common
+
+
+def get_config(preset: str = "streets"):
+    """See `common.PRESETS`."""
+    config = common.experiment("minent_prior", preset)
+    config.method = common.method(
+        "minent",
+        segmentation_weights={"main": 1.0, "aux": 0.1},
+        entropy_weights=common.weights(preset, 100.0, main=1e-3, aux=2e-4),
+        class_prior=common.class_prior(preset),
+    )
+    return config.lock()

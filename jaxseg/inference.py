@@ -1,0 +1,205 @@
+"""Prediction protocols for a finished network: mirrored images, several scales, a sliding window,
+and several networks at once.
+
+Each takes a `predict` and returns one with the same signature, so that evaluation and prediction
+know nothing of them. What is averaged is always logits. Multi-scale inference with mirrored images
+as the VIPriors 2020 MiniCity baselines do it; the ensemble of networks as ADVENT's (Vu et al.,
+2019) of AdvEnt and MinEnt.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from numbers import Integral, Real
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxseg.resize import resize_bilinear
+
+Predict = Callable[..., jax.Array]
+
+
+def protocol(
+    predict: Predict,
+    *,
+    flip: bool = False,
+    scales: Sequence[float] = (1.0,),
+    window: Sequence[int] | None = None,
+    stride: Sequence[int] | None = None,
+) -> Predict:
+    """Wraps a prediction function: at each scale, of the image and its mirror image, by windows.
+
+    - `scales`: the image is resized to floor(scale * size), bilinear with aligned corners and
+      without antialiasing, as the MiniCity baselines do; the logits of every scale are resized with
+      aligned corners to the image's own size and averaged. Corners stay corners at every scale, so
+      no scale is shifted against another.
+    - `flip`: the mean of the logits and of the mirrored image's, mirrored back.
+    - `window`: the network sees windows of this size only, one position after the other, the last
+      of a row or column flush with the image's edge. Each window's logits are resized to the window
+      (aligned corners) and every pixel takes the mean over the windows that it lies in. An image
+      smaller than the window has its last row and column repeated, and the result is cut off.
+      With scales, a window stays as it is and the image around it changes.
+
+    One program for each shape of batch. Scales, mirror images and windows follow one another in it:
+    the memory is that of one window (or one scaled image) and the sum of the logits.
+
+    Args:
+      predict: (params, stats, memory, images uint8 or float 0..255 [N,H,W,3]) -> logits [N,h,w,K]
+        at any stride.
+      flip: also looks at the mirror image.
+      scales: factors of height and width.
+      window: (height, width) in pixels; None or empty for the whole image at once.
+      stride: (height, width) between windows, at most the window; None or empty for two thirds of
+        it.
+
+    Returns:
+      A function with the same signature: logits float32 [N,H,W,K] with `scales` or `window`, else
+      as `predict`; `predict` itself if nothing is asked for.
+
+    Raises:
+      ValueError: see `check`.
+    """
+    check(flip=flip, scales=scales, window=window, stride=stride)
+    if window:
+        predict = _windowed(predict, tuple(window), tuple(stride or _two_thirds(window)))
+    if flip:
+        predict = _mirrored(predict)
+    if tuple(scales) != (1.0,):
+        predict = _scaled(predict, tuple(scales))
+    return predict
+
+
+def check(
+    *,
+    flip: bool = False,
+    scales: Sequence[float] = (1.0,),
+    window: Sequence[int] | None = None,
+    stride: Sequence[int] | None = None,
+) -> None:
+    """Raises ValueError, beginning with the name and value of the setting that makes no sense."""
+    if not isinstance(flip, bool):
+        raise ValueError(f"flip={flip!r} is neither True nor False")
+    if not scales or not all(_number(s, Real) and 0 < s < math.inf for s in scales):
+        raise ValueError(f"scales={tuple(scales)}: wants one or more factors above 0")
+    for name, size in (("window", window), ("stride", stride)):
+        if size and not (len(size) == 2 and all(_number(s, Integral) and s > 0 for s in size)):
+            raise ValueError(f"{name}={tuple(size)} is not (height, width) in pixels")
+    if stride and not window:
+        raise ValueError(f"stride={tuple(stride)} needs a window")
+    if stride and any(step > side for step, side in zip(stride, window, strict=True)):
+        raise ValueError(f"stride={tuple(stride)} leaves gaps between windows of {tuple(window)}")
+
+
+def ensemble(predicts: Sequence[Predict], weights: Sequence[float]) -> Predict:
+    """The weighted mean of several networks' logits, as one prediction function.
+
+    Args:
+      predicts: as of `protocol`, all with the same classes.
+      weights: one for each, not negative; they are normalised to a sum of one.
+
+    Returns:
+      (params, stats, memory, images) -> logits float32 [N,h,w,K], where params, stats and memory
+      are tuples with one entry for each network. The map has the networks' own size if they agree
+      on one, else that of the images (resized with aligned corners, which is linear: for equal
+      strides it makes no difference whether logits are averaged before or after).
+
+    Raises:
+      ValueError: no network, another number of weights, a negative one, or none above 0.
+    """
+    predicts, weights = tuple(predicts), np.asarray(weights, np.float64)
+    if not predicts or weights.shape != (len(predicts),):
+        raise ValueError(f"{weights.size} weights for {len(predicts)} networks")
+    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
+        raise ValueError(f"weights {tuple(weights.tolist())}: none may be negative, not all 0")
+    weights = (weights / weights.sum()).tolist()
+
+    def averaged(params, stats, memory, images):
+        models = zip(predicts, params, stats, memory, strict=True)
+        maps = [one(p, s, m, images).astype(jnp.float32) for one, p, s, m in models]
+        size = maps[0].shape[1:3] if len({m.shape for m in maps}) == 1 else images.shape[1:3]
+        return sum(w * resize_bilinear(m, size) for w, m in zip(weights, maps, strict=True))
+
+    return averaged
+
+
+def _scaled(predict: Predict, scales: tuple[float, ...]) -> Predict:
+    def scaled(params, stats, memory, images):
+        size, total = images.shape[1:3], None
+        for scale in scales:
+            seen, wanted = images, tuple(max(1, math.floor(scale * n + 1e-6)) for n in size)
+            if wanted != size:
+                seen = resize_bilinear(images.astype(jnp.float32), wanted)
+            if total is not None:  # not two scales at once: their activations would add up
+                seen, total = lax.optimization_barrier((seen, total))
+            logits = predict(params, stats, memory, seen).astype(jnp.float32)
+            logits = resize_bilinear(logits, size)
+            total = logits if total is None else total + logits
+        return total / len(scales)
+
+    return scaled
+
+
+def _mirrored(predict: Predict) -> Predict:
+    def mirrored(params, stats, memory, images):
+        def one(images):
+            return predict(params, stats, memory, images).astype(jnp.float32)
+
+        plain, mirror = lax.map(one, jnp.stack([images, images[:, :, ::-1]]))
+        return (plain + mirror[:, :, ::-1]) / 2
+
+    return mirrored
+
+
+def _windowed(predict: Predict, window: tuple[int, int], stride: tuple[int, int]) -> Predict:
+    @jax.jit  # traced once for all scales
+    def look(params, stats, memory, images):
+        logits = predict(params, stats, memory, images).astype(jnp.float32)
+        return resize_bilinear(logits, window)
+
+    def windowed(params, stats, memory, images):
+        batch, height, width, channels = images.shape
+        missing = [max(0, w - n) for w, n in zip(window, (height, width), strict=True)]
+        images = jnp.pad(images, ((0, 0), *((0, n) for n in missing), (0, 0)), mode="edge")
+        axes = zip(window, stride, images.shape[1:3], strict=True)
+        starts = [_starts(*axis) for axis in axes]
+
+        def add(total, corner):
+            where = (0, corner[0], corner[1], 0)
+            part = lax.dynamic_slice(images, where, (batch, *window, channels))
+            logits = look(params, stats, memory, part)
+            logits += lax.dynamic_slice(total, where, logits.shape)
+            return lax.dynamic_update_slice(total, logits, where), None
+
+        part = jax.ShapeDtypeStruct((batch, *window, channels), images.dtype)
+        classes = jax.eval_shape(look, params, stats, memory, part).shape[-1]
+        total = jnp.zeros((*images.shape[:3], classes), jnp.float32)
+        corners = np.array([(top, left) for top in starts[0] for left in starts[1]], np.int32)
+        total, _ = lax.scan(add, total, corners)
+        rows, columns = (
+            _covered(*args) for args in zip(starts, window, images.shape[1:3], strict=True)
+        )
+        counts = np.outer(rows, columns).astype(np.float32)[:height, :width, None]
+        return total[:, :height, :width] / counts
+
+    return windowed
+
+
+def _starts(window: int, stride: int, length: int) -> list[int]:
+    """Where windows begin along an axis that is at least as long; the last one ends with it."""
+    return [*range(0, length - window, stride), length - window]
+
+
+def _covered(starts: list[int], window: int, length: int) -> np.ndarray:
+    """In how many windows each position lies."""
+    position = np.arange(length)
+    return sum(((position >= s) & (position < s + window)).astype(np.int64) for s in starts)
+
+
+def _two_thirds(window: Sequence[int]) -> tuple[int, ...]:
+    return tuple(max(1, round(2 * side / 3)) for side in window)
+
+
+def _number(value: object, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)

@@ -1,0 +1,135 @@
+"""The snapshots of a run: what happens at each evaluation, and what is told of them at the end.
+
+A snapshot is scored on the target's validation split and on held-out source images, and its
+predictions are compared with those of the snapshot before. See `selection` for what that is for.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+from rich.console import Console
+from rich.table import Table
+
+from jaxseg import assemble, batches, evaluate, logs, report, selection, visualize
+from jaxseg.core import Method, State
+from jaxseg.errors import UserError
+
+MAPS = "agreement"  # folder in the work folder of what the last snapshots predicted
+
+
+def make_scorer(
+    config: ConfigDict, method: Method, devices: Sequence[jax.Device], workdir: str, start: int
+) -> Callable[..., dict[str, Any]]:
+    """Makes what a run does with a snapshot.
+
+    Args:
+      config: of the run.
+      method: whose `predict` is evaluated, by the protocol of `config.eval`.
+      devices: local devices to use.
+      workdir: holds the log, and gets the pictures and the predictions.
+      start: the step the run goes on from; the snapshot before is that of the last evaluation up to
+        it. If its predictions are lost, the next evaluation has no agreement.
+
+    Returns:
+      score(state, step, log, bar) -> result: evaluates, writes a line to `log` (logs.Log) and `bar`
+      (progress.Progress), saves pictures. `result` is as in `evaluate.write_results`; where they
+      can be told it has source_miou, agreement and pixel_agreement as well (fractions; None: there
+      is no snapshot before).
+    """
+    classes, scored = assemble.label_set(config), assemble.scored(config)
+    names = classes.classes
+    # With fewer checkpoints than this, none that can be gone on from lacks its predictions: those
+    # kept, one being written, and one about to be.
+    folder, keep = os.path.join(workdir, MAPS), config.train.keep + 2
+    evaluator = evaluate.make_evaluator(
+        assemble.predictor(config, method), len(names), devices, pictures=config.train.pictures,
+        scored=scored, also=assemble.also_scored(config),
+    )  # fmt: skip
+    evaluated = [e["step"] for e in logs.evaluations(workdir) if e["step"] <= start]
+    before = selection.load_maps(folder, evaluated[-1]) if evaluated else {}
+
+    def score(state: State, step: int, log: logs.Log, bar) -> dict[str, Any]:
+        nonlocal before
+        model, maps = (state.params, state.stats, state.memory), {}
+        result, examples = evaluator(*model, batches.eval_batches(config), names, maps)
+        source = batches.source_eval_batches(config)
+        if source is not None:
+            result["source_miou"] = evaluator(*model, source, names)[0]["miou"]
+        both = selection.agreement(before, maps, len(names), scored)
+        result["agreement"], result["pixel_agreement"] = both
+        before = maps
+        result = {"step": step, "split": config.data.target.val_split, **result}
+        if jax.process_index() == 0:
+            # Before the log: a step that the log knows has its predictions, those of the same run.
+            selection.save_maps(folder, step, maps, keep)
+        log.evaluation(step, result)
+        told = [f"{result['split']} mIoU {evaluate.percent(result['miou'])}"]
+        told.append(f"pixel accuracy {evaluate.percent(result['pixel_accuracy'])}")
+        if source is not None:
+            told.append(f"source mIoU {evaluate.percent(result['source_miou'])}")
+        bar.log(f"step {step}: {', '.join(told)}")
+        if jax.process_index() == 0 and examples:
+            pictures = os.path.join(workdir, "pictures")
+            log.picture(
+                step, "predictions", visualize.save_pictures(pictures, step, examples, classes)
+            )
+        return result
+
+    return score
+
+
+def conclude(workdir: str, warmup: int, console: Console | None = None) -> None:
+    """Writes results.json, selection.json and report.html of the whole run; prints their gist.
+
+    Args:
+      workdir: of the run.
+      warmup: the last step of the warm-up.
+      console: where to; standard output by default.
+    """
+    console = console or Console()
+    evaluations = logs.evaluations(workdir)
+    if not evaluations:
+        raise UserError(f"{workdir} holds no evaluation; delete it and train again")
+    best, last = logs.best_and_last(workdir)
+    comparison = selection.compare(evaluations, warmup)
+    evaluate.write_results(os.path.join(workdir, "results.json"), last)
+    evaluate.write_results(os.path.join(workdir, "selection.json"), comparison)
+    report.write_report(workdir)
+    evaluate.print_table(last, list(last["iou"]), console)
+    print_choices(comparison, console)
+    told = {"first": evaluations[0], "last": last, "best, chosen with target labels": best}
+    scores = (f"{evaluate.percent(r['miou'])} at step {r['step']} ({n})" for n, r in told.items())
+    print(f"target mIoU {', '.join(scores)}")
+    print(f"report: {os.path.join(workdir, 'report.html')}")
+
+
+def print_choices(comparison: dict[str, Any], console: Console | None = None) -> None:
+    """Prints what each criterion would have chosen; `comparison` is from `selection.compare`."""
+    since, count = comparison["since"], comparison["evaluations"]
+    table = Table(
+        title="choosing a snapshot without target labels",
+        title_justify="left",
+        caption=f"{count} evaluations"
+        + (f" from the end of the warm-up, step {since}, on" if since else "")
+        + "; rank correlation with target mIoU: 1 orders them as labels would",
+        caption_justify="left",
+    )
+    table.add_column("criterion", no_wrap=True)
+    for heading in ("step", "target mIoU %", "below best", "rank corr."):
+        table.add_column(heading, justify="right")
+    for criterion, choice in selection.choices(comparison):
+        labels = criterion is selection.LABELS
+        if labels:
+            table.add_section()
+        table.add_row(
+            selection.title(criterion),
+            str(choice["step"]),
+            evaluate.percent(choice["miou"], 1, ""),
+            "" if labels else evaluate.percent(choice["below_best"], 1, ""),
+            "" if labels else selection.correlation_text(choice["rank_correlation"]),
+            style="bold" if labels else None,
+        )
+    (console or Console()).print(table)

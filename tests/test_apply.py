@@ -1,0 +1,333 @@
+"""Finished networks put to use: checkpoints, weight files, folders of them, ensembles."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+from small import shrink_networks, small_config
+from test_published import write_cityscapes
+
+from jaxseg import apply, assemble, batches, checkpoint, ensembles, evaluate, restore, train
+from jaxseg.errors import UserError
+from jaxseg.weights import files, recognise
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    return tmp_path_factory.mktemp("records")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_networks():
+    with pytest.MonkeyPatch.context() as patch:
+        shrink_networks(patch)
+        patch.setitem(recognise.BLOCKS, (1, 1, 1, 1), "resnet101")
+        yield
+
+
+@pytest.fixture
+def config(records):
+    return small_config("advent", records)
+
+
+def other_config(records):
+    """Another method with another network for the same classes."""
+    config = small_config("source_only", records)
+    config.net.update(dict(rates=(1, 2, 3), preprocess="caffe", aux=False))
+    return config
+
+
+def drawn(config, seed):
+    """A state with values drawn by NumPy: nothing is compiled, nothing trained."""
+    draw = np.random.default_rng(seed)
+
+    def leaf(path, shape):
+        if not np.issubdtype(shape.dtype, np.floating):
+            return np.zeros(shape.shape, shape.dtype)
+        spread = draw.normal(0, 0.2, shape.shape)
+        name = path[-1].key if hasattr(path[-1], "key") else ""
+        return (spread + (name in ("scale", "var"))).clip(0.1 if name == "var" else None)
+
+    method, players = assemble.method(config), assemble.optimisers(config)
+    state = jax.tree_util.tree_map_with_path(leaf, assemble.abstract_state(config, method, players))
+    return jax.tree.map(lambda x: x.astype(np.float32) if x.dtype == float else x, state)
+
+
+def write_run(config, workdir, scores):
+    """A run whose checkpoints were scored `scores` {step: mIoU}."""
+    with checkpoint.open_manager(workdir / "checkpoints", keep=9) as manager:
+        for step, score in scores.items():
+            state = drawn(config, step)._replace(step=np.int32(step))
+            checkpoint.save(manager, state, config.to_dict(), {"miou": score})
+    train.write_config(config, workdir)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def run(records, tmp_path_factory):
+    """A run of `config` with two checkpoints; only results are written into it."""
+    folder = tmp_path_factory.mktemp("run")
+    return write_run(small_config("advent", records), folder, {2: 0.3, 4: 0.1})
+
+
+def by_hand(config, loaded):
+    """What an evaluator says of a network, without `apply`."""
+    classes = assemble.label_set(config).classes
+    predict = assemble.predictor(config, loaded.method)
+    evaluator = evaluate.make_evaluator(predict, len(classes), scored=assemble.scored(config))
+    model = (loaded.model[key] for key in ("params", "stats", "memory"))
+    return evaluator(*model, batches.eval_batches(config), classes)[0]
+
+
+def test_every_snapshot_of_a_run(config, run, capsys):
+    config.eval.also = ("synthia16", "synthia13")
+    best = apply.evaluate(config, str(run), "all")
+    printed = capsys.readouterr().out
+    saved = json.loads((run / "snapshots.json").read_text())
+    assert [s["step"] for s in saved["snapshots"]] == [2, 4]
+    assert saved["chosen_with"] == "target labels"
+    assert saved["best"] == best["name"] == max(saved["snapshots"], key=lambda s: s["miou"])["name"]
+    assert "* best, chosen with target labels" in printed
+    assert f"│ {best['step']} * " in printed and printed.count(" * ") == 1
+    assert "mIoU synthia13" in printed.replace("\n", " ") and "entropy" in printed
+    # The same as each alone; 'best' is the best of the run's log.
+    alone = apply.evaluate(config, str(run), "best")
+    assert alone["step"] == 2
+    keys = ("miou", "entropy", "miou_synthia16", "miou_synthia13")
+    assert [alone[k] for k in keys] == [saved["snapshots"][0][k] for k in keys]
+    results = json.loads((run / "results.json").read_text())
+    assert results["protocol"]["flip"] is False and results["protocol"]["image_size"] == [32, 64]
+
+
+def test_a_protocol_is_said_and_used(config, run, capsys):
+    config.eval.update(dict(flip=True, scales=(0.5, 1.0), window=(24, 48), full_resolution=True))
+    result = apply.evaluate(config, str(run))
+    told = "with full resolution, scales 0.5 1, flip, windows of 24x48"
+    assert told in capsys.readouterr().out
+    loaded = restore.first(restore.from_workdir(config, run))
+    expected = by_hand(config, loaded)
+    assert result["miou"] == expected["miou"] and result["entropy"] == expected["entropy"]
+    config.eval.window = (24,)
+    with pytest.raises(UserError, match=r"config.eval.window=\(24,\) is not \(height, width\)"):
+        apply.evaluate(config, str(run))
+
+
+# --- weight files ---
+
+PARTS = {"downsample_conv": "downsample.0", "downsample_bn": "downsample.1"}
+LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean",
+          "var": "running_var"}  # fmt: skip
+
+
+def reference_names(params, stats):
+    """A segmenter under the references' names and layouts, as AdaptSegNet saves it."""
+    tensors = {}
+    for name, array in {**files.flatten(params), **files.flatten(stats)}.items():
+        *path, leaf = name.split("/")
+        if path[0] == "backbone":
+            stage, _, block = path[1].partition("_block")
+            parts = [stage, block, PARTS.get(path[-1], path[-1])] if block else [path[1]]
+        else:
+            head = {"main_head": "layer6", "aux_head": "layer5"}[path[0]]
+            parts = [head, "conv2d_list", path[1].removeprefix("branch")]
+        array = np.asarray(array)
+        array = array.transpose(3, 2, 0, 1) if leaf == "kernel" else array
+        tensors[".".join([*parts, LEAVES[leaf]])] = array
+    return tensors
+
+
+@pytest.fixture
+def published(config, tmp_path):
+    """(config with the network's own settings, folder of published-looking snapshots, and the
+    last one's values)."""
+    own = config.copy_and_resolve_references()
+    own.net.update(dict(rates=(6, 12, 18, 24), preprocess="caffe", backbone="resnet101"))
+    folder = tmp_path / "snapshots"
+    folder.mkdir()
+    for step in (10, 9):
+        state = drawn(own, step)
+        net, stats = state.params["gen"]["segmenter"], state.stats["segmenter"]
+        np.savez(folder / f"GTA5_{step}.npz", **reference_names(net, stats))
+    np.savez(folder / "GTA5_9_D1.npz", **{"conv1.weight": np.zeros((64, 19, 4, 4), np.float32)})
+    return own, folder, state
+
+
+def test_published_weights_evaluate_and_become_a_run(config, published, tmp_path, capsys):
+    own, folder, state = published
+    results, run = tmp_path / "results", tmp_path / "run"
+    file = str(folder / "GTA5_9.npz")
+    result = apply.evaluate(config, str(results), weights=file, save=str(run))
+    printed = capsys.readouterr().out
+    assert "19 classes" in printed and "config.net.preprocess=caffe (was imagenet)" in printed
+    assert "left over      0" in printed and "missing        0" in printed
+    assert f"saved as step 0 of {run}" in printed
+    assert "--config.net.backbone=resnet101" in printed and "rates=(6,12,18,24)" in printed
+    assert json.loads((results / "results.json").read_text())["weights"] == file
+    # What a network under this project's own names says under the right settings.
+    model = {"params": state.params, "stats": state.stats, "memory": state.memory}
+    expected = by_hand(own, restore.Loaded("", {}, own, assemble.method(own), model))
+    assert result["miou"] == expected["miou"] and result["entropy"] == expected["entropy"]
+    # The run is evaluated under another config of the same classes, ...
+    again = restore.first(restore.from_workdir(small_config("minent", own.data.records), run))
+    assert again.facts == {"step": 0} and again.config.method.name == config.method.name
+    for a, b in zip(
+        jax.tree.leaves(again.model["stats"]), jax.tree.leaves(state.stats), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+    # ... and trained on from: the whole state is there, and the config is accepted.
+    train.compare_config(own, str(run))
+    method, players = assemble.method(own), assemble.optimisers(own)
+    with checkpoint.open_manager(run / "checkpoints") as manager:
+        start = checkpoint.restore_state(manager, assemble.abstract_state(own, method, players))
+    assert start.step == 0 and all(np.isfinite(x).all() for x in jax.tree.leaves(start))
+    for a, b in zip(
+        jax.tree.leaves(start.params["gen"]), jax.tree.leaves(state.params["gen"]), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+    assert not any(np.any(x) for x in jax.tree.leaves(start.opt))
+    with pytest.raises(UserError, match="holds checkpoints already"):
+        apply.evaluate(config, str(results), weights=file, save=str(run))
+
+
+def test_settings_given_by_hand_stay(config, published):
+    _, folder, _ = published
+    lines = []
+    given = {"net.preprocess", "net.rates"}
+    config.net.rates = (1, 2, 3, 4)
+    loaded = restore.from_weights(config, folder / "GTA5_9.npz", given=given, announce=lines.append)
+    assert loaded.config.net.preprocess == "imagenet" and loaded.config.net.rates == (1, 2, 3, 4)
+    assert loaded.config.net.backbone == "resnet101"
+    assert config.net.backbone == "small"  # the given config is left alone
+
+
+def test_a_folder_of_weights(config, published, tmp_path, capsys, monkeypatch):
+    _, folder, _ = published
+    made = []
+    original = evaluate.make_evaluator
+    monkeypatch.setattr(
+        evaluate, "make_evaluator", lambda *a, **k: made.append(1) or original(*a, **k)
+    )
+    apply.evaluate(config, str(tmp_path / "out"), weights=str(folder))
+    printed = capsys.readouterr().out
+    saved = json.loads((tmp_path / "out" / "snapshots.json").read_text())
+    assert [s["name"] for s in saved["snapshots"]] == ["GTA5_9.npz", "GTA5_10.npz"]
+    assert "discriminators passed over: GTA5_9_D1.npz" in printed
+    assert printed.count("matched") == 1 and len(made) == 1  # one report, one program
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UserError, match="none: no .npz, .safetensors, .pth, .pt file in it"):
+        apply.evaluate(config, str(tmp_path), weights=str(tmp_path / "none"))
+
+
+def test_another_number_of_classes_is_refused(config, published):
+    _, folder, _ = published
+    config.data.classes = "synthia16"
+    message = r"predicts 19 classes, but config.data.classes=synthia16 has 16: give .*\(cityscapes"
+    with pytest.raises(UserError, match=message):
+        apply.evaluate(config, "unused", weights=str(folder / "GTA5_9.npz"))
+
+
+# --- ensembles ---
+
+
+def test_an_ensemble_of_runs_with_other_methods_and_networks(
+    config, run, records, tmp_path, capsys
+):
+    other = other_config(records)
+    second = write_run(other, tmp_path / "b", {6: 0.3})
+    text = f"{run}@last,{second}"
+    result = apply.evaluate(config, str(tmp_path / "out"), ensemble=text, ensemble_weights="3,1")
+    assert f"ensemble: 0.75 of {run}@4" in capsys.readouterr().out
+    saved = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert saved["ensemble_weights"] == [0.75, 0.25] and saved["ensemble"][1] == f"{second}@6"
+
+    # Mean logits at the network's stride, then as any network.
+    a, b = (
+        restore.first(restore.from_workdir(c, folder, "last"))
+        for c, folder in ((config, run), (other, second))
+    )
+
+    def mean(params, stats, memory, images):
+        parts = [
+            one.method.predict(one.model["params"], one.model["stats"], {}, images)
+            for one in (a, b)
+        ]
+        return 0.75 * parts[0] + 0.25 * parts[1]
+
+    expected = by_hand(config, a._replace(method=a.method._replace(predict=mean)))
+    assert result["miou"] == pytest.approx(expected["miou"], abs=1e-4)
+    assert result["entropy"] == pytest.approx(expected["entropy"], abs=1e-5)
+
+    # The same for pictures.
+    Image.fromarray(np.full((20, 40, 3), 90, np.uint8)).save(tmp_path / "photo.png")
+    count = apply.predict(config, "unused", "best", str(tmp_path / "photo.png"),
+                          str(tmp_path / "seen"), ensemble=text, submission=True)  # fmt: skip
+    assert count == 1
+    ids = np.asarray(Image.open(tmp_path / "seen" / "photo_labelIds.png"))
+    assert ids.shape == (20, 40) and set(np.unique(ids)) <= set(assemble.label_set(config).ids)
+
+
+@pytest.mark.parametrize(
+    "members, weights, message",
+    [
+        ("{a},", "", "without empty places"),
+        ("{a},nowhere", "", "'nowhere' is neither the folder of a run nor a weights file"),
+        ("{a}@3", "", "no checkpoint of step 3 in .* it holds 2, 4"),
+        ("{a}@x", "", "neither the folder"),
+        ("{a},{a}", "1", "1 weights for 2 networks; give one for each"),
+        ("{a},{a}", "1,-1", "none may be negative"),
+        ("{a},{a}", "1,x", "could not convert string to float: 'x'"),
+        ("{empty},{a}", "", "config.json is not the readable config of a run"),
+        ("{camvid},{a}", "", "predicts the classes of camvid, but config.data.classes=cityscapes"),
+        ("{old},{a}", "", "is not of this version of jaxseg .*aux"),
+    ],
+)
+def test_members_that_do_not_fit(config, run, tmp_path, members, weights, message):
+    folders = {"a": run} | {name: tmp_path / name for name in ("empty", "camvid", "old")}
+    folders["empty"].mkdir()
+    for name, change in (("camvid", ("data", "classes", "camvid")), ("old", ("net", "aux", None))):
+        folders[name].mkdir()
+        settings = json.loads(config.to_json())
+        group, key, value = change
+        settings[group][key] = value
+        if value is None:
+            del settings[group][key]
+        (folders[name] / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(UserError, match=message):
+        ensembles.load(config, members.format(**folders), weights, announce=lambda line: None)
+
+
+# --- images for evaluation ---
+
+
+def test_images_for_evaluation_are_resized_or_as_stored(config, tmp_path):
+    write_cityscapes(tmp_path / "raw")
+    config.data.root, config.data.records = str(tmp_path / "raw"), str(tmp_path / "records")
+    config.data.target.update(dict(name="cityscapes", size=(24, 48)))
+    config.data.target.options = {}
+    config.eval.batch = 1
+    resized = list(batches.eval_batches(config))
+    assert [b["image"].shape for b in resized] == [(1, 24, 48, 3)] * 2
+    config.eval.full_resolution = True
+    whole = list(batches.eval_batches(config))
+    assert [b["image"].shape for b in whole] == [(1, 48, 96, 3)] * 2
+    for a, b in zip(resized, whole, strict=True):
+        assert a["label"].shape == (1, 48, 96) and a["id"] == b["id"]
+        np.testing.assert_array_equal(a["label"], b["label"])
+        small = Image.fromarray(b["image"][0]).resize((48, 24), Image.Resampling.BICUBIC)
+        np.testing.assert_array_equal(a["image"][0], np.asarray(small))
+
+
+def test_source_validation_images(config):
+    config.data.source.options.counts.val = 5
+    ids = [i for b in batches.source_eval_batches(config) for i in b["id"] if i]
+    assert len(ids) == 5
+    config.eval.source_images = 2
+    (batch,) = batches.source_eval_batches(config)
+    assert batch["id"] == [ids[0], ids[2]] and batch["valid"].all()
+    assert batch["image"].shape == (2, 32, 64, 3) and batch["label"].shape == (2, 32, 64)
+    config.eval.source_images = 0
+    assert batches.source_eval_batches(config) is None
+    config.eval.source_images, config.data.source.val_split = 2, ""
+    assert batches.source_eval_batches(config) is None

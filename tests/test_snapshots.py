@@ -1,0 +1,139 @@
+"""What a run does with its snapshots, on a tiny network and the real data: goes on where it was."""
+
+import io
+import json
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+from small import shrink_networks, small_config
+
+from jaxseg import assemble, batches, evaluate, logs, selection, snapshots
+
+
+@pytest.fixture
+def config(tmp_path_factory, monkeypatch):
+    shrink_networks(monkeypatch)
+    config = small_config("source_only", tmp_path_factory.getbasetemp() / "snapshots_records")
+    config.data.source.options.counts.val = 3
+    config.train.keep = 1
+    config.eval.also = ("synthia13",)
+    return config
+
+
+class Bar:
+    def __init__(self):
+        self.lines = []
+
+    def log(self, line):
+        self.lines.append(line)
+
+
+def run(config, workdir, steps, states, start=0):
+    """Scores the states of some steps as the training loop does, from `start` on."""
+    score = snapshots.make_scorer(
+        config, assemble.method(config), jax.local_devices(), str(workdir), start
+    )
+    bar = Bar()
+    with logs.open_logs(workdir, resume_step=start) as log:
+        return [score(states[step], step, log, bar) for step in steps], bar.lines
+
+
+def different_states(config, steps):
+    """The first state with the segmenter's parameters moved a little further at each step."""
+    method, players = assemble.method(config), assemble.optimisers(config)
+    first, states = jax.device_get(assemble.first_state(config, method, players)), {}
+    for step in steps:
+        draw = np.random.default_rng(step)
+
+        def moved(x, draw=draw, by=0.05 / step):
+            return x + draw.normal(0, by, x.shape).astype(x.dtype)
+
+        states[step] = first._replace(params=jax.tree.map(moved, first.params))
+    return states
+
+
+def test_a_resumed_run_compares_with_the_snapshot_before(config, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    states = different_states(config, range(1, 7))
+    results, lines = run(config, whole, (1, 2, 3, 4, 5), states)
+    assert lines[0].startswith("step 1: val mIoU") and "source mIoU" in lines[0]
+    assert results[0]["agreement"] is None and results[0]["pixel_agreement"] is None
+    assert all(0 < r["agreement"] < 1 and 0 < r["pixel_agreement"] < 1 for r in results[1:])
+    assert all(0 <= r["source_miou"] <= 1 and r["miou_synthia13"] >= 0 for r in results)
+    assert logs.evaluations(whole) == results
+
+    # Killed after step 3 was evaluated and before it was saved: the run goes on from step 2, from a
+    # workdir with predictions of step 3, and comes past step 3 again with another state.
+    again = {**states, 3: states[5]}
+    run(config, parts, (1, 2, 3), again)
+    resumed, _ = run(config, parts, (3, 4), states, start=2)
+    assert resumed == results[2:4]
+    # The same further back; predictions that came later than the start are of no use.
+    run(config, parts, (5,), again, start=4)
+    resumed, _ = run(config, parts, (4, 5), states, start=3)
+    assert resumed == results[3:5]
+    assert logs.evaluations(parts) == results
+
+    # Without its predictions, or with those of other images, there is nothing to compare with.
+    (parts / "agreement" / "00000005.npz").unlink()
+    assert run(config, parts, (6,), states, start=5)[0][0]["agreement"] is None
+    selection.save_maps(parts / "agreement", 5, {"00ff": np.zeros((2, 2), np.uint8)}, 9)
+    assert run(config, parts, (6,), states, start=5)[0][0]["agreement"] is None
+    # A few more are kept than there are checkpoints.
+    assert len(list((whole / "agreement").iterdir())) == 3
+
+
+def test_the_score_is_the_evaluators(config, tmp_path):
+    method, states = assemble.method(config), different_states(config, [1])
+    (result,), _ = run(config, tmp_path, (1,), states)
+    names = assemble.label_set(config).classes
+    evaluator = evaluate.make_evaluator(method.predict, len(names), jax.local_devices())
+    model = (states[1].params, states[1].stats, states[1].memory)
+    alone, _ = evaluator(*model, batches.eval_batches(config), names)
+    assert {key: result[key] for key in alone} == alone
+    source, _ = evaluator(*model, batches.source_eval_batches(config), names)
+    assert result["source_miou"] == source["miou"]
+    config.eval.source_images = 0
+    (result,), lines = run(config, tmp_path / "other", (1,), states)
+    assert "source_miou" not in result and "source" not in lines[0]
+
+
+def evaluations(workdir, steps=(10, 20, 30, 40)):
+    with logs.open_logs(workdir) as log:
+        for i, step in enumerate(steps):
+            result = {"split": "val", "miou": 0.2 + i / 10, "pixel_accuracy": 0.5, "images": 3}
+            result |= {"entropy": 0.4, "neighbourhood_density": 2.0 - i, "agreement": None}
+            iou = {"road": 0.5, "sky": None}
+            log.evaluation(step, {**result, "iou": iou, "pixels": {"road": 1.0, "sky": 0.0}})
+
+
+def test_the_end_of_a_run(tmp_path, capsys):
+    evaluations(tmp_path)
+    text = io.StringIO()
+    snapshots.conclude(str(tmp_path), 20, Console(file=text, width=80))
+    assert json.loads((tmp_path / "results.json").read_text())["step"] == 40
+    chosen = json.loads((tmp_path / "selection.json").read_text())
+    assert chosen == selection.compare(logs.evaluations(tmp_path), 20)
+    printed = " ".join(text.getvalue().replace("│", " ").split())
+    assert "3 evaluations from the end of the warm-up, step 20, on" in printed
+    # Of snapshots 20, 30, 40 the density prefers the worst, entropy is of no use.
+    assert "soft neighbourhood density 20 30.0 20.0 -1.00" in printed
+    assert "mean entropy (lowest) 40 50.0 0.0 – " in printed
+    assert "last step (no criterion) 40 50.0 0.0 +1.00 " in printed
+    assert "target labels 40 50.0 " in printed and "agreement" not in printed
+    assert "…" not in text.getvalue()
+    told = capsys.readouterr().out
+    assert "target mIoU 20.00 % at step 10 (first)" in told and "report.html" in told
+
+
+def test_a_run_without_target_labels(tmp_path):
+    evaluations(tmp_path)
+    lines = [{**line, "miou": None} for line in logs.read(tmp_path)]
+    (tmp_path / logs.FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    text = io.StringIO()
+    snapshots.conclude(str(tmp_path), 0, Console(file=text, width=80))
+    printed = " ".join(text.getvalue().replace("│", " ").split())
+    assert "soft neighbourhood density 10 – – – " in printed and "4 evaluations;" in printed
+    assert (tmp_path / "report.html").exists()
