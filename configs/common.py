@@ -208,10 +208,13 @@ def _papers(config):
     config.data.threads = 8
     config.net = ConfigDict(
         dict(
+            architecture="deeplabv2",
             backbone="resnet101",
             rates=(6, 12, 18, 24),
             summed=0,  # how many rates are summed, 0 for all; AdaptSegNet's released code sums 2
             stride_in="1x1",  # where a block strides: "1x1" as Caffe, "3x3" as torchvision
+            output_stride=8,  # of DeepLabV3; of FCN the finest that is fused
+            dropout=0.5,  # of DeepLabV3 and FCN
             aux=True,
             norm="reference",
             statistics="target",  # whose batches move BatchNorm's running statistics
@@ -248,10 +251,13 @@ def augmentation(**given) -> ConfigDict:
 def _small_network():
     return ConfigDict(
         dict(
+            architecture="deeplabv2",
             backbone="small",
             rates=(1, 3, 6, 9),
             summed=0,
             stride_in="1x1",
+            output_stride=8,
+            dropout=0.5,
             aux=True,
             norm="train",
             statistics="target",

@@ -3,7 +3,6 @@
 The only file that reads a config; everything below it takes plain keyword arguments.
 """
 
-import functools
 import importlib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,26 +12,10 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from jaxseg import inference, optim
-from jaxseg.core import AXIS, Method, State, init_state
+from jaxseg import inference, networks, optim
+from jaxseg.core import Method, State, init_state
 from jaxseg.data import labels, records
 from jaxseg.errors import UserError
-from jaxseg.models import layers
-from jaxseg.models.deeplab import DeepLabV2
-from jaxseg.models.discriminator import ARCHITECTURES
-from jaxseg.models.network import Network, network
-
-PREPROCESS = {
-    "caffe": functools.partial(layers.preprocess, mean=layers.CAFFE_MEAN_BGR, order="BGR"),
-    "imagenet": functools.partial(
-        layers.preprocess, mean=layers.IMAGENET_MEAN, std=layers.IMAGENET_STD, order="RGB"
-    ),
-}
-# How often the references' optimiser holds a ResNet's convolutions: the released code lists the
-# parameters of every module within the stages, so that a convolution comes with its stage, its
-# block and by itself, one in a shortcut with the shortcut too, and the stem once.
-REPEATS = ((r"/backbone/layer\d\w*/downsample_conv/", 4), (r"/backbone/layer\d\w*/conv\d/", 3))
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 class Players(NamedTuple):
@@ -93,24 +76,6 @@ def label_set(config: ConfigDict) -> labels.LabelSet:
     return labels.by_name(config.data.classes)
 
 
-def segmenter(config: ConfigDict, axis_name: str | None = AXIS) -> Network:
-    """The task network; `axis_name` None for use outside pmap."""
-    net = config.net
-    module = DeepLabV2(
-        num_classes=len(label_set(config).classes),
-        backbone=net.backbone,
-        rates=tuple(net.rates),
-        summed=net.summed or None,
-        stride_in=net.stride_in,
-        aux=net.aux,
-        features=True,  # costs nothing where nobody looks at them
-        norm=net.norm,
-        axis_name=axis_name,
-        dtype=choice("net.dtype", net.dtype, DTYPES),
-    )
-    return network(module, choice("net.preprocess", net.preprocess, PREPROCESS))
-
-
 def method(config: ConfigDict) -> Method:
     """The training method with its networks closed over."""
     name = config.method.name
@@ -121,18 +86,16 @@ def method(config: ConfigDict) -> Method:
     except ModuleNotFoundError as error:
         raise UserError(f"no method {name!r}: there is no jaxseg/methods/{name}.py") from error
     settings = config.method.settings.to_dict()
-    networks = [segmenter(config)]
+    players = [networks.segmenter(config)]
     if module.ADVERSARIAL:
-        dtype = choice("disc.dtype", config.disc.dtype, DTYPES)
-        kind = choice("disc.architecture", config.disc.architecture, ARCHITECTURES)
-        networks.append(network(kind(width=config.disc.width, dtype=dtype)))
+        players.append(networks.discriminator(config))
     if not config.net.aux:  # weights of a level that the network does not have
         for value in settings.values():
             if isinstance(value, dict):
                 value.pop("aux", None)
     try:
         return module.make(
-            *networks,
+            *players,
             num_classes=len(label_set(config).classes),
             statistics=config.net.statistics,
             **settings,
@@ -168,21 +131,13 @@ def optimisers(config: ConfigDict) -> Players:
             schedules["gen"],
             momentum=gen.momentum,
             weight_decay=gen.weight_decay,
-            multipliers=rate_multipliers(config),
-            repeats=REPEATS if gen.repeat_backbone else (),
+            multipliers=networks.rate_multipliers(config),
+            repeats=networks.REPEATS if gen.repeat_backbone else (),
             clip=gen.clip,
         ),
         "disc": optim.adam(schedules["disc"], betas=tuple(disc.betas)),
     }
     return Players(txs, schedules)
-
-
-def rate_multipliers(config: ConfigDict) -> list[tuple[str, float]]:
-    """Factors of gen's learning rate by parameter path; see `optim.multiplier_of`."""
-    groups = [(r"_head/", config.optim.gen.head_multiplier)]
-    if config.net.norm != "train":  # BatchNorm's affine parameters stay as they were loaded
-        groups.insert(0, (r"/(\w*bn\d?)/(scale|bias)$", 0.0))
-    return groups
 
 
 def first_state(config: ConfigDict, method: Method, players: Players) -> State:
@@ -250,10 +205,3 @@ def example(config: ConfigDict) -> dict[str, jax.Array]:
         "source_label": jnp.zeros((1, *source), jnp.uint8),
         "target_image": jnp.zeros((1, *target, 3), jnp.uint8),
     }
-
-
-def choice(name: str, value: str, choices: dict[str, Any]) -> Any:
-    """The chosen one; UserError that lists them for another name."""
-    if value not in choices:
-        raise UserError(f"config.{name}={value!r}; choose one of {', '.join(choices)}")
-    return choices[value]

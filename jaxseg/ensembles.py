@@ -74,7 +74,8 @@ def _member(config, member, given, announce) -> Loaded:
 
 def _folder_and_step(member: str) -> tuple[str, str]:
     folder, at, step = member.rpartition("@")
-    return (folder, step) if at and (step in restore.CHOICES or step.isdigit()) else (member, "best")
+    known = step in restore.CHOICES or step.isdigit()
+    return (folder, step) if at and known else (member, "best")
 
 
 def _shares(weights: str, count: int) -> list[float]:

@@ -61,8 +61,15 @@ def _table(comparison: Mapping[str, Any]) -> str:
         f"<tbody>{''.join(rows)}</tbody></table></div>"
         f"<p class=note>Of the {count} evaluations{place}. Only target mIoU sees target labels. "
         "Spearman's rank correlation with it over these evaluations: +1 orders the snapshots as "
-        f"labels would; – with fewer than {FEWEST}.</p>"
+        f"labels would; – with fewer than {FEWEST}. {_names(comparison)}</p>"
     )
+
+
+def _names(comparison: Mapping[str, Any]) -> str:
+    """How to use what a criterion chose."""
+    names = [c.key for c in CRITERIA if c.key in comparison["criteria"]]
+    codes = ", ".join(f"<code>--step={name}</code>" for name in names)
+    return f"{codes}: evaluates or predicts with the criterion's choice." if names else ""
 
 
 def _charts(comparison, evaluations, span, warmup: int) -> str:

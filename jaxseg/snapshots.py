@@ -109,12 +109,14 @@ def conclude(workdir: str, warmup: int, console: Console | None = None) -> None:
 def print_choices(comparison: dict[str, Any], console: Console | None = None) -> None:
     """Prints what each criterion would have chosen; `comparison` is from `selection.compare`."""
     since, count = comparison["since"], comparison["evaluations"]
+    names = [c.key for c in selection.CRITERIA if c.key in comparison["criteria"]]
     table = Table(
         title="choosing a snapshot without target labels",
         title_justify="left",
         caption=f"{count} evaluations"
         + (f" from the end of the warm-up, step {since}, on" if since else "")
-        + "; rank correlation with target mIoU: 1 orders them as labels would",
+        + "; rank correlation with target mIoU: 1 orders them as labels would"
+        + (f"\n--step={'|'.join(names)} evaluates or predicts with its choice" if names else ""),
         caption_justify="left",
     )
     table.add_column("criterion", no_wrap=True)

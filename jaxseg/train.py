@@ -24,8 +24,8 @@ from jaxseg.errors import UserError
 
 # Settings that may differ between a run and its continuation.
 FREE = ("train.steps", "train.log_every", "train.eval_every", "train.save_every", "train.keep",
-        "train.keep_criteria", "train.pictures", "train.devices", "eval", "compile_cache", "data.root", "data.records",
-        "data.threads")  # fmt: skip
+        "train.keep_criteria", "train.pictures", "train.devices", "eval", "compile_cache",
+        "data.root", "data.records", "data.threads")  # fmt: skip
 
 NAMES = {"warmup": "warm-up on the source", "full": "whole update"}
 

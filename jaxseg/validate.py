@@ -4,10 +4,9 @@ import functools
 
 from ml_collections import ConfigDict
 
-from jaxseg import assemble
+from jaxseg import assemble, networks
 from jaxseg.data import transforms
 from jaxseg.errors import UserError
-from jaxseg.models import layers, resnet, vgg
 
 POSITIVE = (
     "train.batch",
@@ -31,11 +30,8 @@ def check(config: ConfigDict) -> None:
     for side in ("source", "target"):
         assemble.size_of(f"data.{side}.size", config.data[side].size)
         transforms.check_augment(config.augment[side].to_dict())
-    net, settings = config.net, config.train
-    assemble.choice("net.backbone", net.backbone, {**resnet.SIZES, **vgg.SIZES})
-    assemble.choice("net.norm", net.norm, dict.fromkeys(layers.NORM_MODES))
-    assemble.choice("net.stride_in", net.stride_in, dict.fromkeys(("1x1", "3x3")))
-    _check_head(net)
+    settings = config.train
+    networks.check(config.net)
     if len(config.optim.disc.betas) != 2:
         raise UserError(f"config.optim.disc.betas={config.optim.disc.betas} are not two numbers")
     assemble.scored(config)
@@ -57,15 +53,3 @@ def check(config: ConfigDict) -> None:
                 f"config.optim.{player}.schedule_steps={length} ends before config.train.steps="
                 f"{settings.steps}: the learning rate would be 0 from there on"
             )
-
-
-def _check_head(net: ConfigDict) -> None:
-    pyramid = not (net.backbone in vgg.SIZES and vgg.SIZES[net.backbone].score)
-    if pyramid and not net.rates:
-        raise UserError(f"config.net.rates is empty: {net.backbone} sums dilation rates")
-    if not 0 <= net.summed <= len(net.rates):
-        raise UserError(f"config.net.summed={net.summed} of {len(net.rates)} config.net.rates")
-    if net.aux and net.backbone in vgg.SIZES:
-        raise UserError(
-            f"config.net.backbone={net.backbone} has one output level: give --config.net.aux=False"
-        )

@@ -1,6 +1,7 @@
 """Finished networks put to use: checkpoints, weight files, folders of them, ensembles."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 from small import shrink_networks, small_config
 from test_published import write_cityscapes
 
-from jaxseg import apply, assemble, batches, checkpoint, ensembles, evaluate, restore, train
+from jaxseg import apply, assemble, batches, checkpoint, ensembles, evaluate, logs, restore, train
 from jaxseg.errors import UserError
 from jaxseg.weights import files, recognise
 
@@ -56,11 +57,12 @@ def drawn(config, seed):
 
 
 def write_run(config, workdir, scores):
-    """A run whose checkpoints were scored `scores` {step: mIoU}."""
+    """A run whose checkpoints were scored `scores` {step: mIoU or metrics}."""
     with checkpoint.open_manager(workdir / "checkpoints", keep=9) as manager:
         for step, score in scores.items():
             state = drawn(config, step)._replace(step=np.int32(step))
-            checkpoint.save(manager, state, config.to_dict(), {"miou": score})
+            metrics = score if isinstance(score, dict) else {"miou": score}
+            checkpoint.save(manager, state, config.to_dict(), metrics)
     train.write_config(config, workdir)
     return workdir
 
@@ -99,6 +101,41 @@ def test_every_snapshot_of_a_run(config, run, capsys):
     assert [alone[k] for k in keys] == [saved["snapshots"][0][k] for k in keys]
     results = json.loads((run / "results.json").read_text())
     assert results["protocol"]["flip"] is False and results["protocol"]["image_size"] == [32, 64]
+
+
+def test_a_snapshot_chosen_without_target_labels(config, records, tmp_path, capsys):
+    entropies = {1: 0.1, 2: 0.4, 3: 0.3, 4: 0.2, 5: 0.6}
+    results = {s: {"miou": s / 10, "entropy": e, "agreement": None} for s, e in entropies.items()}
+    folder = write_run(config, tmp_path / "a", results)
+    with logs.open_logs(folder) as log:
+        for step, result in results.items():
+            log.evaluation(step, {**result, "iou": {}})
+    # From step 2 on, the end of the warm-up.
+    assert apply.evaluate(config, str(folder), "entropy")["step"] == 4
+    printed = capsys.readouterr().out
+    assert "val, step 4, 3 images" in printed and "there is no checkpoint" not in printed
+    text = f"{folder}@entropy,{folder}@best,{folder}@3"
+    both = ensembles.load(config, text, announce=lambda line: None)
+    assert both.facts["ensemble"] == [f"{folder}@{step}" for step in (4, 5, 3)]
+    for name in ("agreement", "source_miou"):
+        with pytest.raises(
+            UserError, match=f"has {name} from step 2, the end .* choose best, last"
+        ):
+            apply.evaluate(config, str(folder), name)
+    with pytest.raises(UserError, match="has agreement from step 2"):
+        ensembles.load(config, f"{folder}@agreement", announce=lambda line: None)
+    # A method without warm-up counts from the beginning.
+    other = write_run(other_config(records), tmp_path / "b", results)
+    (loaded,) = restore.from_workdir(config, other, "entropy", announce=lambda line: None)
+    assert loaded.facts == {"step": 1}
+    # What the criterion chose but nobody kept is told of.
+    shutil.rmtree(folder / "checkpoints" / "00000004")
+    told = []
+    (loaded,) = restore.from_workdir(config, folder, "entropy", announce=told.append)
+    assert loaded.facts == {"step": 3} and told == [
+        "entropy is step 4 of this run, of which there is no checkpoint: using step 3, the choice "
+        "among those kept"
+    ]
 
 
 def test_a_protocol_is_said_and_used(config, run, capsys):

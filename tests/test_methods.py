@@ -8,7 +8,7 @@ import pytest
 from small import shrink_networks, small_config
 from test_configs import CONFIGS
 
-from jaxseg import assemble, train
+from jaxseg import assemble, networks, train
 
 SIZE = (32, 32)  # the least that the discriminators take
 # A compiled program runs for two steps only: as with `assemble.first_state`, the compiler's time
@@ -83,7 +83,7 @@ def test_two_devices_equal_one(name, monkeypatch, tmp_path):
     """
     shrink_networks(monkeypatch)
     monkeypatch.setattr(jnp, "float32", jnp.float64)
-    monkeypatch.setitem(assemble.DTYPES, "float32", jnp.float64)
+    monkeypatch.setitem(networks.DTYPES, "float32", jnp.float64)
     with jax.enable_x64(True):
         one, two = two_steps(name, tmp_path)
     assert all(leaf.dtype == np.float64 for leaf in jax.tree.leaves(one[1:3]))

@@ -6,7 +6,7 @@ import published
 import pytest
 import torch_files
 
-from jaxseg import assemble
+from jaxseg import networks
 from jaxseg.models.deeplab import DeepLabV2
 from jaxseg.models.network import network
 from jaxseg.weights import files, merge, recognise, rename
@@ -51,7 +51,7 @@ def model(request, trunk, tmp_path_factory):
     assert all(part in found.origin for part in parts) and "\n" not in found.origin
 
     net = dict(found.net, summed=found.net["summed"] or None)
-    preprocess = assemble.PREPROCESS[net.pop("preprocess")]
+    preprocess = networks.PREPROCESS[net.pop("preprocess")]
     built = network(DeepLabV2(found.num_classes, **net), preprocess)
     shapes = jax.eval_shape(
         built.init, jax.random.PRNGKey(0), jax.ShapeDtypeStruct((1, 65, 65, 3), np.uint8)

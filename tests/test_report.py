@@ -112,6 +112,7 @@ def test_choosing_a_snapshot_without_target_labels(tmp_path):
     assert row == ["source validation mIoU", "20", "70.0 %", "31.0", "21.0", "-0.50"]
     assert "agreement with the one before" not in page.texts
     assert any("3 evaluations from the end of the warm-up on, step 20" in x for x in page.texts)
+    assert "--step=source_miou" in page.texts and "--step=agreement" not in page.texts
     at = page.texts.index("target labels")
     assert [text for text in page.texts[at:] if text][1:3] == ["40", "52.0"]
     # Target mIoU, source mIoU and entropy, each with a ring where it would choose.

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 from small import shrink_networks, small_config
+from test_builders import draw, save
 
 from jaxseg import assemble, batches, evaluate, logs, selection, snapshots
+from jaxseg.data import pipeline
 
 
 @pytest.fixture
@@ -100,6 +102,26 @@ def test_the_score_is_the_evaluators(config, tmp_path):
     assert "source_miou" not in result and "source" not in lines[0]
 
 
+def test_images_of_several_sizes_at_full_resolution(config, tmp_path, monkeypatch):
+    for i, size in enumerate([(48, 96), (48, 96), (40, 72)]):
+        name = f"val/bonn/bonn_{i:06d}_000019"
+        root = tmp_path / "raw" / "cityscapes"
+        save(root / f"leftImg8bit/{name}_leftImg8bit.png", draw(i, *size, 3))
+        save(root / f"gtFine/{name}_gtFine_labelIds.png", draw(i, *size, high=34))
+    config.data.root, config.data.records = str(tmp_path / "raw"), str(tmp_path / "records")
+    config.data.target.name, config.data.target.options = "cityscapes", {}
+    config.eval.update(dict(full_resolution=True, source_images=0))
+    read, size_of = [], pipeline.codec.size_of
+    monkeypatch.setattr(pipeline.codec, "size_of", lambda data: read.append(1) or size_of(data))
+    results, _ = run(config, tmp_path / "run", (1, 2), different_states(config, (1, 2)))
+    assert len(read) == 3  # looked up for the first evaluation alone
+    assert [r["images"] for r in results] == [3, 3] and 0 < results[1]["agreement"] < 1
+    maps = selection.load_maps(tmp_path / "run" / "agreement", 2)
+    assert sorted(m.shape for m in maps.values()) == [(6, 10), (7, 13), (7, 13)]
+    snapshots.conclude(str(tmp_path / "run"), 0, Console(file=io.StringIO()))
+    assert (tmp_path / "run" / "report.html").exists()
+
+
 def evaluations(workdir, steps=(10, 20, 30, 40)):
     with logs.open_logs(workdir) as log:
         for i, step in enumerate(steps):
@@ -123,6 +145,7 @@ def test_the_end_of_a_run(tmp_path, capsys):
     assert "mean entropy (lowest) 40 50.0 0.0 – " in printed
     assert "last step (no criterion) 40 50.0 0.0 +1.00 " in printed
     assert "target labels 40 50.0 " in printed and "agreement" not in printed
+    assert "--step=entropy|neighbourhood_density evaluates or predicts" in printed
     assert "…" not in text.getvalue()
     told = capsys.readouterr().out
     assert "target mIoU 20.00 % at step 10 (first)" in told and "report.html" in told

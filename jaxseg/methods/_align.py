@@ -45,7 +45,7 @@ def class_prior(settings: Mapping[str, float] | None) -> ClassPrior | None:
 
 
 def upsampled(logits: jax.Array, images: jax.Array) -> jax.Array:
-    """Logits [N,h,w,K] at the size of the images [N,H,W,3], aligned corners as the references."""
+    """Logits [N,h,w,K] at the size of images [N,H,W,...], aligned corners as the references."""
     return resize_bilinear(logits, images.shape[1:3])
 
 

@@ -1,0 +1,117 @@
+"""From a config to networks: the architecture, what it is normalised by and what it is fed."""
+
+import functools
+from typing import Any
+
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from jaxseg.core import AXIS
+from jaxseg.data import labels
+from jaxseg.errors import UserError
+from jaxseg.models import fcn_layers, layers, resnet, unet, vgg
+from jaxseg.models.deeplab import DeepLabV2
+from jaxseg.models.deeplabv3 import DeepLabV3
+from jaxseg.models.discriminator import ARCHITECTURES as DISCRIMINATORS
+from jaxseg.models.fcn import FCN
+from jaxseg.models.network import Network, network
+from jaxseg.models.unet import UNet
+
+PREPROCESS = {
+    "caffe": functools.partial(layers.preprocess, mean=layers.CAFFE_MEAN_BGR, order="BGR"),
+    "imagenet": functools.partial(
+        layers.preprocess, mean=layers.IMAGENET_MEAN, std=layers.IMAGENET_STD, order="RGB"
+    ),
+    "digits": functools.partial(layers.preprocess, mean=layers.DIGITS_MEAN, order="BGR"),
+}
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+# The names that `net.backbone` may have, by `net.architecture`.
+BACKBONES = {
+    "deeplabv2": lambda: {**resnet.SIZES, **vgg.SIZES},
+    "deeplabv3": lambda: resnet.SIZES,
+    "unet": lambda: unet.SIZES,
+    "fcn": lambda: fcn_layers.SIZES,
+}
+# How often the references' optimiser holds a ResNet's convolutions: the released code lists the
+# parameters of every module within the stages, so that a convolution comes with its stage, its
+# block and by itself, one in a shortcut with the shortcut too, and the stem once.
+REPEATS = ((r"/backbone/layer\d\w*/downsample_conv/", 4), (r"/backbone/layer\d\w*/conv\d/", 3))
+
+
+def segmenter(config: ConfigDict, axis_name: str | None = AXIS) -> Network:
+    """The task network; `axis_name` None for use outside pmap."""
+    net = config.net
+    classes = len(labels.by_name(config.data.classes).classes)
+    shared = dict(
+        num_classes=classes, backbone=net.backbone, dtype=choice("net.dtype", net.dtype, DTYPES)
+    )
+    norm = dict(norm=net.norm, axis_name=axis_name)
+    pyramid = dict(rates=tuple(net.rates), stride_in=net.stride_in, aux=net.aux)
+    builders = {
+        # The last feature map costs nothing where nobody looks at it.
+        "deeplabv2": lambda: DeepLabV2(
+            **shared, **norm, **pyramid, summed=net.summed or None, features=True
+        ),
+        "deeplabv3": lambda: DeepLabV3(
+            **shared,
+            **norm,
+            **pyramid,
+            output_stride=net.output_stride,
+            dropout=net.dropout,
+            upsample=True,
+            features=True,
+        ),
+        "unet": lambda: UNet(**shared, **norm),
+        "fcn": lambda: FCN(**shared, stride=net.output_stride, dropout=net.dropout),
+    }
+    build = choice("net.architecture", net.architecture, builders)
+    return network(build(), choice("net.preprocess", net.preprocess, PREPROCESS))
+
+
+def discriminator(config: ConfigDict) -> Network:
+    """One definition for every level; the parameters are made for the maps it first sees."""
+    kind = choice("disc.architecture", config.disc.architecture, DISCRIMINATORS)
+    dtype = choice("disc.dtype", config.disc.dtype, DTYPES)
+    return network(kind(width=config.disc.width, dtype=dtype))
+
+
+def rate_multipliers(config: ConfigDict) -> list[tuple[str, float]]:
+    """Factors of gen's learning rate by parameter path; see `optim.multiplier_of`."""
+    groups = [(r"_head/", config.optim.gen.head_multiplier)]
+    if config.net.norm in layers.FIXED_AFFINE:  # it stays as it was loaded
+        groups.insert(0, (r"/(\w*bn\d?)/(scale|bias)$", 0.0))
+    return groups
+
+
+def check(net: ConfigDict) -> None:
+    """Raises UserError for settings of a network that could not work."""
+    names = choice("net.architecture", net.architecture, BACKBONES)()
+    choice("net.backbone", net.backbone, names)
+    choice("net.norm", net.norm, dict.fromkeys(layers.NORM_MODES))
+    choice("net.stride_in", net.stride_in, dict.fromkeys(("1x1", "3x3")))
+    one_level = net.architecture in ("unet", "fcn") or net.backbone in vgg.SIZES
+    if net.aux and one_level:
+        raise UserError(
+            f"config.net: {net.architecture} of {net.backbone} has one output level: give "
+            "--config.net.aux=False"
+        )
+    score = net.backbone in vgg.SIZES and vgg.SIZES[net.backbone].score
+    if net.architecture.startswith("deeplab") and not (net.rates or score):
+        raise UserError(f"config.net.rates is empty: {net.architecture} has dilation rates")
+    if not 0 <= net.summed <= len(net.rates):
+        raise UserError(f"config.net.summed={net.summed} of {len(net.rates)} config.net.rates")
+    strides = {"deeplabv3": (8, 16), "fcn": (8, 16, 32)}.get(net.architecture)
+    if strides and net.output_stride not in strides:
+        raise UserError(
+            f"config.net.output_stride={net.output_stride}; {net.architecture} has "
+            f"{', '.join(map(str, strides))}"
+        )
+    if not 0 <= net.dropout < 1:
+        raise UserError(f"config.net.dropout={net.dropout}: give 0 or more, and less than 1")
+
+
+def choice(name: str, value: str, choices: dict[str, Any]) -> Any:
+    """The chosen one; UserError that lists them for another name."""
+    if value not in choices:
+        raise UserError(f"config.{name}={value!r}; choose one of {', '.join(choices)}")
+    return choices[value]
