@@ -100,7 +100,9 @@ def conclude(workdir: str, warmup: int, console: Console | None = None) -> None:
     report.write_report(workdir)
     evaluate.print_table(last, list(last["iou"]), console)
     print_choices(comparison, console)
-    told = {"first": evaluations[0], "last": last, "best, chosen with target labels": best}
+    first = report.before_adaptation(evaluations, warmup)
+    named = "end of the warm-up" if first["step"] == warmup else "first"
+    told = {named: first, "last": last, "best, chosen with target labels": best}
     scores = (f"{evaluate.percent(r['miou'])} at step {r['step']} ({n})" for n, r in told.items())
     print(f"target mIoU {', '.join(scores)}")
     print(f"report: {os.path.join(workdir, 'report.html')}")

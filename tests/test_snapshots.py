@@ -148,7 +148,7 @@ def test_the_end_of_a_run(tmp_path, capsys):
     assert "--step=entropy|neighbourhood_density evaluates or predicts" in printed
     assert "…" not in text.getvalue()
     told = capsys.readouterr().out
-    assert "target mIoU 20.00 % at step 10 (first)" in told and "report.html" in told
+    assert "target mIoU 30.00 % at step 20 (end of the warm-up)" in told and "report.html" in told
 
 
 def test_a_run_without_target_labels(tmp_path):
