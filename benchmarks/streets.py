@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 from jaxseg import logs, selection  # noqa: E402
 
-# Name in the table -> config and overrides.
+# Name in the table -> config, with a modifier of the preset, and overrides.
 METHODS = {
     "source_only": ("source_only", []),
     "source_only_adabn": ("source_only", ["--config.net.statistics=target"]),
@@ -42,6 +42,9 @@ METHODS = {
     "advent": ("advent", []),
     "advent_prior": ("advent_prior", []),
     "oracle": ("oracle", []),
+    "source_only_vgg16": ("source_only+vgg16", []),
+    "adaptsegnet_vgg16": ("adaptsegnet+vgg16", []),
+    "advent_vgg16": ("advent+vgg16", []),
 }
 # Name in the table -> methods whose networks of the same seed are averaged (ADVENT's ensemble).
 ENSEMBLES = {"advent_and_minent_er": ("advent", "minent_er")}
@@ -52,7 +55,9 @@ COMMAND, REPORT = "command.json", "report.html"  # a run writes its report last
 def flags_of(method: str, seed: int, preset: str, overrides: list[str]) -> list[str]:
     """The flags of one run, all but --workdir."""
     config, own = METHODS[method]
-    return [f"--config=configs/{config}.py:{preset}", f"--config.seed={seed}", *own, *overrides]
+    name, plus, modifier = config.partition("+")
+    where = f"--config=configs/{name}.py:{preset}{plus}{modifier}"
+    return [where, f"--config.seed={seed}", *own, *overrides]
 
 
 def clash(workdir: Path, flags: list[str]) -> str | None:
