@@ -3,14 +3,12 @@
 367 train, 101 val and 233 test images of 360x480 pixels.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from jaxseg.data import codec, labels
-from jaxseg.data.builders import _common
+from jaxseg.data.builders import _common, _published
 from jaxseg.data.builders._tree import Files, Tree
 
 LABELS = labels.CAMVID
@@ -50,26 +48,9 @@ def read_label(data: bytes) -> np.ndarray:
     return labels.lookup(_IDS, array)
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Converts the published files of one split."""
-
-    name = "camvid"
-    VERSION = tfds.core.Version("1.0.0")
-    _download_and_prepare = _common.write_splits
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return _common.info(self)
-
-    def _split_generators(self, dl_manager) -> dict[str, Iterator]:
-        (tree, pairs), split = find(self.builder_config), self.builder_config.options["split"]
-        _common.tell_count(self, pairs, _COUNTS[split], split)
-        return {split: self._generate_examples(tree, split, pairs)}
-
-    def _generate_examples(self, tree, split, pairs) -> Iterator[dict]:
-        return _common.convert(
-            tree,
-            pairs,
-            title=f"converting camvid {split}",
-            size=self.builder_config.size,
-            read_label=read_label,
-        )
+Builder = _published.builder(
+    "camvid",
+    find=find,
+    counts=_COUNTS,
+    read_label=read_label,
+)

@@ -5,14 +5,12 @@ The labels are the `*_gtFine_labelIds.png` files, stored as train ids. Those of 
 withheld by the publishers: whatever stands there is not read, and its records have no label.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from jaxseg.data import codec, labels
-from jaxseg.data.builders import _common
+from jaxseg.data.builders import _common, _published
 from jaxseg.data.builders._tree import Files, Tree
 
 LABELS = labels.CITYSCAPES
@@ -54,26 +52,10 @@ def read_label(data: bytes) -> np.ndarray:
     return labels.lookup(_IDS, array)
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Converts the published files of one split."""
-
-    name = "cityscapes"
-    VERSION = tfds.core.Version("1.0.0")
-    _download_and_prepare = _common.write_splits
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return _common.info(self, label=self.builder_config.options["split"] != "test")
-
-    def _split_generators(self, dl_manager) -> dict[str, Iterator]:
-        (tree, pairs), split = find(self.builder_config), self.builder_config.options["split"]
-        _common.tell_count(self, pairs, _COUNTS[split], split)
-        return {split: self._generate_examples(tree, split, pairs)}
-
-    def _generate_examples(self, tree, split, pairs) -> Iterator[dict]:
-        return _common.convert(
-            tree,
-            pairs,
-            title=f"converting cityscapes {split}",
-            size=self.builder_config.size,
-            read_label=read_label,
-        )
+Builder = _published.builder(
+    "cityscapes",
+    find=find,
+    counts=_COUNTS,
+    read_label=read_label,
+    withheld=("test",),
+)

@@ -11,14 +11,12 @@ the images whose number is a multiple of 50 (499) and 'train_rest' the others (2
 neighbouring numbers show neighbouring places, so 'val' is easier than another town would be.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from jaxseg.data import codec, labels
-from jaxseg.data.builders import _common
+from jaxseg.data.builders import _common, _published
 from jaxseg.data.builders._tree import Files, Tree
 
 LABELS = labels.CITYSCAPES
@@ -57,27 +55,10 @@ def read_label(data: bytes) -> np.ndarray:
     return labels.lookup_colours(_COLOURS, array)[0]
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Converts the published files."""
-
-    name = "gta5"
-    VERSION = tfds.core.Version("1.0.0")
-    _download_and_prepare = _common.write_splits
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return _common.info(self)
-
-    def _split_generators(self, dl_manager) -> dict[str, Iterator]:
-        (tree, pairs), split = find(self.builder_config), self.builder_config.options["split"]
-        _common.tell_count(self, pairs, _COUNTS[split], split)
-        return {split: self._generate_examples(tree, split, pairs)}
-
-    def _generate_examples(self, tree, split, pairs) -> Iterator[dict]:
-        return _common.convert(
-            tree,
-            pairs,
-            title=f"converting gta5 {split}",
-            size=self.builder_config.size,
-            read_label=read_label,
-            odd_labels=True,
-        )
+Builder = _published.builder(
+    "gta5",
+    find=find,
+    counts=_COUNTS,
+    read_label=read_label,
+    odd_labels=True,
+)

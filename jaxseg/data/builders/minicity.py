@@ -6,13 +6,10 @@ split, renamed to N.png, without labels. The labels are `*_gtFine_labelIds.png`,
 ids.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import tensorflow_datasets as tfds
-
 from jaxseg.data import labels
-from jaxseg.data.builders import _common
+from jaxseg.data.builders import _common, _published
 from jaxseg.data.builders._tree import Files, Tree
 from jaxseg.data.builders.cityscapes import read_label
 
@@ -46,26 +43,10 @@ def find(config: _common.Config) -> tuple[Tree, list[Files]]:
     return tree, tree.pair(images, label=tree.stems(f"gtFine/{split}", "_gtFine_labelIds.png"))
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Converts the published files of one split."""
-
-    name = "minicity"
-    VERSION = tfds.core.Version("1.0.0")
-    _download_and_prepare = _common.write_splits
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return _common.info(self, label=self.builder_config.options["split"] != "test")
-
-    def _split_generators(self, dl_manager) -> dict[str, Iterator]:
-        (tree, pairs), split = find(self.builder_config), self.builder_config.options["split"]
-        _common.tell_count(self, pairs, _COUNTS[split], split)
-        return {split: self._generate_examples(tree, split, pairs)}
-
-    def _generate_examples(self, tree, split, pairs) -> Iterator[dict]:
-        return _common.convert(
-            tree,
-            pairs,
-            title=f"converting minicity {split}",
-            size=self.builder_config.size,
-            read_label=read_label,
-        )
+Builder = _published.builder(
+    "minicity",
+    find=find,
+    counts=_COUNTS,
+    read_label=read_label,
+    withheld=("test",),
+)

@@ -10,14 +10,12 @@ The papers use no split: 'train' is everything. For choosing a snapshot on the s
 the images whose number is a multiple of 50 (188) and 'train_rest' the others (9 212).
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from jaxseg.data import codec, labels
-from jaxseg.data.builders import _common
+from jaxseg.data.builders import _common, _published
 from jaxseg.data.builders._tree import Files, Tree
 
 LABELS = labels.CITYSCAPES
@@ -57,27 +55,10 @@ def read_depth(data: bytes) -> np.ndarray:
     return np.where(centimetres == 65535, 0, centimetres).astype(np.float32) / 100
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Converts the published files."""
-
-    name = "synthia"
-    VERSION = tfds.core.Version("1.0.0")
-    _download_and_prepare = _common.write_splits
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return _common.info(self, depth=True)
-
-    def _split_generators(self, dl_manager) -> dict[str, Iterator]:
-        (tree, pairs), split = find(self.builder_config), self.builder_config.options["split"]
-        _common.tell_count(self, pairs, _COUNTS[split], split)
-        return {split: self._generate_examples(tree, split, pairs)}
-
-    def _generate_examples(self, tree, split, pairs) -> Iterator[dict]:
-        return _common.convert(
-            tree,
-            pairs,
-            title=f"converting synthia {split}",
-            size=self.builder_config.size,
-            read_label=read_label,
-            read_depth=read_depth,
-        )
+Builder = _published.builder(
+    "synthia",
+    find=find,
+    counts=_COUNTS,
+    read_label=read_label,
+    read_depth=read_depth,
+)
