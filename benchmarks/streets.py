@@ -158,7 +158,7 @@ def table(folder: Path, methods: list[str], seeds: list[int]) -> str:
     ]
     found = {method: scores(folder, method, seeds) for method in methods}
     for method, runs in found.items():
-        last, best = (_spread([run[i] for run in runs.values()]) for i in (0, 1))
+        last, best = (spread([run[i] for run in runs.values()]) for i in (0, 1))
         singles = " ".join(f"{100 * value:.1f}" for value, _ in runs.values())
         lines.append(f"| {method} | {last} | {best} | {len(runs)}/{len(seeds)} | {singles} |")
     for first, second, text in (
@@ -189,8 +189,10 @@ def selection_table(folder: Path, methods: list[str], seeds: list[int]) -> str:
     runs = [run for run in runs if run["miou"]["evaluations"] >= selection.FEWEST]
     if not runs:
         return ""
+    counts = sorted({run["miou"]["evaluations"] for run in runs})
+    each = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     lines = [
-        f"Snapshots of {len(runs)} runs, {runs[0]['miou']['evaluations']} each:",
+        f"Snapshots of {len(runs)} runs, {each} each:",
         "",
         "| criterion | rank correlation with target mIoU | positive in | points below the best |",
         "|---|---|---|---|",
@@ -209,7 +211,7 @@ def selection_table(folder: Path, methods: list[str], seeds: list[int]) -> str:
     return "\n".join(lines)
 
 
-def _spread(values: list[float]) -> str:
+def spread(values: list[float]) -> str:
     """Mean and standard deviation over the runs in percent."""
     if not values:
         return "–"
@@ -241,7 +243,7 @@ def main() -> int:
         for workdir, flags in todo.items():
             if wrong := clash(workdir, flags):
                 parser.error(f"{wrong}; give another --folder")
-        _run_all(todo, max(arguments.jobs, 1))
+        run_all(todo, max(arguments.jobs, 1))
         for name in ENSEMBLES:
             for seed in seeds:
                 average(folder, name, seed, arguments.preset)
@@ -251,7 +253,7 @@ def main() -> int:
     return 0 if all((workdir / REPORT).exists() for workdir in todo) else 1
 
 
-def _run_all(todo: dict[Path, list[str]], jobs: int) -> None:
+def run_all(todo: dict[Path, list[str]], jobs: int) -> None:
     bound = hasattr(os, "sched_getaffinity")
     cores = sorted(os.sched_getaffinity(0)) if bound else list(range(os.cpu_count() or 1))
     share = max(len(cores) // jobs, 1)

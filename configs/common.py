@@ -68,7 +68,7 @@ def experiment(method: str, preset: str, family: str = "advent") -> ConfigDict:
     config.name = "_".join((method, base, *modifiers))
     config.seed = 0
     config.compile_cache = True  # keep compiled programs in the user's cache folder
-    # Initial weights of the segmenter: a .npz, .safetensors or .pth file. `excused` are regular
+    # Initial weights: a .npz, .safetensors, .pth or .caffemodel file. `excused` are regular
     # expressions for tensors that may be left over or missing; () excuses the classifier and heads.
     config.init = ConfigDict(dict(backbone="", excused=()))
     config.data = ConfigDict(
@@ -270,7 +270,8 @@ def _small_network():
 def _optimisers(gen_lr, head, disc_lr, schedule_steps):
     gen = dict(
         lr=gen_lr,
-        power=0.9,
+        schedule="poly",  # or cosine
+        power=0.9,  # of poly; 0 for a rate that stays
         schedule_steps=schedule_steps,
         momentum=0.9,
         weight_decay=5e-4,

@@ -4,7 +4,7 @@ The only file that reads a config; everything below it takes plain keyword argum
 """
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,6 +86,10 @@ def method(config: ConfigDict) -> Method:
     except ModuleNotFoundError as error:
         raise UserError(f"no method {name!r}: there is no jaxseg/methods/{name}.py") from error
     settings = config.method.settings.to_dict()
+    if settings.get("mixes", {}).get("copy_blob"):
+        settings["copy_pairs"] = _pairs(config, settings.get("copy_pairs", ()))
+    else:
+        settings.pop("copy_pairs", None)  # nobody asks whether these classes exist
     players = [networks.segmenter(config)]
     if module.ADVERSARIAL:
         players.append(networks.discriminator(config))
@@ -104,6 +108,24 @@ def method(config: ConfigDict) -> Method:
         raise UserError(f"method {name}: {error}") from error
 
 
+def _pairs(config: ConfigDict, pairs: Sequence[Sequence[str]]) -> tuple[tuple[int, int], ...]:
+    """Pairs of class names as ids."""
+    names = label_set(config).classes
+    for pair in pairs:
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise UserError(
+                f"config.method.settings.copy_pairs: {pair!r} is not (class copied, class it is "
+                "put on)"
+            )
+        for name in pair:
+            if name not in names:
+                raise UserError(
+                    f"config.method.settings.copy_pairs: {name!r} is not among the classes of "
+                    f"config.data.classes={config.data.classes}: {', '.join(names)}"
+                )
+    return tuple((names.index(first), names.index(second)) for first, second in pairs)
+
+
 def predictor(config: ConfigDict, method: Method) -> Callable[..., jax.Array]:
     """`method.predict` under the protocol of `config.eval`: flip, scales, window and stride."""
     settings = config.eval
@@ -120,10 +142,14 @@ def predictor(config: ConfigDict, method: Method) -> Callable[..., jax.Array]:
 
 
 def optimisers(config: ConfigDict) -> Players:
-    """SGD for gen, Adam for disc, each with its own poly schedule."""
+    """SGD for gen, Adam for disc, each with its own schedule."""
     gen, disc = config.optim.gen, config.optim.disc
+    falls = {
+        "poly": lambda: optim.poly(gen.lr, gen.schedule_steps, gen.power),
+        "cosine": lambda: optim.cosine(gen.lr, gen.schedule_steps),
+    }
     schedules = {
-        "gen": optim.poly(gen.lr, gen.schedule_steps, gen.power),
+        "gen": networks.choice("optim.gen.schedule", gen.schedule, falls)(),
         "disc": optim.poly(disc.lr, disc.schedule_steps, disc.power),
     }
     txs = {
@@ -164,19 +190,19 @@ def with_initial_weights(
     """
     if not config.init.backbone:
         return state
-    from jaxseg.weights import files, merge, rename  # only when there is a file to read
+    from jaxseg.weights import files, initial, merge  # only when there is a file to read
 
     loaded = files.load(config.init.backbone)
     made_for = ("3x3", "imagenet")
-    if rename.flavour(loaded) == "torchvision":
+    if initial.from_torchvision(loaded) and config.net.architecture.startswith("deeplab"):
         ours = (config.net.stride_in, config.net.preprocess)
         if ours != made_for:
             announce(
                 f"warning: {config.init.backbone} looks like torchvision's, made for "
                 "--config.net.stride_in=3x3 --config.net.preprocess=imagenet"
             )
-    tensors = rename.to_ours(loaded)
-    excused = tuple(config.init.excused) or rename.BACKBONE_ONLY
+    tensors = initial.to_ours(loaded, config.net.architecture)
+    excused = tuple(config.init.excused) or initial.excused(config.net.architecture)
     net, stats = jax.device_get((state.params["gen"]["segmenter"], state.stats["segmenter"]))
     net, stats, report = merge.merge(net, stats, tensors, excused=excused)
     announce(str(report))

@@ -8,7 +8,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxseg import assemble
-from jaxseg.data import labels, pipeline, records
+from jaxseg.data import labels, pipeline, records, tally
+from jaxseg.losses import balance
 
 
 def train_batches(
@@ -95,6 +96,31 @@ class _Spread:
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return self._source[index * len(self._source) // self._count]
+
+
+def with_class_weights(config: ConfigDict) -> ConfigDict:
+    """The config with numbers for `method.settings.class_weights`, if these are to be counted.
+
+    'inverse' or 'median' (see `balance.class_weights`) becomes a number a class, from all labels of
+    the source's training split at the size that they are stored at, in the classes that are learnt.
+    The same labels give the same numbers, so a resumed run agrees. Any other config comes back as
+    it is.
+
+    Raises:
+      UserError: the labels are missing, or hold nothing that is learnt.
+    """
+    settings, source = config.method.settings, config.data.source
+    given = tuple(settings.get("class_weights", ()))
+    if len(given) != 1 or given[0] not in balance.KINDS:
+        return config
+    opened = open_records(config, source, source.split, training=True)
+    classes = assemble.label_set(config).classes
+    found = tally.tally(opened, _table(config, opened), len(classes), config.data.threads)
+    weights = balance.class_weights(found.counts, given[0])
+    counted = config.copy_and_resolve_references()
+    with counted.unlocked():
+        counted.method.settings.class_weights = tuple(float(weight) for weight in weights)
+    return counted
 
 
 def open_records(config: ConfigDict, side: ConfigDict, split: str, *, training: bool):

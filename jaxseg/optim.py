@@ -24,6 +24,11 @@ def poly(lr: float, schedule_steps: int, power: float = 0.9) -> optax.Schedule:
     return optax.polynomial_schedule(lr, 0.0, power, schedule_steps)
 
 
+def cosine(lr: float, schedule_steps: int) -> optax.Schedule:
+    """lr * (1 + cos(pi i / schedule_steps)) / 2, 0 from there on (Loshchilov and Hutter, SGDR)."""
+    return optax.cosine_decay_schedule(lr, schedule_steps)
+
+
 def path_name(path: tuple) -> str:
     """a tree path ('segmenter', 'main_head') as `segmenter/main_head`."""
     return "/".join(str(getattr(entry, "key", getattr(entry, "idx", entry))) for entry in path)

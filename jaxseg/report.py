@@ -20,7 +20,7 @@ TITLES = {
     "loss/disc": "Loss of the discriminator",
     "segmentation": "Cross-entropy on the source",
     "adversarial": "Adversarial loss on the target",
-    "target": "Entropy loss on the target",
+    "target": "Losses on the target",
     "accuracy": "Accuracy of the discriminator",
     "lr": "Learning rates",
     "images_per_second": "Images per second",

@@ -54,6 +54,7 @@ def run(config: ConfigDict, workdir: str) -> int:
     validate.check(config)
     assemble.use_compile_cache(config)
     devices, main = assemble.devices(config), jax.process_index() == 0
+    config = batches.with_class_weights(config)
     settings, total = config.train, config.train.steps
     method, players = assemble.method(config), assemble.optimisers(config)
     folder = os.path.join(workdir, "checkpoints")

@@ -2,6 +2,7 @@
 
 import functools
 
+import jax
 from ml_collections import ConfigDict
 
 from jaxseg import assemble, networks
@@ -40,7 +41,7 @@ def check(config: ConfigDict) -> None:
     assemble.predictor(config, method)
     if config.eval.source_images < 0:
         raise UserError(f"config.eval.source_images={config.eval.source_images} is negative")
-    assemble.devices(config)
+    _check_mixes(config, len(assemble.devices(config)))
     if method.warmup and settings.warmup_steps >= settings.steps:
         raise UserError(
             f"config.train.warmup_steps={settings.warmup_steps} leaves nothing of "
@@ -53,3 +54,16 @@ def check(config: ConfigDict) -> None:
                 f"config.optim.{player}.schedule_steps={length} ends before config.train.steps="
                 f"{settings.steps}: the learning rate would be 0 from there on"
             )
+
+
+def _check_mixes(config: ConfigDict, devices: int) -> None:
+    """Images are mixed with others of the same device and micro-batch: there must be another."""
+    settings = config.train
+    mixes = {name: p for name, p in config.method.settings.get("mixes", {}).items() if p}
+    share = settings.batch // (settings.accumulate * jax.process_count() * devices)
+    if mixes and share < 2:
+        raise UserError(
+            f"config.method.settings.mixes.{min(mixes)} needs two images a device and micro-batch, "
+            f"but config.train.batch={settings.batch} gives {devices} devices {share} each: make "
+            "it larger, or config.train.devices smaller"
+        )

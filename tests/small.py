@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseg.core import AXIS, init_state, make_update
-from jaxseg.models import resnet, vgg
+from jaxseg.models import fcn_layers, resnet, vgg
 from jaxseg.models.network import Network
 
 SIZE = (32, 64)
@@ -23,6 +23,9 @@ def shrink_networks(monkeypatch):
         full = vgg.Full(3, 2, 4)
         thin = sizes._replace(blocks=(1,) * 5, widths=(4,) * 5, fc6=full, fc7=full)
         monkeypatch.setitem(vgg.SIZES, name, thin)
+    for name, sizes in list(fcn_layers.SIZES.items()):
+        numbers = dict(blocks=(1,) * 5, widths=(4,) * 5, full=4, full_kernel=3)
+        monkeypatch.setitem(fcn_layers.SIZES, name, sizes._replace(**numbers))
 
 
 def small_config(name, records, preset="streets"):

@@ -12,7 +12,8 @@ import pytest
 from configs import common
 from jaxseg import assemble, networks, optim, train
 
-NO_CONFIG = ("__init__", "common")
+NO_CONFIG = ("__init__", "common", "supervised")
+SUPERVISED = ("baseline", "fcn")  # with presets of their own: test_supervised_configs.py
 CONFIGS = sorted(
     p.stem for p in Path(common.__file__).parent.glob("*.py") if p.stem not in NO_CONFIG
 )
@@ -101,7 +102,7 @@ def read(config, keys):
 
 
 def test_the_table_names_every_config():
-    assert sorted(METHODS) == CONFIGS
+    assert sorted([*METHODS, *SUPERVISED]) == CONFIGS
 
 
 @pytest.mark.parametrize("preset", PAPER_PRESETS)
@@ -217,7 +218,7 @@ def test_embedded_presets_multiply_the_papers_weights(name, preset):
 # tracing ResNet-101 takes seconds.
 OTHERS = (*(p for p in common.PRESETS if p not in ("streets", "gta5_cityscapes")),
           "gta5_cityscapes+vgg16", "reference")  # fmt: skip
-ASSEMBLED = [(name, preset) for name in CONFIGS for preset in ("streets", "gta5_cityscapes")]
+ASSEMBLED = [(name, preset) for name in METHODS for preset in ("streets", "gta5_cityscapes")]
 ASSEMBLED += [(name, preset) for name in ("advent", "minent_prior") for preset in OTHERS]
 ASSEMBLED += [("fcns_in_the_wild", preset) for preset in OTHERS if preset != "reference"]
 

@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "assemble": {"jaxseg.core", "jaxseg.data", "jaxseg.inference", "jaxseg.methods",
                  "jaxseg.networks", "jaxseg.optim", "jaxseg.weights"},
     "networks": {"jaxseg.core", "jaxseg.data.labels", "jaxseg.models"},
-    "batches": {"jaxseg.assemble", "jaxseg.core", "jaxseg.data"},
+    "batches": {"jaxseg.assemble", "jaxseg.core", "jaxseg.data", "jaxseg.losses.balance"},
     "survey": {"jaxseg.assemble", "jaxseg.batches", "jaxseg.data", "jaxseg.visualize"},
     "validate": {"jaxseg.assemble", "jaxseg.batches", "jaxseg.data", "jaxseg.networks"},
     "snapshots": {"jaxseg"},

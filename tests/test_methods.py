@@ -32,6 +32,7 @@ def two_steps(name, folder):
     """[one device, two devices]: (movement of the parameters, their end, statistics, metrics)."""
     config = small_config(name, folder)
     config.data.source.size = config.data.target.size = SIZE
+    config.net.dropout = 0.0  # each device draws its own
     if config.net.norm != "train":
         pytest.skip(
             f"net.norm={config.net.norm!r} normalises each device's batch by itself, as the "

@@ -19,6 +19,15 @@ def test_poly_is_the_papers_schedule_and_ends_at_zero():
     assert float(schedule(250_000)) == float(schedule(300_000)) == 0.0
 
 
+def test_cosine_falls_to_zero_and_power_zero_stays():
+    schedule = optim.cosine(1e-2, 5000)
+    steps = (0, 1250, 2500, 5000, 6000)
+    expected = [1e-2, 5e-3 * (1 + 0.5**0.5), 5e-3, 0.0, 0.0]
+    np.testing.assert_allclose([schedule(i) for i in steps], expected, rtol=1e-5, atol=1e-12)
+    constant = optim.poly(1e-2, 100, 0.0)
+    np.testing.assert_allclose([constant(i) for i in (0, 50, 99, 100)], 1e-2, rtol=1e-6)
+
+
 def test_first_match_wins():
     groups = [("head/bias", 0.0), ("head", 10.0)]
     names = ["net/head/bias", "net/head/kernel", "net/backbone/kernel"]

@@ -4,6 +4,7 @@ The labelled images are the source; nothing is asked of a target. `source_only` 
 that the adaptation methods are compared with.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 
 from jaxseg import mixing
 from jaxseg.core import Method, global_mean
-from jaxseg.losses import region, segmentation
+from jaxseg.losses import balance, region, segmentation
 from jaxseg.methods import _align
 from jaxseg.models.network import Network
 
@@ -40,24 +41,36 @@ def make(
       segmenter, statistics: see `_align.make`.
       num_classes: K.
       segmentation_weights: by output level, e.g. {'main': 1.0}.
-      losses: name in LOSSES -> weight; their sum is the loss of a level.
-      class_weights: K numbers for 'weighted'.
+      losses: name in LOSSES -> weight, 0 for those not wanted; their sum is the loss of a level.
+      class_weights: K numbers for 'weighted', or one word in `balance.KINDS` in place of numbers
+        that are not counted yet: such a method predicts but does not train.
       focal_gamma, ohem_threshold, ohem_minimum: see `losses.segmentation`.
       mixes: name in MIXINGS -> probability; they are applied in the order of MIXINGS.
       copy_pairs: (class that is copied, class it is put on) for 'copy_blob'.
 
     Raises:
-      ValueError: an unknown loss or mixing, or class weights that do not fit.
+      ValueError: an unknown loss or mixing, a negative weight, a probability above 1, class weights
+        that do not fit.
+      UserError: settings that a loss does not take.
     """
     if statistics != "source":
         raise ValueError(f"statistics={statistics!r}: there is no target; choose 'source'")
-    chances = {name: p for name, p in (mixes or {}).items() if p}
-    _check("losses", losses, LOSSES)
-    _check("mixes", chances, MIXINGS)
-    if not any(losses.values()):
-        raise ValueError(f"losses={dict(losses)}: none has a weight")
-    if losses.get("weighted") and len(class_weights) != num_classes:
-        raise ValueError(f"{len(class_weights)} class_weights for {num_classes} classes")
+    mixes = mixes or {}
+    _check("losses", losses, LOSSES, math.inf)
+    _check("mixes", mixes, MIXINGS, 1)
+    used = {name: weight for name, weight in losses.items() if weight}
+    chances = {name: p for name, p in mixes.items() if p}
+    if not used or not any(segmentation_weights.values()):
+        raise ValueError("no loss of any level has a weight")
+    if "copy_blob" in chances and not copy_pairs:
+        raise ValueError("mixes.copy_blob without copy_pairs: there is nothing to copy")
+    uncounted = len(class_weights) == 1 and class_weights[0] in balance.KINDS
+    if "weighted" in used and not uncounted and len(class_weights) != num_classes:
+        kinds = ", ".join(balance.KINDS)
+        raise ValueError(
+            f"{len(class_weights)} class_weights for {num_classes} classes; give one for each, or "
+            f"one of {kinds}"
+        )
     functions = {
         "cross_entropy": segmentation.cross_entropy,
         "weighted": lambda x, y: segmentation.weighted_cross_entropy(x, y, class_weights),
@@ -66,7 +79,10 @@ def make(
         "dice": region.dice,
         "lovasz": region.lovasz_softmax,
     }
-    used = {name: weight for name, weight in losses.items() if weight}
+    for name in used:  # settings that a loss refuses are told before anything is trained
+        if not (name == "weighted" and uncounted):
+            example = jax.ShapeDtypeStruct((1, 2, 2, num_classes), jnp.float32)
+            jax.eval_shape(functions[name], example, jax.ShapeDtypeStruct((1, 2, 2), jnp.int32))
     mix = _mixer(chances, num_classes, copy_pairs)
 
     def init(key, batch):
@@ -74,6 +90,8 @@ def make(
         return {"gen": {"segmenter": net}}, {"segmenter": stats}, {}
 
     def gen(params, carry, batch, key):
+        if "weighted" in used and uncounted:
+            raise ValueError(f"class_weights={class_weights[0]!r} must be numbers by now")
         mix_key, net_key = jax.random.split(key)
         images, labels = mix(mix_key, batch["source_image"], batch["source_label"])
         outputs, stats = segmenter.apply(
@@ -81,6 +99,8 @@ def make(
         )
         total, metrics = 0.0, {}
         for level, level_weight in segmentation_weights.items():
+            if not level_weight:
+                continue
             logits = _align.upsampled(outputs[level], labels)
             for name, weight in used.items():
                 value = global_mean(*functions[name](logits, labels))
@@ -116,6 +136,9 @@ def _mixer(chances, num_classes, copy_pairs):
     return mix
 
 
-def _check(setting: str, given: Mapping[str, float], known: Sequence[str]) -> None:
-    if unknown := [name for name in given if name not in known]:
-        raise ValueError(f"{setting} has {unknown[0]!r}; choose from {', '.join(known)}")
+def _check(setting: str, given: Mapping[str, float], known: Sequence[str], most: float) -> None:
+    for name, value in given.items():
+        if name not in known:
+            raise ValueError(f"{setting} has {name!r}; choose from {', '.join(known)}")
+        if not 0 <= value <= most:
+            raise ValueError(f"{setting}.{name}={value}: give 0 to {most}")

@@ -1,4 +1,4 @@
-"""Loads weight files of three kinds into one flat {name: array}."""
+"""Loads weight files of four kinds into one flat {name: array}."""
 
 import zipfile
 from collections.abc import Mapping
@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from jaxseg.errors import UserError
-from jaxseg.weights import pth
+from jaxseg.weights import caffemodel, pth
 
 WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model")
 
 
 def load(path: str | Path) -> dict[str, np.ndarray]:
-    """Loads the tensors of a .npz, .safetensors, .pth or .pt file.
+    """Loads the tensors of a .npz, .safetensors, .pth, .pt or .caffemodel file.
 
     Training checkpoints are unwrapped ('state_dict', 'model', ...), the 'module.' that multi-GPU
     wrappers put before every name goes, and so do the counters 'num_batches_tracked', which nothing
@@ -30,7 +30,10 @@ def load(path: str | Path) -> dict[str, np.ndarray]:
       UserError: the file is missing, of another kind, damaged, or holds no tensors.
     """
     path = Path(path).expanduser()
-    readers = {".npz": _npz, ".safetensors": _safetensors, ".pth": pth.read, ".pt": pth.read}
+    readers = {
+        **{".npz": _npz, ".safetensors": _safetensors, ".pth": pth.read, ".pt": pth.read},
+        ".caffemodel": caffemodel.read,
+    }
     if path.suffix not in readers:
         raise UserError(f"{path}: weights are read from {', '.join(readers)} files")
     if not path.is_file():

@@ -22,7 +22,7 @@ from jaxseg.errors import UserError
 
 # What a classifier's file holds in vain, and what an FCN draws itself; of an FCN's own file, the
 # bilinear kernels, which are constants here.
-CLASSIFIER_ONLY = (r"^fc8", r"^upscore", r"^params/main_head/")
+CLASSIFIER_ONLY = (r"^fc8", r"^classifier\.6\.", r"^upscore", r"^params/main_head/")
 
 _NAME = re.compile(r"(conv[1-5](?:_[1-3])?|fc[678]|score_\w+?)[._/](\w+)")
 _LEAVES = {

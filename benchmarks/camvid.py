@@ -1,0 +1,166 @@
+"""The ablation table of the MiniCity tutorial on CamVid: losses, norms, mixes, multi-scale testing.
+
+    python benchmarks/camvid.py -- --config.data.root=DIR         # everything, two seeds
+    python benchmarks/camvid.py --cells=baseline,focal --seeds=0,1,2 -- --config.data.root=DIR
+    python benchmarks/camvid.py --table                           # what is finished; runs nothing
+
+Every cell is the baseline (a small DeepLabV3 with cross-entropy and BatchNorm at 120x160) with one
+thing changed, trained for the same number of steps on train and scored on val. What stands after
+`--` goes to every run. Runs that are finished are not repeated and interrupted ones go on. Two runs
+go side by side, each on half of the cores. The exit code is 0 when all runs are finished.
+"""
+
+import argparse
+import json
+import math
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import streets  # noqa: E402
+
+BASELINE, MULTI_SCALE = "baseline", "multi_scale_flip"
+_LOSSES = "--config.method.settings.losses"
+_MIXES = "--config.method.settings.mixes"
+_INSTEAD = f"{_LOSSES}.cross_entropy=0"
+# Name in the table -> config and overrides.
+CELLS = {
+    BASELINE: ("baseline", []),
+    "weighted": (
+        "baseline",
+        [_INSTEAD, f"{_LOSSES}.weighted=1", "--config.method.settings.class_weights=median"],
+    ),
+    "focal": ("baseline", [_INSTEAD, f"{_LOSSES}.focal=1"]),
+    "instancenorm": ("baseline", ["--config.net.norm=instancenorm"]),
+    "groupnorm": ("baseline", ["--config.net.norm=groupnorm"]),
+    "evonorm": ("baseline", ["--config.net.norm=evonorm"]),
+    "cutmix": ("baseline", [f"{_MIXES}.cutmix=0.5"]),
+    "copy_blob": ("baseline", [f"{_MIXES}.copy_blob=0.5"]),
+    "fcn8s": ("fcn", []),
+}
+# The same networks as the baseline's, tested otherwise.
+PROTOCOL = ["--config.eval.scales=(0.5,0.75,1.0,1.25,1.5,1.75,2.0,2.2)", "--config.eval.flip=True"]
+
+
+def flags_of(cell: str, seed: int, overrides: list[str]) -> list[str]:
+    """The flags of one run, all but --workdir."""
+    config, own = CELLS[cell]
+    # One evaluation, at the end; images are mixed within a device's share of the batch.
+    shared = ["--config.train.eval_every=0", "--config.train.devices=1"]
+    return [
+        f"--config=configs/{config}.py:camvid", f"--config.seed={seed}", *shared, *own, *overrides,
+    ]  # fmt: skip
+
+
+def evaluate_scales(folder: Path, seed: int, overrides: list[str]) -> None:
+    """Evaluates the baseline's last network over scales and flips, unless that is done."""
+    trained, workdir = folder / f"{BASELINE}_{seed}", folder / f"{MULTI_SCALE}_{seed}"
+    done = workdir / streets.REPORT
+    if done.exists() or not (trained / streets.REPORT).exists():
+        return
+    workdir.mkdir(parents=True, exist_ok=True)
+    flags = [
+        *flags_of(BASELINE, seed, overrides),
+        *PROTOCOL,
+        "--mode=evaluate",
+        f"--ensemble={trained.resolve()}@last",
+        f"--workdir={workdir.resolve()}",
+    ]
+    with open(workdir / "log.txt", "a") as log:
+        command = [sys.executable, "launch.py", *flags]
+        finished = subprocess.run(
+            command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, check=False
+        )
+    if finished.returncode == 0:
+        done.write_text("another protocol of the baseline: see results.json\n")
+    else:
+        print(f"{workdir.name}: FAILED, see {workdir}/log.txt", flush=True)
+
+
+def scores(folder: Path, cell: str, seeds: list[int]) -> dict[int, float]:
+    """{seed: mIoU of the last step} of the finished runs."""
+    if cell != MULTI_SCALE:
+        return {seed: last for seed, (last, _) in streets.scores(folder, cell, seeds).items()}
+    found = {}
+    for seed in seeds:
+        workdir = folder / f"{cell}_{seed}"
+        if (workdir / streets.REPORT).exists():
+            found[seed] = json.loads((workdir / "results.json").read_text())["miou"]
+    return found
+
+
+def seed_noise(found: dict[str, dict[int, float]]) -> float | None:
+    """Standard deviation between seeds, pooled over the trained cells with two and more."""
+    runs = [list(run.values()) for cell, run in found.items() if cell != MULTI_SCALE]
+    squares = sum((len(run) - 1) * statistics.variance(run) for run in runs if len(run) > 1)
+    freedom = sum(len(run) - 1 for run in runs if len(run) > 1)
+    return math.sqrt(squares / freedom) if freedom else None
+
+
+def table(folder: Path, cells: list[str], seeds: list[int]) -> str:
+    """The table in Markdown, over finished runs only, and which differences exceed the noise.
+
+    A cell is compared with the baseline over the seeds that both have finished. A difference counts
+    if it is more than twice its standard error, which is `seed_noise` times sqrt(2 / seeds).
+    """
+    found = {cell: scores(folder, cell, seeds) for cell in cells}
+    noise = seed_noise(found)
+    lines = [
+        "| cell | val mIoU %, last step | against the baseline | exceeds the seed noise | seeds |",
+        "|---|---|---|---|---|",
+    ]
+    for cell, runs in found.items():
+        both = sorted(runs.keys() & found.get(BASELINE, {}).keys())
+        gain, verdict = "–", "–"
+        if both and cell != BASELINE:
+            difference = statistics.mean(runs[seed] - found[BASELINE][seed] for seed in both)
+            gain = f"{100 * difference:+.1f}"
+            if noise is not None:
+                verdict = "yes" if abs(difference) > 2 * noise * math.sqrt(2 / len(both)) else "no"
+        singles = " ".join(f"{100 * value:.1f}" for value in runs.values())
+        mean = streets.spread(list(runs.values()))
+        lines.append(f"| {cell} | {mean} | {gain} | {verdict} | {singles} |")
+    if noise is not None:
+        lines += ["", f"One run's standard deviation between seeds, pooled: {100 * noise:.2f}"]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cells", default=",".join(CELLS))
+    parser.add_argument("--seeds", default="0,1")
+    parser.add_argument("--jobs", default=2, type=int, help="runs side by side")
+    parser.add_argument("--folder", default="runs/benchmark_camvid")
+    parser.add_argument("--table", action="store_true", help="run nothing, print what is finished")
+    parser.add_argument("overrides", nargs="*", help="after --: flags for every run")
+    arguments = parser.parse_args()
+    cells, folder = arguments.cells.split(","), Path(arguments.folder)
+    seeds = [int(seed) for seed in arguments.seeds.split(",")]
+    if unknown := [cell for cell in cells if cell not in CELLS]:
+        parser.error(f"unknown cell {unknown[0]}; choose from {', '.join(CELLS)}")
+    todo = {
+        folder / f"{cell}_{seed}": flags_of(cell, seed, arguments.overrides)
+        for seed in seeds
+        for cell in cells
+    }
+    trained = list(todo)
+    shown = [*cells, MULTI_SCALE] if BASELINE in cells else cells
+    if not arguments.table:
+        for workdir, flags in todo.items():
+            if wrong := streets.clash(workdir, flags):
+                parser.error(f"{wrong}; give another --folder")
+        streets.run_all(todo, max(arguments.jobs, 1))
+        for seed in seeds if BASELINE in cells else ():
+            evaluate_scales(folder, seed, arguments.overrides)
+    if BASELINE in cells:
+        trained += [folder / f"{MULTI_SCALE}_{seed}" for seed in seeds]
+    print("\n" + table(folder, shown, seeds))
+    return 0 if all((workdir / streets.REPORT).exists() for workdir in trained) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""Supervised training as in the MiniCity tutorial (VIPriors 2020): DeepLabV3, losses, mixes, norms.
+
+python launch.py --config=configs/baseline.py                    # streets
+python launch.py --config=configs/baseline.py:camvid --config.method.settings.mixes.cutmix=0.5
+python launch.py --config=configs/baseline.py:minicity           # DeepLabV3 ResNet-50, 1024x2048
+python launch.py --config=configs/baseline.py:minicity+resnet101    # ResNet-101, 512x1024
+python launch.py --config=configs/baseline.py:folder --config.data.root=DIR \\
+    --config.data.classes=DIR/classes.txt --config.data.target.options.images=photos \\
+    --config.data.target.options.labels=labels
+
+Other losses: --config.method.settings.losses.cross_entropy=0 and, say,
+--config.method.settings.losses.focal=1, or ...weighted=1 with ...settings.class_weights=median.
+Other norms: --config.net.norm=instancenorm, groupnorm, evonorm.
+U-Net: --config.net.architecture=unet --config.net.backbone=small (or unet).
+
+The rate falls along a cosine, as the tutorial means it to; its program passes something else for
+the epoch, so that the rate stays what it was: --config.optim.gen.schedule=poly
+--config.optim.gen.power=0 for that.
+"""
+
+from configs import supervised
+
+PRESETS = ("streets", "camvid", "minicity", "folder")
+MODIFIERS = ("resnet101",)
+
+
+def get_config(preset: str = "streets"):
+    """See `supervised` for the presets; `minicity` and `folder` take `+resnet101`."""
+    config = supervised.experiment("baseline", preset, PRESETS, MODIFIERS)
+    base, *modifiers = preset.split("+")
+    small = base in ("streets", "camvid")
+    if small and modifiers:
+        raise ValueError(f"the preset {base} has no modifier {modifiers[0]!r}")
+    config.net.update(
+        dict(
+            architecture="deeplabv3",
+            backbone="small" if small else "resnet50",
+            rates=(2, 4, 6) if small else (12, 24, 36),
+            stride_in="3x3",
+            preprocess="imagenet",
+        )
+    )
+    # The order is that of the tutorial: scale, crop, flip, colours.
+    config.augment.source.update(dict(scale=(0.75, 2.0), flip=0.5, jitter=0.3, hue=0.3))
+    gen = config.optim.gen
+    gen.schedule = "cosine"
+    gen.weight_decay = 1e-4
+    gen.head_multiplier = 1.0
+    if small:
+        gen.lr = 0.1
+        config.train.update(dict(batch=4, steps=700, eval_every=140))
+    else:
+        gen.lr = 1e-2
+        # 200 epochs of 200 images.
+        config.train.update(dict(batch=8, steps=5000, eval_every=500, log_every=25))
+        deep = "resnet101" in modifiers
+        config.data.target.size = (512, 1024) if deep else (1024, 2048)
+        config.augment.source.crop = (384, 768) if deep else (576, 1152)
+        config.net.backbone = "resnet101" if deep else "resnet50"
+    config.method = supervised.method(supervised.PAIRS.get(base, ()), cross_entropy=1.0)
+    return config.lock()

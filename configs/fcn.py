@@ -1,0 +1,56 @@
+"""Fully convolutional networks (Long et al., 2015), as NVIDIA DIGITS trains them too.
+
+python launch.py --config=configs/fcn.py                         # streets, a small FCN-8s
+python launch.py --config=configs/fcn.py:camvid
+python launch.py --config=configs/fcn.py:synthia_rand_cvpr16 --config.data.root=DIR \\
+    --config.init.backbone=bvlc_alexnet.caffemodel               # FCN-AlexNet
+python launch.py --config=configs/fcn.py:synthia_rand_cvpr16+fcn8s --config.data.root=DIR \\
+    --config.init.backbone=VGG_ILSVRC_16_layers.caffemodel       # FCN-8s
+
+FCN-32s and -16s: --config.net.output_stride=32 or 16. Without initial weights the large networks
+are said to learn little but the commonest class.
+
+SYNTHIA-RAND-CVPR16: DIR/synthia_rand_cvpr16/RGB/*.png and, of the same names, its colours in GT/;
+configs/synthia_rand_cvpr16.txt lists the colours. A tenth of the images is held out.
+"""
+
+from configs import supervised
+
+PRESETS = ("streets", "camvid", "synthia_rand_cvpr16")
+MODIFIERS = ("fcn8s",)
+
+
+def get_config(preset: str = "streets"):
+    """See `supervised` for the presets; `synthia_rand_cvpr16` takes `+fcn8s`."""
+    config = supervised.experiment("fcn", preset, PRESETS, MODIFIERS)
+    base, *modifiers = preset.split("+")
+    small = base in ("streets", "camvid")
+    if small and modifiers:
+        raise ValueError(f"the preset {base} has no modifier {modifiers[0]!r}: it is an FCN-8s")
+    eight = small or "fcn8s" in modifiers
+    config.net.update(
+        dict(
+            architecture="fcn",
+            backbone="vgg16_small" if small else "vgg16" if eight else "alexnet",
+            rates=(),
+            output_stride=8 if eight else 32,
+            preprocess="caffe" if eight else "digits",
+        )
+    )
+    config.augment.source.flip = 0.5 if small else 0.0
+    gen = config.optim.gen
+    gen.head_multiplier = 1.0
+    gen.weight_decay = 5e-4
+    if small:  # from scratch in hundreds of steps
+        gen.lr, gen.clip = 1e-2, 1.0
+        config.train.update(dict(batch=4, steps=700, eval_every=140))
+    else:
+        gen.lr, gen.power = 1e-4, 0.0  # of the mean over the pixels; it stays as it is
+        options = config.data.target.options
+        options.images, options.labels = "synthia_rand_cvpr16/RGB", "synthia_rand_cvpr16/GT"
+        options.label_values = "colour"
+        config.data.classes = "configs/synthia_rand_cvpr16.txt"
+        config.data.target.size = (720, 960)
+        config.train.update(dict(batch=1, steps=60_000, eval_every=6000))
+    config.method = supervised.method(supervised.PAIRS.get(base, ()), cross_entropy=1.0)
+    return config.lock()
