@@ -3,6 +3,7 @@
 A preset names a pair of data sets together with the scale at which it is trained:
   streets               rendered -> photographic, embedded, minutes on a laptop (the default)
   streets_camvid        rendered streets -> CamVid photographs, 11 classes
+  streets_folder        rendered streets -> your own unlabelled photographs, data.root/photos
   gta5_cityscapes       GTA5 -> Cityscapes, DeepLabV2 ResNet-101, 19 classes (the papers)
   synthia_cityscapes    SYNTHIA-RAND-CITYSCAPES -> Cityscapes, 16 classes (the papers)
   cityscapes_crosscity  Cityscapes -> a city of Cross-City (NTHU), 13 classes (AdaptSegNet)
@@ -20,6 +21,7 @@ from ml_collections import ConfigDict
 PRESETS = (
     "streets",
     "streets_camvid",
+    "streets_folder",
     "gta5_cityscapes",
     "synthia_cityscapes",
     "cityscapes_crosscity",
@@ -108,7 +110,10 @@ def experiment(method: str, preset: str, family: str = "advent") -> ConfigDict:
             source_images=100,  # source-validation images that score a snapshot, 0 for none
         )
     )
-    {"streets": _streets, "streets_camvid": _streets_camvid}.get(base, _papers)(config)
+    embedded = dict(
+        streets=_streets, streets_camvid=_streets_camvid, streets_folder=_streets_folder
+    )
+    embedded.get(base, _papers)(config)
     if not base.startswith("streets"):
         facts = FAMILIES[family or "advent"]
         config.train.update(dict(steps=facts["steps"], eval_every=facts["every"]))
@@ -197,6 +202,23 @@ def _streets_camvid(config):
         dict(name="camvid", split="train", val_split="val", size=size, options=ConfigDict())
     )
     config.train.update(dict(steps=500, warmup_steps=250, eval_every=125))
+
+
+def _streets_folder(config):
+    _streets(config)
+    config.data.source.options.domain = "rendered_varied"
+    options = dict(  # see jaxseg/data/builders/folder.py; labels, if there are any, are for scores
+        images="photos",
+        labels="",
+        classes="",
+        label_values="auto",
+        image_suffix="",
+        label_suffix="",
+        val_percent=10.0,
+        split_seed=0,
+    )
+    config.data.target.update(dict(name="folder"))
+    config.data.target.options = ConfigDict(options)
 
 
 def _papers(config):

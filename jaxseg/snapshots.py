@@ -98,13 +98,19 @@ def conclude(workdir: str, warmup: int, console: Console | None = None) -> None:
     evaluate.write_results(os.path.join(workdir, "results.json"), last)
     evaluate.write_results(os.path.join(workdir, "selection.json"), comparison)
     report.write_report(workdir)
-    evaluate.print_table(last, list(last["iou"]), console)
+    if last["miou"] is not None:
+        evaluate.print_table(last, list(last["iou"]), console)
     print_choices(comparison, console)
     first = report.before_adaptation(evaluations, warmup)
     named = "end of the warm-up" if first["step"] == warmup else "first"
     told = {named: first, "last": last, "best, chosen with target labels": best}
     scores = (f"{evaluate.percent(r['miou'])} at step {r['step']} ({n})" for n, r in told.items())
-    print(f"target mIoU {', '.join(scores)}")
+    if last["miou"] is None:
+        print(
+            "the target has no labels, so nothing is scored; --mode=predict shows what was learnt"
+        )
+    else:
+        print(f"target mIoU {', '.join(scores)}")
     print(f"report: {os.path.join(workdir, 'report.html')}")
 
 

@@ -201,7 +201,7 @@ def test_wrong_presets_are_told(name, preset, match):
         load(name, preset)
 
 
-@pytest.mark.parametrize("preset", ["streets", "streets_camvid"])
+@pytest.mark.parametrize("preset", ["streets", "streets_camvid", "streets_folder"])
 @pytest.mark.parametrize("name", METHODS)
 def test_embedded_presets_multiply_the_papers_weights(name, preset):
     config = load(name, preset)

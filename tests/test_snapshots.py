@@ -151,7 +151,7 @@ def test_the_end_of_a_run(tmp_path, capsys):
     assert "target mIoU 30.00 % at step 20 (end of the warm-up)" in told and "report.html" in told
 
 
-def test_a_run_without_target_labels(tmp_path):
+def test_a_run_without_target_labels(tmp_path, capsys):
     evaluations(tmp_path)
     lines = [{**line, "miou": None} for line in logs.read(tmp_path)]
     (tmp_path / logs.FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -159,4 +159,6 @@ def test_a_run_without_target_labels(tmp_path):
     snapshots.conclude(str(tmp_path), 0, Console(file=text, width=80))
     printed = " ".join(text.getvalue().replace("│", " ").split())
     assert "soft neighbourhood density 10 – – – " in printed and "4 evaluations;" in printed
+    told = capsys.readouterr().out
+    assert "road" not in printed and "no labels" in told and "target mIoU" not in told
     assert (tmp_path / "report.html").exists()
