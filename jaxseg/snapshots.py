@@ -107,7 +107,7 @@ def conclude(workdir: str, warmup: int, console: Console | None = None) -> None:
     scores = (f"{evaluate.percent(r['miou'])} at step {r['step']} ({n})" for n, r in told.items())
     if last["miou"] is None:
         print(
-            "the target has no labels, so nothing is scored; --mode=predict shows what was learnt"
+            "the target has no labels: nothing is scored; --mode=predict shows what was learnt"
         )
     else:
         print(f"target mIoU {', '.join(scores)}")
