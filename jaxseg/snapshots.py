@@ -106,9 +106,7 @@ def conclude(workdir: str, warmup: int, console: Console | None = None) -> None:
     told = {named: first, "last": last, "best, chosen with target labels": best}
     scores = (f"{evaluate.percent(r['miou'])} at step {r['step']} ({n})" for n, r in told.items())
     if last["miou"] is None:
-        print(
-            "the target has no labels: nothing is scored; --mode=predict shows what was learnt"
-        )
+        print("the target has no labels: nothing is scored; --mode=predict shows what was learnt")
     else:
         print(f"target mIoU {', '.join(scores)}")
     print(f"report: {os.path.join(workdir, 'report.html')}")
