@@ -106,7 +106,7 @@ def sheet() -> np.ndarray:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("docs/augmentations.jpg"))
-    parser.add_argument("--quality", type=int, default=64, help="of the JPEG, 1 to 95")
+    parser.add_argument("--quality", type=int, default=20, help="of the JPEG, 1 to 95")
     arguments = parser.parse_args()
     picture = sheet()
     try:
