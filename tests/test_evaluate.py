@@ -118,7 +118,9 @@ def test_what_chooses_a_snapshot_is_the_same_whatever_the_devices_and_the_batch(
         assert found.dtype == np.uint8
     one = {}
     alone, _ = run(1, 5, maps=one)
-    assert alone["neighbourhood_density"] == result["neighbourhood_density"]
+    # Logits may differ in their last bit where XLA compiles another batch otherwise (jax 0.12).
+    expected = pytest.approx(alone["neighbourhood_density"], rel=1e-6)
+    assert result["neighbourhood_density"] == expected
     assert list(one) == list(maps)
 
 
@@ -207,6 +209,7 @@ def test_further_sets_of_classes_are_counted_from_the_same_predictions():
     assert {k: v for k, v in result.items() if not k.startswith("miou_")} == {
         **full,
         "entropy": pytest.approx(full["entropy"]),
+        "neighbourhood_density": pytest.approx(full["neighbourhood_density"], rel=1e-6),
     }
     text = io.StringIO()
     evaluate.print_table(result, CLASSES, Console(file=text, width=100))
