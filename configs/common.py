@@ -18,6 +18,8 @@ Sizes are (height, width). Only ml_collections is imported: a config loads in mi
 
 from ml_collections import ConfigDict
 
+from configs.settings import augmentation, optimisers, paper_network, small_network
+
 PRESETS = (
     "streets",
     "streets_camvid",
@@ -180,11 +182,11 @@ def _streets(config):
     config.data.target = ConfigDict(
         dict(name="streets", split="train", val_split="val", size=size, options=options)
     )
-    config.net = _small_network()
+    config.net = small_network()
     config.disc = ConfigDict(dict(architecture="patch", width=16, dtype="float32"))
     config.augment = ConfigDict(dict(source=augmentation(flip=0.5), target=augmentation(flip=0.5)))
     # From scratch in hundreds of steps: rates far above the papers', who fine-tune for 10^5 steps.
-    config.optim = _optimisers(gen_lr=0.1, head=1.0, disc_lr=1e-3, schedule_steps=0)
+    config.optim = optimisers(gen_lr=0.1, head=1.0, disc_lr=1e-3, schedule_steps=0)
     config.optim.gen.clip = 5.0
     config.train.update(
         dict(batch=4, steps=700, warmup_steps=350, log_every=25, eval_every=70, pictures=6)
@@ -228,81 +230,12 @@ def _papers(config):
         dict(name="cityscapes", split="train", val_split="val", size=size, options=ConfigDict())
     )
     config.data.threads = 8
-    config.net = ConfigDict(
-        dict(
-            architecture="deeplabv2",
-            backbone="resnet101",
-            rates=(6, 12, 18, 24),
-            summed=0,  # how many rates are summed, 0 for all; AdaptSegNet's released code sums 2
-            stride_in="1x1",  # where a block strides: "1x1" as Caffe, "3x3" as torchvision
-            output_stride=8,  # of DeepLabV3; of FCN the finest that is fused
-            dropout=0.5,  # of DeepLabV3 and FCN
-            aux=True,
-            norm="reference",
-            statistics="target",  # whose batches move BatchNorm's running statistics
-            preprocess="caffe",  # BGR minus the ImageNet mean
-            dtype="float32",
-        )
-    )
+    config.net = paper_network()
     config.disc = ConfigDict(dict(architecture="patch", width=64, dtype="float32"))
     config.augment = ConfigDict(dict(source=augmentation(), target=augmentation()))
-    config.optim = _optimisers(gen_lr=2.5e-4, head=10.0, disc_lr=1e-4, schedule_steps=0)
+    config.optim = optimisers(gen_lr=2.5e-4, head=10.0, disc_lr=1e-4, schedule_steps=0)
     config.train.update(dict(batch=1, log_every=100))
     config.eval.batch = 1
-
-
-def augmentation(**given) -> ConfigDict:
-    """The settings of one side's augmentation, all off but those given."""
-    settings = dict(
-        flip=0.0,  # probability of mirroring
-        scale=(),  # (low, high) of a random factor of the size
-        crop=(),  # (height, width); empty for the size of the data
-        crop_cap=0.0,  # most that one class may cover of a crop, e.g. 0.75; 0 for no limit
-        crop_tries=10,
-        jitter=0.0,  # brightness, contrast and saturation at once, 0.3 is U(0.7, 1.3)
-        brightness=0.0,  # or each by itself
-        contrast=0.0,
-        saturation=0.0,
-        hue=0.0,  # 0.3 is U(-0.3, 0.3) of the colour circle
-        blur=0.0,  # probability
-        blur_sigma=(0.15, 1.15),
-    )
-    return ConfigDict(settings | given)
-
-
-def _small_network():
-    return ConfigDict(
-        dict(
-            architecture="deeplabv2",
-            backbone="small",
-            rates=(1, 3, 6, 9),
-            summed=0,
-            stride_in="1x1",
-            output_stride=8,
-            dropout=0.5,
-            aux=True,
-            norm="train",
-            statistics="target",
-            preprocess="imagenet",
-            dtype="float32",
-        )
-    )
-
-
-def _optimisers(gen_lr, head, disc_lr, schedule_steps):
-    gen = dict(
-        lr=gen_lr,
-        schedule="poly",  # or cosine
-        power=0.9,  # of poly; 0 for a rate that stays
-        schedule_steps=schedule_steps,
-        momentum=0.9,
-        weight_decay=5e-4,
-        head_multiplier=head,
-        clip=0.0,
-        repeat_backbone=False,  # the references' optimiser steps 3 or 4 times with these
-    )
-    disc = dict(lr=disc_lr, power=0.9, schedule_steps=schedule_steps, betas=(0.9, 0.99))
-    return ConfigDict(dict(gen=ConfigDict(gen), disc=ConfigDict(disc)))
 
 
 def weights(preset: str, factor: float, **levels: float) -> dict[str, float]:

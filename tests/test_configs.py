@@ -12,7 +12,7 @@ import pytest
 from configs import common
 from jaxseg import assemble, networks, optim, train
 
-NO_CONFIG = ("__init__", "common", "supervised")
+NO_CONFIG = ("__init__", "common", "settings", "supervised")
 SUPERVISED = ("baseline", "fcn")  # with presets of their own: test_supervised_configs.py
 CONFIGS = sorted(
     p.stem for p in Path(common.__file__).parent.glob("*.py") if p.stem not in NO_CONFIG
