@@ -238,6 +238,20 @@ def _papers(config):
     config.eval.batch = 1
 
 
+def learn_target(config: ConfigDict) -> None:
+    """Makes the target's own training labels what is learnt; overrides of the target's follow."""
+    target = config.data.target
+    config.data.source = ConfigDict(
+        dict(
+            name=target.name,
+            split="train",
+            val_split="",  # it would be what the target is evaluated on
+            size=target.get_ref("size"),
+            options=target.get_ref("options"),
+        )
+    )
+
+
 def weights(preset: str, factor: float, **levels: float) -> dict[str, float]:
     """The papers' weights of the target loss by level, times `factor` on the embedded pairs.
 

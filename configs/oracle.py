@@ -4,24 +4,13 @@ python launch.py --config=configs/oracle.py                    # streets
 python launch.py --config=configs/oracle.py:gta5_cityscapes    # published: 65.1 mIoU
 """
 
-from ml_collections import ConfigDict
-
 from configs import common
 
 
 def get_config(preset: str = "streets"):
     """See `common.PRESETS`."""
     config = common.experiment("oracle", preset)
-    target = config.data.target
-    config.data.source = ConfigDict(
-        dict(
-            name=target.name,
-            split="train",
-            val_split="",  # it would be what the target is evaluated on
-            size=target.get_ref("size"),  # follows an override of the target's
-            options=target.get_ref("options"),
-        )
-    )
+    common.learn_target(config)
     config.net.statistics = "source"
     config.method = common.method("source_only", segmentation_weights={"main": 1.0, "aux": 0.1})
     return config.lock()

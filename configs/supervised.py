@@ -41,26 +41,12 @@ def experiment(name: str, preset: str, presets: tuple[str, ...], modifiers=()) -
         config.data.threads = 8
     if base in ("folder", "synthia_rand_cvpr16"):
         own_data(config)
-    learn_target(config)
+    common.learn_target(config)
     config.net.statistics = "source"
     config.net.aux = False
     config.net.norm = "train"
     config.train.warmup_steps = 0
     return config
-
-
-def learn_target(config: ConfigDict) -> None:
-    """Makes the target's training split the source, following overrides of the target's."""
-    target = config.data.target
-    config.data.source = ConfigDict(
-        dict(
-            name=target.name,
-            split="train",
-            val_split="",  # it would be what the target is evaluated on
-            size=target.get_ref("size"),
-            options=target.get_ref("options"),
-        )
-    )
 
 
 def own_data(config: ConfigDict) -> None:

@@ -1,6 +1,7 @@
-"""From a config to objects: networks, method, optimisers, batches, first state.
+"""From a config to objects: method, optimisers, first state, the protocol of evaluation.
 
-The only file that reads a config; everything below it takes plain keyword arguments.
+`networks.py` does the same for networks, `batches.py` for data; what they build knows no config and
+takes plain keyword arguments.
 """
 
 import importlib
