@@ -91,16 +91,14 @@ def method(config: ConfigDict) -> Method:
         settings["copy_pairs"] = _pairs(config, settings.get("copy_pairs", ()))
     else:
         settings.pop("copy_pairs", None)  # nobody asks whether these classes exist
-    players = [networks.segmenter(config)]
-    if module.ADVERSARIAL:
-        players.append(networks.discriminator(config))
+    built = {name: getattr(networks, name)(config) for name in module.NETWORKS}
     if not config.net.aux:  # weights of a level that the network does not have
         for value in settings.values():
             if isinstance(value, dict):
                 value.pop("aux", None)
     try:
         return module.make(
-            *players,
+            **built,
             num_classes=len(label_set(config).classes),
             statistics=config.net.statistics,
             **settings,
@@ -170,7 +168,9 @@ def optimisers(config: ConfigDict) -> Players:
 def first_state(config: ConfigDict, method: Method, players: Players) -> State:
     """The state at step 0 on the default device; its shapes come from the config's sizes."""
     key = jax.random.PRNGKey(config.seed)
-    lowered = jax.jit(lambda k: init_state(method, players.txs, k, example(config))).lower(key)
+    lowered = jax.jit(lambda k: init_state(method, players.txs, k, example(config, method))).lower(
+        key
+    )
     # It runs once: on a CPU optimising it takes three times as long as not doing so.
     options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
     return lowered.compile(compiler_options=options)(key)
@@ -223,12 +223,15 @@ def size_of(name: str, value: Any) -> tuple[int, int]:
     return tuple(value)
 
 
-def example(config: ConfigDict) -> dict[str, jax.Array]:
-    """Zeros in the shapes of a training batch of one."""
+def example(config: ConfigDict, method: Method) -> dict[str, jax.Array]:
+    """Zeros in the shapes of a training batch of one, and what else the method reads."""
     source = size_of("data.source.size", config.data.source.size)
     target = size_of("data.target.size", config.data.target.size)
-    return {
+    batch = {
         "source_image": jnp.zeros((1, *source, 3), jnp.uint8),
         "source_label": jnp.zeros((1, *source), jnp.uint8),
         "target_image": jnp.zeros((1, *target, 3), jnp.uint8),
     }
+    if "source_depth" in method.reads:
+        batch["source_depth"] = jnp.zeros((1, *source), jnp.float32)
+    return batch

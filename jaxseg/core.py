@@ -54,6 +54,11 @@ class Method(NamedTuple):
     warmup: losses played instead during the first `train.warmup_steps` steps; players that are
       not named there stand still.
     reads: the keys of the batch that the losses use; what is not named is not even decoded.
+    depth: (params, stats, memory, images [N,H,W,3]) -> metres [N,h,w] float32 at any stride, of a
+      method that predicts depth as well.
+    transform: (params, stats, memory, batch with source_image, source_label, source_depth) ->
+      source images [N,H,W,3] float32 in 0..255 as the method changes them before it learns from
+      them (GIO-Ada), to be looked at.
     """
 
     init: Callable[[jax.Array, Batch], tuple[dict, dict, dict]]
@@ -62,6 +67,8 @@ class Method(NamedTuple):
     alternate: bool = False
     warmup: dict[str, Loss] | None = None
     reads: tuple[str, ...] = ("source_image", "source_label", "target_image")
+    depth: Callable[[dict, dict, dict, jax.Array], jax.Array] | None = None
+    transform: Callable[[dict, dict, dict, Batch], jax.Array] | None = None
 
 
 def init_state(

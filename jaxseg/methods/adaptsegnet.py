@@ -12,7 +12,7 @@ from jaxseg.core import Method
 from jaxseg.methods import _align
 from jaxseg.models.network import Network
 
-ADVERSARIAL = True
+NETWORKS = ("segmenter", "discriminator")
 
 
 def make(

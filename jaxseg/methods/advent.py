@@ -10,7 +10,7 @@ from jaxseg.losses.entropy import self_information
 from jaxseg.methods import _align
 from jaxseg.models.network import Network
 
-ADVERSARIAL = True
+NETWORKS = ("segmenter", "discriminator")
 
 
 def make(

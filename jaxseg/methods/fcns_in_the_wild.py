@@ -22,7 +22,7 @@ from jaxseg.losses import adversarial, class_ratio
 from jaxseg.methods import _align, _memory
 from jaxseg.models.network import Network
 
-ADVERSARIAL = True
+NETWORKS = ("segmenter", "discriminator")
 CONFUSIONS = ("flipped", "both")
 
 

@@ -10,7 +10,7 @@ from jaxseg.losses.entropy import entropy, highest
 from jaxseg.methods import _align
 from jaxseg.models.network import Network
 
-ADVERSARIAL = False
+NETWORKS = ("segmenter",)
 
 
 def make(

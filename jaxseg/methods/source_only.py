@@ -10,7 +10,7 @@ from jaxseg.core import Method
 from jaxseg.methods import _align
 from jaxseg.models.network import Network
 
-ADVERSARIAL = False
+NETWORKS = ("segmenter",)
 
 
 def make(

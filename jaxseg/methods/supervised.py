@@ -16,7 +16,7 @@ from jaxseg.losses import balance, region, segmentation
 from jaxseg.methods import _align
 from jaxseg.models.network import Network
 
-ADVERSARIAL = False
+NETWORKS = ("segmenter",)
 LOSSES = ("cross_entropy", "weighted", "focal", "ohem", "dice", "lovasz")
 MIXINGS = ("cutmix", "classmix", "copy_blob")
 
