@@ -168,9 +168,8 @@ def optimisers(config: ConfigDict) -> Players:
 def first_state(config: ConfigDict, method: Method, players: Players) -> State:
     """The state at step 0 on the default device; its shapes come from the config's sizes."""
     key = jax.random.PRNGKey(config.seed)
-    lowered = jax.jit(lambda k: init_state(method, players.txs, k, example(config, method))).lower(
-        key
-    )
+    batch = example(config, method)
+    lowered = jax.jit(lambda k: init_state(method, players.txs, k, batch)).lower(key)
     # It runs once: on a CPU optimising it takes three times as long as not doing so.
     options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
     return lowered.compile(compiler_options=options)(key)
@@ -179,7 +178,8 @@ def first_state(config: ConfigDict, method: Method, players: Players) -> State:
 def abstract_state(config: ConfigDict, method: Method, players: Players) -> State:
     """Shapes and dtypes of the state, without computing anything."""
     key = jax.ShapeDtypeStruct((2,), jnp.uint32)
-    return jax.eval_shape(lambda k: init_state(method, players.txs, k, example(config)), key)
+    batch = example(config, method)
+    return jax.eval_shape(lambda k: init_state(method, players.txs, k, batch), key)
 
 
 def with_initial_weights(
