@@ -258,7 +258,7 @@ def test_checking_says_the_same_and_prepares_nothing(tmp_path):
     (tmp_path / "raw" / "gta5" / "images" / "00004.png").unlink()
     wrong = (
         ("camvid", "train"), ("camvid", "all"), ("gta5", "train"), ("gta5", "val"),
-        ("synthia", "train"), ("cityscapes", "val"), ("kitti", "train"),
+        ("synthia", "train"), ("cityscapes", "val"), ("kittens", "train"),
     )  # fmt: skip
     said = []
     for check in (records.check_raw, records.open_split):

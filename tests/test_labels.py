@@ -44,7 +44,20 @@ def test_crosscity13_has_the_classes_of_synthia13_under_the_ids_of_cityscapes():
     np.testing.assert_array_equal(same[:13], np.arange(13))
 
 
-@pytest.mark.parametrize("label_set", [labels.SYNTHIA16, labels.SYNTHIA13, labels.CROSSCITY13])
+def test_virtual_kitti_has_the_ten_classes_it_shares_with_kitti():
+    found = labels.by_name("virtual_kitti")
+    published = "road, building, pole, traffic light, traffic sign, vegetation, terrain, sky, car"
+    assert found.classes == (*published.split(", "), "truck")
+    ids = {7: 0, 11: 1, 17: 2, 19: 3, 20: 4, 21: 5, 22: 6, 23: 7, 26: 8, 27: 9}
+    assert found.ids == ids
+    assert len(labels.VIRTUAL_KITTI_NAMES) == 15
+    assert set(filter(None, labels.VIRTUAL_KITTI_NAMES.values())) == set(found.classes)
+
+
+SUBSETS = [labels.SYNTHIA16, labels.SYNTHIA13, labels.CROSSCITY13, labels.VIRTUAL_KITTI]
+
+
+@pytest.mark.parametrize("label_set", SUBSETS)
 def test_subsets_keep_names_and_colours(label_set):
     table = labels.remap(labels.CITYSCAPES, label_set)
     for train, name in enumerate(labels.CITYSCAPES.classes):

@@ -43,6 +43,11 @@ def encode_depth(depth: np.ndarray) -> bytes:
     return encode_png(steps.astype(np.uint16))
 
 
+def encode_label(label: np.ndarray) -> bytes:
+    """Returns the PNG of uint8 train ids [H, W], smaller and slower than `encode_png`'s own."""
+    return encode_png(label, 6)
+
+
 def decode_image(data: bytes) -> np.ndarray:
     """Returns uint8 [H, W, 3] RGB, whatever the mode of the file."""
     with Image.open(io.BytesIO(data)) as image:
@@ -147,6 +152,22 @@ def decode_index(data: bytes) -> np.ndarray | None:
 def decode_depth(data: bytes) -> np.ndarray:
     """Returns float32 [H, W] metres from what `encode_depth` wrote."""
     return decode_ids(data).astype(np.float32) * np.float32(DEPTH_STEP)
+
+
+def encode_instances(instances: np.ndarray) -> bytes:
+    """Returns the 16-bit PNG of integers [H, W], 1000 * id + number as Cityscapes has them.
+
+    Raises:
+      ValueError: a value that 16 bits do not hold.
+    """
+    if instances.min() < 0 or instances.max() > 65535:
+        raise ValueError(f"instances {instances.min()} to {instances.max()}, wanted 0 to 65535")
+    return encode_png(instances.astype(np.uint16), 6)
+
+
+def decode_instances(data: bytes) -> np.ndarray:
+    """Returns int32 [H, W] from what `encode_instances` wrote."""
+    return decode_ids(data).astype(np.int32)
 
 
 def decode_first_channel_16(data: bytes) -> np.ndarray:

@@ -2,14 +2,14 @@
 
 Sources: Cityscapes (Cordts et al., CVPR 2016), SYNTHIA-RAND-CITYSCAPES (Ros et al., CVPR 2016),
 CamVid (Brostow et al., PRL 2009) in the 11-class grouping of SegNet (Badrinarayanan et al., 2015),
-Cross-City (Chen et al., ICCV 2017).
+Cross-City (Chen et al., ICCV 2017), Virtual KITTI (Gaidon et al., CVPR 2016).
 
-Records of `streets`, `gta5`, `synthia`, `cityscapes`, `minicity` and `crosscity` all hold the 19
-train ids of Cityscapes, so that one record serves every protocol: the 16 and 13 classes of SYNTHIA
-and the 13 of Cross-City are subsets, reached with `remap`.
+Records of all published data sets but CamVid, and those of `streets`, hold the 19 train ids of
+Cityscapes, so that one record serves every protocol: the 16 and 13 classes of SYNTHIA, the 13 of
+Cross-City and the 10 of Virtual KITTI are subsets, reached with `remap`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,15 +70,33 @@ def _synthia_subset(name: str, left_out: tuple[str, ...]) -> LabelSet:
 SYNTHIA16 = _synthia_subset("synthia16", ("terrain", "truck", "train"))
 SYNTHIA13 = _synthia_subset("synthia13", ("terrain", "truck", "train", "wall", "fence", "pole"))
 
-# The same 13 classes, in the order of Cityscapes as well, under the ids of Cityscapes.
-CROSSCITY13 = SYNTHIA13._replace(
-    name="crosscity13",
-    ids={
-        raw: SYNTHIA13.classes.index(CITYSCAPES.classes[train])
-        for raw, train in CITYSCAPES.ids.items()
-        if CITYSCAPES.classes[train] in SYNTHIA13.classes
-    },
-)
+
+def _cityscapes_subset(name: str, classes: Collection[str | None]) -> LabelSet:
+    """Classes of Cityscapes, in its order and under its ids."""
+    kept = [i for i, title in enumerate(CITYSCAPES.classes) if title in classes]
+    return LabelSet(
+        name=name,
+        classes=tuple(CITYSCAPES.classes[i] for i in kept),
+        palette=tuple(CITYSCAPES.palette[i] for i in kept),
+        ids={raw: kept.index(i) for raw, i in CITYSCAPES.ids.items() if i in kept},
+    )
+
+
+CROSSCITY13 = _cityscapes_subset("crosscity13", SYNTHIA13.classes)
+
+# The classes of Virtual KITTI by their published names, in those of Cityscapes. Trees are
+# vegetation and vans are cars, as Cityscapes defines them; guard rails are void there, and what
+# Misc and Undefined are is not known.
+VIRTUAL_KITTI_NAMES = {
+    **{"Terrain": "terrain", "Sky": "sky", "Tree": "vegetation", "Vegetation": "vegetation"},
+    **{"Building": "building", "Road": "road", "GuardRail": None, "TrafficSign": "traffic sign"},
+    **{"TrafficLight": "traffic light", "Pole": "pole", "Misc": None, "Truck": "truck"},
+    **{"Car": "car", "Van": "car", "Undefined": None},
+}
+
+# The 10 classes that Virtual KITTI and KITTI share, on which adaptation from the one to the other
+# is scored (Chen et al., CVPR 2019).
+VIRTUAL_KITTI = _cityscapes_subset("virtual_kitti", VIRTUAL_KITTI_NAMES.values())
 
 CAMVID = LabelSet(
     name="camvid",
@@ -110,7 +128,7 @@ _CITYSCAPES_TO_CAMVID = {
     **{"motorcycle": "Bicyclist", "bicycle": "Bicyclist"},
 }
 
-_SETS = {s.name: s for s in (CITYSCAPES, SYNTHIA16, SYNTHIA13, CROSSCITY13, CAMVID)}
+_SETS = {s.name: s for s in (CITYSCAPES, SYNTHIA16, SYNTHIA13, CROSSCITY13, VIRTUAL_KITTI, CAMVID)}
 
 
 def by_name(name: str) -> LabelSet:

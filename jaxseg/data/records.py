@@ -41,6 +41,8 @@ class Source:
       label_set: the LabelSet that the stored labels are in.
       folder: where the records lie.
       size: (height, width) of all records; None if each has its own, as published.
+      has: what every record holds beside its id: 'image' and, if the set has them, 'label', 'depth'
+        and 'instances'.
       labelled: whether the records have labels.
     """
 
@@ -53,17 +55,17 @@ class Source:
         records: Any,
         *,
         size: tuple[int, int] | None,
-        labelled: bool,
+        has: tuple[str, ...],
     ):
         self.name, self.split, self.label_set, self.folder = name, split, label_set, folder
-        self.size, self.labelled = size, labelled
+        self.size, self.has, self.labelled = size, has, "label" in has
         self._records = records
 
     def __len__(self) -> int:
         return len(self._records)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Returns 'id' (text), 'image' and, if the set has them, 'label' and 'depth' (encoded)."""
+        """Returns 'id' (text) and the encoded bytes of all that `has` names."""
         if not 0 <= index < len(self):
             raise IndexError(index)
         try:
@@ -74,7 +76,8 @@ class Source:
                 f"delete {self.folder} to prepare it anew"
             ) from error
         name = record["id"]
-        return {**record, "id": name.decode() if isinstance(name, bytes) else name}
+        name = name.decode() if isinstance(name, bytes) else name
+        return {"id": name, **{key: record[key] for key in self.has}}
 
     def where(self, record: dict[str, Any]) -> str:
         """Returns how messages name a record."""
@@ -127,6 +130,9 @@ def open_split(
     try:
         stored = config.options.get("stored", split)
         records = builder.as_data_source(stored, decoders=decoders)
+        has = tuple(decoders)
+        if "instances" in has and not records[0]["instances"]:  # their files were not there
+            has = tuple(key for key in has if key != "instances")
         len(records)
     except Exception as error:
         raise UserError(
@@ -139,7 +145,7 @@ def open_split(
         folder,
         records,
         size=config.size,
-        labelled="label" in builder.info.features,
+        has=has,
     )
 
 

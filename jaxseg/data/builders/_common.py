@@ -1,11 +1,9 @@
-"""What the builders share: the records' features, converting published files, writing records."""
+"""What the builders share: what a preparation depends on, the records' features, their writing."""
 
-import concurrent.futures
 import dataclasses
-import itertools
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +13,7 @@ import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 from rich import progress
 
-from jaxseg.data import codec
-from jaxseg.data.builders._tree import Files, Tree
+from jaxseg.data.builders._tree import Files
 from jaxseg.data.labels import LabelSet
 from jaxseg.errors import UserError
 
@@ -32,6 +29,7 @@ class Config(tfds.core.BuilderConfig):
     size: tuple[int, int] | None = None  # (height, width) to store at; None = as published
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     labels: LabelSet | None = None  # that the records are in; None = LABELS of the builder's module
+    keys: tuple[str, ...] = ("label",)  # what records hold beside id and image
 
 
 def size_name(size: tuple[int, int] | None) -> str:
@@ -41,31 +39,35 @@ def size_name(size: tuple[int, int] | None) -> str:
 
 def plain_config(
     name: str,
-    splits: Iterable[str],
+    counts: Mapping[str, int],
     *,
     raw: Path | None,
     size: tuple[int, int] | None,
     split: str | None,
+    keys: tuple[str, ...] = ("label",),
+    variant: str = "",
 ) -> Config:
     """What to prepare of a published data set: one split, so that evaluation does not wait for the
     conversion of the training images.
 
     Args:
       name: of the data set.
-      splits: those it has.
+      counts: images published, by split.
       raw: its folder as published.
       size: (height, width) to store at; None = as published.
-      split: one of `splits`; None = the first.
+      split: one of `counts`; None = the first.
+      keys: what the records hold beside id and image.
+      variant: what tells the records from others of the same split.
 
     Raises:
       UserError: an unknown split.
     """
-    splits = list(splits)
-    split = split or splits[0]
-    if split not in splits:
-        raise UserError(f"{name} has no split {split!r}; it has {', '.join(splits)}")
-    options = {"split": split}
-    return Config(name=f"{size_name(size)}-{split}", size=size, raw=raw, options=options)
+    split = split or next(iter(counts))
+    if split not in counts:
+        raise UserError(f"{name} has no split {split!r}; it has {', '.join(counts)}")
+    title = "-".join(filter(None, (size_name(size), split, variant)))
+    options = {"split": split, "published": counts[split]}
+    return Config(name=title, size=size, raw=raw, options=options, keys=keys)
 
 
 def held_out_counts(published: int) -> dict[str, int]:
@@ -102,30 +104,30 @@ def held_out(pairs: list[Files], split: str) -> list[Files]:
     return chosen
 
 
-def info(
-    builder: tfds.core.DatasetBuilder, *, label: bool = True, depth: bool = False
-) -> tfds.core.DatasetInfo:
-    """Describes the records: id, image, perhaps label and depth, images as encoded bytes."""
+def info(builder: tfds.core.DatasetBuilder) -> tfds.core.DatasetInfo:
+    """Describes the records: id, image and the config's keys, all but the id as encoded bytes."""
     features = {
         "id": tfds.features.Text(),
         "image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
     }
-    if label:
-        features["label"] = tfds.features.Image(shape=(None, None, 1), encoding_format="png")
-    if depth:
-        features["depth"] = tfds.features.Image(
-            shape=(None, None, 1), dtype=np.uint16, encoding_format="png"
+    for key in builder.builder_config.keys:
+        features[key] = tfds.features.Image(
+            shape=(None, None, 1),
+            dtype=np.uint8 if key == "label" else np.uint16,
+            encoding_format="png",
         )
     features = tfds.features.FeaturesDict(features)
     return tfds.core.DatasetInfo(builder=builder, features=features, disable_shuffling=True)
 
 
-def tell_count(builder: Any, pairs: list[Files], published: int, split: str) -> None:
+def tell_count(builder: Any, pairs: list[Files]) -> None:
     """Prints a note when there are fewer or more images than published, such as one part of ten."""
-    if len(pairs) != published:
+    options = builder.builder_config.options
+    if len(pairs) != options["published"]:
         print(
-            f"note: {builder.name} {split} holds {len(pairs)} images, {published} were published; "
-            f"after adding more, delete the prepared records",
+            f"note: {builder.name} {options['split']} holds {len(pairs)} images, "
+            f"{options['published']} were published; after adding more, delete the prepared "
+            f"records",
             flush=True,
         )
 
@@ -200,93 +202,6 @@ def track(items: Iterable, total: int, title: str, every: float = 15.0) -> Itera
             print(f"{title}: {done} of {total}, {now - start:.0f} s", flush=True)
             last = now
     print(f"{title}: {total} in {time.monotonic() - start:.0f} s", flush=True)
-
-
-def convert(
-    tree: Tree,
-    pairs: list[Files],
-    *,
-    title: str,
-    size: tuple[int, int] | None,
-    read_label: Callable[[bytes], np.ndarray],
-    read_depth: Callable[[bytes], np.ndarray] | None = None,
-    odd_labels: bool = False,
-) -> Iterator[dict]:
-    """Turns published files into records.
-
-    Args:
-      tree: where the files are.
-      pairs: the files, in the order of the records.
-      title: of the progress bar.
-      size: (height, width) to store at: image bicubic, label and depth nearest; None keeps the
-        image's own bytes.
-      read_label: from a file's bytes to uint8 train ids [H, W]; not called for images without a
-        label, whose records have none. Its UserErrors get the file's name put before them.
-      read_depth: from a file's bytes to metres [H, W], 0 = no value.
-      odd_labels: labels of another size than their image are resized to it, with a note, instead of
-        refused.
-
-    Yields:
-      records; the conversion runs in threads, the order is kept.
-
-    Raises:
-      UserError: naming the file that is damaged, of more than 8 bits, or of another size.
-    """
-
-    def one(files: Files) -> dict:
-        where = tree.where(files.image)
-        data = tree.read(files.image)
-        with codec.naming(where):
-            if (bits := codec.bits(data)) > 8:
-                raise UserError(f"{where}: {bits} bits a channel; save it with 8")
-            data, image = codec.decode_upright(data)
-        shape = image.shape[:2]
-        if files.label is not None:
-            label = checked_label(files, shape)
-        if size is not None and shape != tuple(size):
-            data = codec.encode_png(codec.resize_image(image, size))
-            shape = tuple(size)
-        record = {"id": files.id, "image": data}
-        if files.label is not None:
-            record["label"] = codec.encode_png(codec.resize_nearest(label, shape), 6)
-        if read_depth is not None:
-            with codec.naming(tree.where(files.depth)):
-                depth = read_depth(tree.read(files.depth))
-            record["depth"] = codec.encode_depth(codec.resize_nearest(depth, shape))
-        return record
-
-    def checked_label(files: Files, shape: tuple[int, int]) -> np.ndarray:
-        where = tree.where(files.label)
-        data = tree.read(files.label)
-        try:
-            with codec.naming(where):
-                label = read_label(data)
-        except UserError as error:
-            said = str(error)
-            raise error if said.startswith(where) else UserError(f"{where}: {said}") from error
-        if label.shape != shape:
-            note = f"{where}: label {label.shape}, image {shape}"
-            if not odd_labels:
-                raise UserError(f"{note}; the two must have one size")
-            print(f"{note}: resized to the image", flush=True)
-        return label
-
-    return track(in_threads(one, pairs), len(pairs), title)
-
-
-def in_threads(function: Callable, items: Iterable, ahead: int = 4) -> Iterator:
-    """Yields function(item) in order, from a thread per core, not too many items ahead."""
-    workers = cores()
-    items = iter(items)
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        waiting = [pool.submit(function, item) for item in itertools.islice(items, ahead * workers)]
-        try:
-            while waiting:
-                yield waiting.pop(0).result()
-                waiting += [pool.submit(function, item) for item in itertools.islice(items, 1)]
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 def cores() -> int:

@@ -17,6 +17,9 @@ class Files(NamedTuple):
     image: str
     label: str | None = None
     depth: str | None = None
+    instances: str | None = None
+    colours: str | None = None  # says what the colours of the label mean
+    camera: str | None = None  # says how far what the depth file holds is
 
 
 class Tree:

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxseg.data import codec, labels
 from jaxseg.data.builders import _common, _published
+from jaxseg.data.builders._convert import Readers
 from jaxseg.data.builders._tree import Files, Tree
 
 LABELS = labels.CAMVID
@@ -51,6 +52,5 @@ def read_label(data: bytes) -> np.ndarray:
 Builder = _published.builder(
     "camvid",
     find=find,
-    counts=_COUNTS,
-    read_label=read_label,
+    readers=Readers(label=read_label),
 )

@@ -3,15 +3,26 @@ images.
 
 The labels are the `*_gtFine_labelIds.png` files, stored as train ids. Those of the test split are
 withheld by the publishers: whatever stands there is not read, and its records have no label.
+
+The instances of val (`*_gtFine_instanceIds.png`: 1000 * id + number of single objects, the id alone
+elsewhere), by which evaluation weighs pixels, are stored if they are there.
+
+With the option depth='disparity' the records also hold metres, from the published disparity of the
+stereo pair (`*_disparity.png`: 256 * pixels + 1, 0 = not measured, semi-global matching) and the
+camera of each image (`*_camera.json`): baseline * focal length / disparity. Beyond some 100 m one
+step of disparity is many metres, so such values mean 'far'; more than 256 m are stored as 256 m.
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
 
 from jaxseg.data import codec, labels
 from jaxseg.data.builders import _common, _published
+from jaxseg.data.builders._convert import Readers
 from jaxseg.data.builders._tree import Files, Tree
+from jaxseg.errors import UserError
 
 LABELS = labels.CITYSCAPES
 EXPECTED = (
@@ -22,6 +33,10 @@ EXPECTED = (
 
 _IDS = labels.id_table(LABELS.ids)
 _COUNTS = {"train": 2975, "val": 500, "test": 1525}
+_BESIDE = {  # of the option depth: what is read, and the archive that it is published in
+    "depth": ("disparity", "_disparity.png", "disparity_trainvaltest.zip"),
+    "camera": ("camera", "_camera.json", "camera_trainvaltest.zip"),
+}
 
 
 def config(
@@ -29,20 +44,63 @@ def config(
     raw: Path | None = None,
     size: tuple[int, int] | None = None,
     split: str | None = None,
+    depth: str = "",
 ) -> _common.Config:
-    """Prepares one split of the files in `raw`, at `size` (height, width) or as published."""
-    return _common.plain_config("cityscapes", _COUNTS, raw=raw, size=size, split=split)
+    """Prepares one split of the files in `raw`.
+
+    Args:
+      raw: the folder of the published files.
+      size: (height, width) to store at; None = as published.
+      split: 'train', 'val' or 'test'.
+      depth: 'disparity' for metres from stereo, '' for none.
+
+    Raises:
+      UserError: an unknown split or kind of depth.
+    """
+    if depth not in ("", "disparity"):
+        raise UserError(f"cityscapes has no depth {depth!r}; choose 'disparity', or '' for none")
+    keys, variant = keys_and_variant(split or "train", depth)
+    return _common.plain_config(
+        "cityscapes", _COUNTS, raw=raw, size=size, split=split, keys=keys, variant=variant
+    )
+
+
+def keys_and_variant(split: str, depth: str = "") -> tuple[tuple[str, ...], str]:
+    """What the records of a split hold beside id and image, and what that adds to their name."""
+    more = {"depth": depth, "instances": "instances" if split == "val" else ""}
+    keys = ("label",) if split != "test" else ()
+    return keys + tuple(filter(more.get, more)), "-".join(filter(None, more.values()))
 
 
 def find(config: _common.Config) -> tuple[Tree, list[Files]]:
     """Finds the files of the config's split; UserError if one is missing."""
-    tree, split = Tree(config.raw, ("leftImg8bit", "gtFine"), EXPECTED), config.options["split"]
+    split, tops, expected = config.options["split"], ("leftImg8bit", "gtFine"), EXPECTED
+    beside = _BESIDE if "depth" in config.keys else {}
+    for folder, suffix, archive in beside.values():
+        tops += (folder,)
+        expected += f", cityscapes/{folder}/{split}/CITY/*{suffix} or {archive}"
+    tree = Tree(config.raw, tops, expected)
     images = tree.stems(f"leftImg8bit/{split}", "_leftImg8bit.png")
     if not images:
         raise tree.error(f"holds no images of {split}")
-    if split == "test":
-        return tree, tree.pair(images)
-    return tree, tree.pair(images, label=tree.stems(f"gtFine/{split}", "_gtFine_labelIds.png"))
+    found = {}
+    if "label" in config.keys:
+        found["label"] = tree.stems(f"gtFine/{split}", "_gtFine_labelIds.png")
+    for kind, (folder, suffix, archive) in beside.items():
+        found[kind] = tree.stems(f"{folder}/{split}", suffix)
+        if not found[kind]:
+            raise tree.error(
+                f"holds no {folder}/{split} ({archive}), which the option depth=disparity needs"
+            )
+    return tree, tree.pair(images, **found, **instances_of(tree, config))
+
+
+def instances_of(tree: Tree, config: _common.Config) -> dict[str, dict[str, str]]:
+    """{'instances': files by stem} of a split that wants them, nothing if none are there."""
+    if "instances" not in config.keys:
+        return {}
+    found = tree.stems(f"gtFine/{config.options['split']}", "_gtFine_instanceIds.png")
+    return {"instances": found} if found else {}
 
 
 def read_label(data: bytes) -> np.ndarray:
@@ -52,10 +110,28 @@ def read_label(data: bytes) -> np.ndarray:
     return labels.lookup(_IDS, array)
 
 
+def read_camera(data: bytes) -> float:
+    """Returns baseline times focal length, metres * pixels, of a camera file."""
+    try:
+        camera = json.loads(data)
+        scale = float(camera["extrinsic"]["baseline"]) * float(camera["intrinsic"]["fx"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"no extrinsic.baseline and intrinsic.fx ({error!r}); fetch it again"
+        ) from (error)
+    if not 0 < scale < np.inf:
+        raise UserError(f"baseline * fx is {scale}, wanted metres * pixels; fetch it again")
+    return scale
+
+
+def read_disparity(data: bytes, scale: float) -> np.ndarray:
+    """Returns float32 metres [H, W], 0 = no value; `scale` as from `read_camera`."""
+    stored = codec.decode_ids(data).astype(np.float32)
+    return np.where(stored > 1, 256 * np.float32(scale) / np.maximum(stored - 1, 1), 0)
+
+
 Builder = _published.builder(
     "cityscapes",
     find=find,
-    counts=_COUNTS,
-    read_label=read_label,
-    withheld=("test",),
+    readers=Readers(label=read_label, depth=read_disparity, camera=read_camera),
 )

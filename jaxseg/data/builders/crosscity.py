@@ -17,6 +17,7 @@ import tensorflow_datasets as tfds
 
 from jaxseg.data import codec, labels
 from jaxseg.data.builders import _common
+from jaxseg.data.builders._convert import Readers, convert
 from jaxseg.data.builders._tree import Files, Tree
 from jaxseg.errors import UserError
 
@@ -57,7 +58,10 @@ def config(
         )
     plain = _common.plain_config("crosscity", _COUNTS, raw=raw, size=size, split=split)
     return dataclasses.replace(
-        plain, name=f"{city}-{plain.name}", options={**plain.options, "city": city}
+        plain,
+        name=f"{city}-{plain.name}",
+        options={**plain.options, "city": city},
+        keys=("label",) if plain.options["split"] == "val" else (),
     )
 
 
@@ -102,11 +106,11 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     _download_and_prepare = _common.write_splits
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return _common.info(self, label=self.builder_config.options["split"] == "val")
+        return _common.info(self)
 
     def _split_generators(self, dl_manager) -> dict[str, Iterator]:
         (tree, pairs), split = find(self.builder_config), self.builder_config.options["split"]
-        _common.tell_count(self, pairs, _COUNTS[split], split)
+        _common.tell_count(self, pairs)
         return {split: self._generate_examples(tree, split, pairs)}
 
     def _generate_examples(self, tree, split, pairs) -> Iterator[dict]:
@@ -117,12 +121,12 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             seen.update(np.unique(raw).tolist())
             return labels.lookup(_IDS, raw)
 
-        yield from _common.convert(
+        yield from convert(
             tree,
             pairs,
             title=f"converting crosscity {city} {split}",
-            size=self.builder_config.size,
-            read_label=read,
+            config=self.builder_config,
+            readers=Readers(label=read),
         )
         # Streets without plants, sky, people and vehicles: these are 0..18, not 7..33.
         if split == "val" and not seen & set(range(19, 34)):

@@ -17,6 +17,7 @@ import tensorflow_datasets as tfds
 
 from jaxseg.data import classfile, codec, labels
 from jaxseg.data.builders import _common, _folder
+from jaxseg.data.builders._convert import Readers, convert
 from jaxseg.data.builders._tree import Files
 from jaxseg.errors import UserError
 
@@ -98,6 +99,7 @@ def config(
             "label_values": label_values,
         },
         labels=named.label_set if named else None,
+        keys=("label",) if named else (),
     )
 
 
@@ -181,7 +183,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     _download_and_prepare = _common.write_splits
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return _common.info(self, label=self.builder_config.options["classes"] is not None)
+        return _common.info(self)
 
     def _split_generators(self, dl_manager) -> dict[str, Iterator]:
         disk, pairs = find(self.builder_config)
@@ -192,10 +194,10 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         read = None
         if options["classes"] is not None:
             read = label_reader(options["classes"], options["label_values"])
-        return _common.convert(
+        return convert(
             disk,
             pairs,
             title=f"converting folder {options['split']}",
-            size=self.builder_config.size,
-            read_label=read,
+            config=self.builder_config,
+            readers=Readers(label=read),
         )

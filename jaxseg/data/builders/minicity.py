@@ -3,15 +3,16 @@
 A subset of Cityscapes in flat folders, arranged by the challenge's own script: 200 train and 100
 val images, both from the training split of Cityscapes, and 200 test images from its validation
 split, renamed to N.png, without labels. The labels are `*_gtFine_labelIds.png`, stored as train
-ids.
+ids; `*_gtFine_instanceIds.png` are stored for val, if they are there.
 """
 
 from pathlib import Path
 
 from jaxseg.data import labels
 from jaxseg.data.builders import _common, _published
+from jaxseg.data.builders._convert import Readers
 from jaxseg.data.builders._tree import Files, Tree
-from jaxseg.data.builders.cityscapes import read_label
+from jaxseg.data.builders.cityscapes import instances_of, keys_and_variant, read_label
 
 LABELS = labels.CITYSCAPES
 EXPECTED = (
@@ -29,7 +30,10 @@ def config(
     split: str | None = None,
 ) -> _common.Config:
     """Prepares one split of the files in `raw`, at `size` (height, width) or as published."""
-    return _common.plain_config("minicity", _COUNTS, raw=raw, size=size, split=split)
+    keys, variant = keys_and_variant(split or "train")
+    return _common.plain_config(
+        "minicity", _COUNTS, raw=raw, size=size, split=split, keys=keys, variant=variant
+    )
 
 
 def find(config: _common.Config) -> tuple[Tree, list[Files]]:
@@ -40,13 +44,8 @@ def find(config: _common.Config) -> tuple[Tree, list[Files]]:
         raise tree.error(f"holds no images of {split}")
     if split == "test":
         return tree, tree.pair(images)
-    return tree, tree.pair(images, label=tree.stems(f"gtFine/{split}", "_gtFine_labelIds.png"))
+    found = {"label": tree.stems(f"gtFine/{split}", "_gtFine_labelIds.png")}
+    return tree, tree.pair(images, **found, **instances_of(tree, config))
 
 
-Builder = _published.builder(
-    "minicity",
-    find=find,
-    counts=_COUNTS,
-    read_label=read_label,
-    withheld=("test",),
-)
+Builder = _published.builder("minicity", find=find, readers=Readers(label=read_label))

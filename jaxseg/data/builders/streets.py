@@ -63,7 +63,7 @@ def config(
     number = "-".join(f"{split}{count}" for split, count in sorted(counts.items()))
     name = f"{domain}-seed{seed}-{_common.size_name(size)}-{number}-{digest}"
     options = {"domain": domain, "seed": seed, "counts": counts}
-    return _common.Config(name=name, size=size, options=options)
+    return _common.Config(name=name, size=size, options=options, keys=("label", "depth"))
 
 
 def find(config: _common.Config) -> None:
@@ -78,7 +78,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     _download_and_prepare = _common.write_splits
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return _common.info(self, depth=True)
+        return _common.info(self)
 
     def _split_generators(self, dl_manager) -> dict[str, Iterator]:
         counts = self.builder_config.options["counts"]

@@ -16,6 +16,7 @@ import numpy as np
 
 from jaxseg.data import codec, labels
 from jaxseg.data.builders import _common, _published
+from jaxseg.data.builders._convert import Readers
 from jaxseg.data.builders._tree import Files, Tree
 
 LABELS = labels.CITYSCAPES
@@ -32,7 +33,8 @@ def config(
     split: str | None = None,
 ) -> _common.Config:
     """Prepares one split of the files in `raw`, at `size` (height, width) or as published."""
-    return _common.plain_config("synthia", _COUNTS, raw=raw, size=size, split=split)
+    keys = ("label", "depth")
+    return _common.plain_config("synthia", _COUNTS, raw=raw, size=size, split=split, keys=keys)
 
 
 def find(config: _common.Config) -> tuple[Tree, list[Files]]:
@@ -58,7 +60,5 @@ def read_depth(data: bytes) -> np.ndarray:
 Builder = _published.builder(
     "synthia",
     find=find,
-    counts=_COUNTS,
-    read_label=read_label,
-    read_depth=read_depth,
+    readers=Readers(label=read_label, depth=read_depth),
 )
