@@ -5,12 +5,14 @@ manner of big_vision; the first that matches wins.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+
+from jaxseg.errors import UserError
 
 Multipliers = Sequence[tuple[str, float]]
 
@@ -27,6 +29,65 @@ def poly(lr: float, schedule_steps: int, power: float = 0.9) -> optax.Schedule:
 def cosine(lr: float, schedule_steps: int) -> optax.Schedule:
     """lr * (1 + cos(pi i / schedule_steps)) / 2, 0 from there on (Loshchilov and Hutter, SGDR)."""
     return optax.cosine_decay_schedule(lr, schedule_steps)
+
+
+def one_cycle(
+    max_lr: float, steps: int, warm: float = 0.3, start: float = 25.0, end: float = 1e4
+) -> optax.Schedule:
+    """One cycle of half cosines: max_lr / start up to max_lr, then down to max_lr / start / end
+    (Smith and Topin, "Super-Convergence", 2019, in the form of PyTorch's OneCycleLR).
+
+    Args:
+      max_lr: the highest rate.
+      steps: of the whole cycle; the rate stays at its end from there on.
+      warm: share of the steps in which the rate rises; the highest is at step warm * steps - 1.
+      start, end: what max_lr is divided by at first, and that by in the end.
+
+    Raises:
+      UserError: a cycle that cannot be.
+    """
+    if not (start > 0 and end > 0):
+        raise UserError(f"one cycle with start={start}, end={end}: give divisors above 0")
+    return _half_cosines(max_lr / start, max_lr, max_lr / start / end, steps, warm)
+
+
+def one_cycle_momentum(
+    base: float, maximum: float, steps: int, warm: float = 0.3
+) -> optax.Schedule:
+    """The momentum (Adam's beta1) that goes with `one_cycle`: from `maximum` down to `base` while
+    the rate rises, and back while it falls.
+
+    Args:
+      base, maximum: 0 <= base <= maximum < 1.
+      steps, warm: as in `one_cycle`.
+
+    Raises:
+      UserError: a cycle or momentum that cannot be.
+    """
+    if not 0 <= base <= maximum < 1:
+        raise UserError(f"momentum from {base} to {maximum}: give 0 <= base <= maximum < 1")
+    return _half_cosines(maximum, base, maximum, steps, warm)
+
+
+def _half_cosines(
+    first: float, middle: float, last: float, steps: int, warm: float
+) -> optax.Schedule:
+    if not (steps > 0 and 0 <= warm <= 1):
+        raise UserError(f"one cycle of {steps} steps, {warm} of them warm-up: give a share in 0..1")
+    turn, final = warm * steps - 1, steps - 1
+
+    def between(begin, finish, share):
+        # cos^2(x / 2) is (1 + cos x) / 2 without its cancellation: the last rate is 4e-6 of the
+        # highest.
+        return finish + (begin - finish) * jnp.square(jnp.cos(0.5 * jnp.pi * share))
+
+    def schedule(step):
+        step = jnp.minimum(jnp.asarray(step, jnp.float32), final)
+        away = between(first, middle, step / max(turn, 1e-6))
+        back = between(middle, last, (step - turn) / max(final - turn, 1e-6))
+        return jnp.where((turn > 0) & (step <= turn), away, back)
+
+    return schedule
 
 
 def path_name(path: tuple) -> str:
@@ -142,22 +203,76 @@ def sgd(
             ),
         )
 
-    def decayed(params):
-        return jax.tree_util.tree_map_with_path(
-            lambda path, _: not (no_decay and re.search(no_decay, path_name(path))), params
-        )
-
     return optax.chain(
         clipped,
-        optax.add_decayed_weights(weight_decay, mask=decayed),
+        optax.add_decayed_weights(weight_decay, mask=_decayed(no_decay)),
         optax.trace(decay=momentum),
         optax.scale_by_learning_rate(schedule),
         scale_by_path(multipliers),
     )
 
 
-def adam(
-    schedule: optax.Schedule, *, betas: tuple[float, float] = (0.9, 0.99), eps: float = 1e-8
+def scale_by_adam(
+    betas: tuple[float, float], eps: float, beta1_schedule: optax.Schedule | None = None
 ) -> optax.GradientTransformation:
-    """Adam with the discriminators' betas of AdaptSegNet and ADVENT as defaults."""
-    return optax.adam(schedule, b1=betas[0], b2=betas[1], eps=eps)
+    """Adam's direction (Kingma and Ba, ICLR 2015), with a beta1 that may change.
+
+    With a schedule step t (from 1) decays the mean by beta1_t and divides it by 1 - beta1_t^t, as
+    torch.optim.Adam does when its betas are changed between steps.
+
+    Args:
+      betas: decay of the mean and of the mean square; the first is not used with a schedule.
+      eps: added to the root.
+      beta1_schedule: step (from 0) -> beta1.
+    """
+    plain = optax.scale_by_adam(b1=betas[0], b2=betas[1], eps=eps)
+    if beta1_schedule is None:
+        return plain
+
+    def update(updates, state, params=None):
+        beta1 = beta1_schedule(state.count)
+        return optax.scale_by_adam(b1=beta1, b2=betas[1], eps=eps).update(updates, state, params)
+
+    return optax.GradientTransformation(plain.init, update)
+
+
+def adam(
+    schedule: optax.Schedule,
+    *,
+    betas: tuple[float, float] = (0.9, 0.99),
+    eps: float = 1e-8,
+    beta1_schedule: optax.Schedule | None = None,
+    multipliers: Multipliers = (),
+    clip: float = 0.0,
+    weight_decay: float = 0.0,
+    no_decay: str = "",
+) -> optax.GradientTransformation:
+    """Adam with the discriminators' betas of AdaptSegNet and ADVENT as defaults.
+
+    Args:
+      schedule: step -> learning rate.
+      betas, eps, beta1_schedule: see `scale_by_adam`; `one_cycle_momentum` cycles beta1.
+      multipliers: (expression, factor of the learning rate), first match wins.
+      clip: largest global gradient norm, 0 for no limit.
+      weight_decay: L2, added to the gradient as in torch.optim.Adam (not decoupled as in AdamW).
+      no_decay: expression for parameters without weight decay; empty means none.
+    """
+    parts = [scale_by_adam(betas, eps, beta1_schedule), optax.scale_by_learning_rate(schedule)]
+    if weight_decay:
+        parts.insert(0, optax.add_decayed_weights(weight_decay, mask=_decayed(no_decay)))
+    if clip:
+        parts.insert(0, optax.clip_by_global_norm(clip))
+    if multipliers:
+        parts.append(scale_by_path(multipliers))
+    return optax.chain(*parts)
+
+
+def _decayed(no_decay: str) -> Callable[[Any], Any]:
+    """parameters -> which of them have weight decay."""
+
+    def mask(params):
+        return jax.tree_util.tree_map_with_path(
+            lambda path, _: not (no_decay and re.search(no_decay, path_name(path))), params
+        )
+
+    return mask

@@ -1,8 +1,11 @@
-"""What methods remember of the source's labels: class shares, in `State.memory`.
+"""What methods remember between steps, in `State.memory`: class shares of the source's labels,
+earlier images, averaged parameters.
 
 Every device writes the same values, gathered from all of them, so that the memory needs no device
 axis and does not depend on the number of devices.
 """
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -82,3 +85,89 @@ def bounds(memory: dict[str, jax.Array], lower: float, upper: float) -> tuple[ja
         return jnp.where(count > 0, value, unknown)
 
     return percentile(lower, 0.0), percentile(upper, 1.0)
+
+
+def empty_pool(images: int, shape: tuple[int, ...], dtype: Any = jnp.float32) -> dict:
+    """Memory of `pooled`: {'images': [images, *shape], 'seen': int32 []}, nothing in it yet.
+
+    Args:
+      images: how many there is room for; CycleGAN's 50.
+      shape: of one image.
+      dtype: a float type; bfloat16 halves the memory (and the checkpoint), to 8 bits a number.
+
+    Raises:
+      ValueError: no room.
+    """
+    if images < 1:
+        raise ValueError(f"a pool of {images} images: give at least 1")
+    return {"images": jnp.zeros((images, *shape), dtype), "seen": jnp.zeros((), jnp.int32)}
+
+
+def pooled(
+    memory: dict[str, jax.Array], images: jax.Array, key: jax.Array, chance: float = 0.5
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Images for a discriminator, some of them replaced by earlier ones, so that it does not forget
+    them (Shrivastava et al., "Learning from Simulated and Unsupervised Images through Adversarial
+    Training", CVPR 2017; in CycleGAN's form).
+
+    The images of all devices come one after the other: while there is room each is kept and shown;
+    then with `chance` a kept one, drawn at random, is shown and gives its place to the new one,
+    otherwise the new one is shown and not kept. The draws are those of the first device's key.
+
+    Args:
+      memory: see `empty_pool`.
+      images: float [n, ...] of this device.
+      key: uint32 [2]; the devices' keys may differ.
+      chance: 0..1.
+
+    Returns:
+      The images to show on this device, [n, ...], as data without gradient, and the memory.
+    """
+    images = lax.stop_gradient(images)
+    everything = lax.all_gather(images, AXIS)
+    everything = everything.reshape(-1, *images.shape[1:])
+    key = lax.all_gather(key, AXIS)[0]
+    room = len(memory["images"])
+
+    def one(carry, item):
+        kept, seen = carry
+        number, image = item
+        chance_key, place_key = jax.random.split(jax.random.fold_in(key, number))
+        full = seen >= room
+        swapped = full & (jax.random.uniform(chance_key) < chance)
+        place = jnp.where(full, jax.random.randint(place_key, (), 0, room), seen)
+        earlier = kept[place]
+        entering = jnp.where(full & ~swapped, earlier, image.astype(kept.dtype))
+        shown = jnp.where(swapped, earlier.astype(image.dtype), image)
+        return (kept.at[place].set(entering), jnp.minimum(seen + 1, room)), shown
+
+    start = (memory["images"], memory["seen"])
+    (kept, seen), shown = lax.scan(one, start, (jnp.arange(len(everything)), everything))
+    own = lax.dynamic_slice_in_dim(shown, lax.axis_index(AXIS) * len(images), len(images))
+    return own, {"images": kept, "seen": seen}
+
+
+def ema(average: Any, tree: Any, decay: float, step: jax.Array) -> Any:
+    """The exponential moving average of a tree (Tarvainen and Valpola, "Mean teachers", NIPS 2017),
+    to be evaluated in place of what it follows.
+
+    Call it once a step, with the parameters as they are; with micro-batches each of them counts.
+
+    Args:
+      average: the tree so far; what it holds at step 0 is not used.
+      tree: what it follows; no gradient flows into it.
+      decay: 0..1; during the first steps min(decay, 1 - 1 / (step + 1)), so that the average is the
+        plain mean until it is long enough.
+      step: int32 [], steps (that counted) before this one.
+
+    Returns:
+      decay * average + (1 - decay) * tree for floats; integers and flags are the tree's.
+    """
+    decay = jnp.minimum(decay, 1.0 - 1.0 / (step + 1.0))
+
+    def leaf(old, new):
+        if not jnp.issubdtype(new.dtype, jnp.inexact):
+            return new
+        return (decay * old + (1.0 - decay) * new).astype(old.dtype)
+
+    return jax.tree.map(leaf, average, lax.stop_gradient(tree))
