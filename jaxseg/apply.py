@@ -11,10 +11,20 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
 
-from jaxseg import assemble, batches, checkpoint, ensembles, restore, train, validate
+from jaxseg import (
+    assemble,
+    batches,
+    checkpoint,
+    ensembles,
+    evaluate_results,
+    restore,
+    train,
+    validate,
+)
 from jaxseg import evaluate as evaluation
 from jaxseg import predict as prediction
 from jaxseg.errors import UserError
+from jaxseg.evaluate_results import percent
 from jaxseg.restore import Loaded
 
 
@@ -32,7 +42,8 @@ def evaluate(
     """Evaluates on the target's validation split, by the protocol of `config.eval`.
 
     For a checkpoint of the run it is the number that the training loop logged, exactly. Prints a
-    table and writes `<workdir>/results.json`; for several snapshots see `evaluate_snapshots`.
+    table and writes `<workdir>/results.json` and `results.txt`; for several snapshots see
+    `evaluate_snapshots`.
 
     Args:
       config: of the experiment.
@@ -57,11 +68,10 @@ def evaluate(
         write_checkpoint(loaded, save, config)
     result = _described(loaded, _evaluator(loaded)(loaded))
     if jax.process_index() == 0:
-        path = os.path.join(workdir, "results.json")
-        evaluation.write_results(path, result)
+        path = evaluate_results.write(workdir, result)
         classes = assemble.label_set(loaded.config).classes
-        evaluation.print_table(result, classes, name=loaded.name)
-        miou = evaluation.percent(result["miou"]) + _told(config)
+        evaluate_results.print_table(result, classes, name=loaded.name)
+        miou = percent(result["miou"]) + _told(config)
         print(f"{loaded.name}: target mIoU {miou}, written to {path}")
     return result
 
@@ -84,16 +94,17 @@ def evaluate_snapshots(
         before = loaded
         results.append({"name": loaded.name, **_described(loaded, evaluator(loaded))})
         if jax.process_index() == 0:
-            print(f"{loaded.name}: target mIoU {evaluation.percent(results[-1]['miou'])}")
+            print(f"{loaded.name}: target mIoU {percent(results[-1]['miou'])}")
     best = max(results, key=lambda result: -1.0 if result["miou"] is None else result["miou"])
     if jax.process_index() == 0:
         path = os.path.join(workdir, "snapshots.json")
         split = config.data.target.val_split
         chosen = {"split": split, "best": best["name"], "chosen_with": "target labels"}
-        evaluation.write_results(path, {**chosen, "snapshots": results})
+        listed = [evaluate_results.brief(result) for result in results]
+        evaluate_results.write_results(path, {**chosen, "snapshots": listed})
         print_snapshots(results, best, f"{config.data.target.name} {split}{_told(config)}")
         print(
-            f"best: {best['name']}, target mIoU {evaluation.percent(best['miou'])}, chosen with "
+            f"best: {best['name']}, target mIoU {percent(best['miou'])}, chosen with "
             f"target labels; all are in {path}"
         )
     return best
@@ -120,7 +131,7 @@ def print_snapshots(
         table.add_column(title, justify="right")
     for result in results:
         name = result["name"].removeprefix("step ") + (" *" if result is best else "")
-        values = (evaluation.percent(result[key], 2, "") for key in columns)
+        values = (percent(result[key], 2, "") for key in columns)
         table.add_row(name, *values, style="bold" if result is best else None)
     (console or Console()).print(table)
 
@@ -240,11 +251,15 @@ def _evaluator(loaded: Loaded) -> Callable[[Loaded], dict[str, Any]]:
         len(classes),
         scored=assemble.scored(config),
         also=assemble.also_scored(config),
+        boundary=config.eval.boundary in ("evaluate", "always"),
+        depth=loaded.method.depth,
+        depth_cap=config.eval.depth_cap,
     )
+    depth = loaded.method.depth is not None
 
     def evaluate(loaded: Loaded) -> dict[str, Any]:
         model = (loaded.model[key] for key in ("params", "stats", "memory"))
-        return evaluator(*model, batches.eval_batches(config), classes)[0]
+        return evaluator(*model, batches.eval_batches(config, depth=depth), classes)[0]
 
     return evaluate
 

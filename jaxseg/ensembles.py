@@ -49,7 +49,7 @@ def load(
         f"ensemble of {len(loaded)}",
         {"ensemble": names, "ensemble_weights": shares},
         config,
-        loaded[0].method._replace(predict=predict),
+        loaded[0].method._replace(predict=predict, depth=None, transform=None),
         {key: tuple(one.model[key] for one in loaded) for key in ("params", "stats", "memory")},
     )
 

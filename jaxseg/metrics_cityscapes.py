@@ -76,6 +76,13 @@ def classes(names: Sequence[str]) -> Classes:
     )
 
 
+def known(names: Sequence[str]) -> Classes | None:
+    """As `classes`; None if a name is none of the benchmark's, or of a class that it leaves out."""
+    if all(name in _NAMES and name not in _NOT_SCORED for name in names):
+        return classes(names)
+    return None
+
+
 ALL = classes(_NAMES)  # the 34 ids of the label images; a row's number is its id
 
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from jaxseg import visualize
 from jaxseg.data.labels import CITYSCAPES, LabelSet, colorize, id_table
 from jaxseg.errors import UserError
-from jaxseg.evaluate import percent
+from jaxseg.evaluate_results import percent
 from jaxseg.losses.entropy import entropy as entropy_map
 from jaxseg.resize import resize_bilinear
 
@@ -54,7 +54,7 @@ def predict_folder(
       announce: called with one line per image.
 
     Returns:
-      How many images were predicted.
+      How many images were predicted; several processes take turns.
 
     Raises:
       UserError: no image found, or one that cannot be read, or an output that cannot be written;
@@ -76,7 +76,7 @@ def predict_folder(
         logits = resize_bilinear(logits, size)[0]
         return jnp.argmax(logits, -1).astype(jnp.uint8), entropy_map(logits)
 
-    for path, name in images:
+    for path, name in images[jax.process_index() :: jax.process_count()]:
         image = _read(path)
         seen, shape = image, image.shape[:2]
         if size is not None and tuple(size) != shape:

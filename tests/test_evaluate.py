@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from jaxseg import evaluate, selection
+from jaxseg import evaluate, evaluate_gather, evaluate_results, selection
 from jaxseg.errors import UserError
 
 CLASSES = ("road", "sky", "car", "bus")
@@ -136,7 +136,7 @@ def test_two_processes_bring_their_images_together(monkeypatch):
             yield {"image": image[mine], "label": label[mine], "valid": valid, "id": names[mine]}
 
     def evaluated(gather):
-        monkeypatch.setattr(evaluate.multihost_utils, "process_allgather", gather)
+        monkeypatch.setattr(evaluate_gather.multihost_utils, "process_allgather", gather)
         evaluator, maps = evaluate.make_evaluator(predict, 4, jax.local_devices()[:1]), [{}, {}]
         return [evaluator(*model(), share(i), CLASSES, maps[i])[0] for i in (0, 1)], maps
 
@@ -212,7 +212,7 @@ def test_further_sets_of_classes_are_counted_from_the_same_predictions():
         "neighbourhood_density": pytest.approx(full["neighbourhood_density"], rel=1e-6),
     }
     text = io.StringIO()
-    evaluate.print_table(result, CLASSES, Console(file=text, width=100))
+    evaluate_results.print_table(result, CLASSES, Console(file=text, width=100))
     lines = text.getvalue().splitlines()
     assert f" {100 * result['miou_two']:.1f} " in next(x for x in lines if "mean IoU, two" in x)
     assert " – " in next(line for line in lines if "mean IoU, no" in line)
@@ -227,16 +227,16 @@ def test_subset_protocol_scores_only_its_classes():
 
 
 def test_percent():
-    assert evaluate.percent(0.12345) == "12.35 %" and evaluate.percent(None) == "–"
-    assert evaluate.percent(1.0, 1, "") == "100.0"
+    assert evaluate_results.percent(0.12345) == "12.35 %" and evaluate_results.percent(None) == "–"
+    assert evaluate_results.percent(1.0, 1, "") == "100.0"
 
 
 def test_results_file_and_table(tmp_path):
     result = {"step": 30, "split": "val", **run(1, 5)[0]}
-    evaluate.write_results(tmp_path / "run" / "results.json", result)
+    evaluate_results.write_results(tmp_path / "run" / "results.json", result)
     assert json.loads((tmp_path / "run" / "results.json").read_text()) == result
     text = io.StringIO()
-    evaluate.print_table(result, CLASSES, Console(file=text, width=100))
+    evaluate_results.print_table(result, CLASSES, Console(file=text, width=100))
     lines = text.getvalue().splitlines()
     assert lines[0].strip() == "val, step 30, 5 images"
     road = next(line for line in lines if "road" in line)
@@ -245,10 +245,10 @@ def test_results_file_and_table(tmp_path):
     assert f"{100 * result['miou']:.1f}" in next(line for line in lines if "mean IoU" in line)
     assert sum("mean IoU" in line for line in lines) == 1
     text = io.StringIO()
-    evaluate.print_table(result, CLASSES, Console(file=text), name="model_6.npz")
+    evaluate_results.print_table(result, CLASSES, Console(file=text), name="model_6.npz")
     assert text.getvalue().startswith("val, model_6.npz, 5 images")
     text = io.StringIO()
-    evaluate.print_table(run(1, 5)[0], CLASSES, Console(file=text))
+    evaluate_results.print_table(run(1, 5)[0], CLASSES, Console(file=text))
     assert text.getvalue().startswith("5 images")
 
 

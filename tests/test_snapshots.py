@@ -32,11 +32,10 @@ class Bar:
         self.lines.append(line)
 
 
-def run(config, workdir, steps, states, start=0):
+def run(config, workdir, steps, states, start=0, depth=None):
     """Scores the states of some steps as the training loop does, from `start` on."""
-    score = snapshots.make_scorer(
-        config, assemble.method(config), jax.local_devices(), str(workdir), start
-    )
+    method = assemble.method(config)._replace(depth=depth)
+    score = snapshots.make_scorer(config, method, jax.local_devices(), str(workdir), start)
     bar = Bar()
     with logs.open_logs(workdir, resume_step=start) as log:
         return [score(states[step], step, log, bar) for step in steps], bar.lines
@@ -102,6 +101,19 @@ def test_the_score_is_the_evaluators(config, tmp_path):
     assert "source_miou" not in result and "source" not in lines[0]
 
 
+def test_what_a_method_that_predicts_depth_is_told_of(config, tmp_path):
+    def depth(params, stats, memory, images):
+        return images.mean(-1)[:, ::4, ::4] / 4 + 1
+
+    states = different_states(config, [1])
+    config.eval.update(dict(source_images=0, boundary="always", depth_cap=50.0))
+    (result,), (line,) = run(config, tmp_path, (1,), states, depth=depth)
+    assert result["depth"]["cap"] == 50.0 and result["depth"]["images"] == 3
+    assert f"abs rel {result['depth']['abs_rel']:.3f}" in line
+    assert 0 <= result["boundary_miou"] <= 1
+    assert logs.evaluations(tmp_path) == [result]
+
+
 def test_images_of_several_sizes_at_full_resolution(config, tmp_path, monkeypatch):
     for i, size in enumerate([(48, 96), (48, 96), (40, 72)]):
         name = f"val/bonn/bonn_{i:06d}_000019"
@@ -136,6 +148,7 @@ def test_the_end_of_a_run(tmp_path, capsys):
     text = io.StringIO()
     snapshots.conclude(str(tmp_path), 20, Console(file=text, width=80))
     assert json.loads((tmp_path / "results.json").read_text())["step"] == 40
+    assert (tmp_path / "results.txt").read_text().startswith("IoU Class: 0.5\niIoU Class: nan\n")
     chosen = json.loads((tmp_path / "selection.json").read_text())
     assert chosen == selection.compare(logs.evaluations(tmp_path), 20)
     printed = " ".join(text.getvalue().replace("│", " ").split())

@@ -124,6 +124,7 @@ def eval_batches(
     label_size: tuple[int, int] | None = None,
     batch: int,
     table: np.ndarray | None = None,
+    keys: Sequence[str] = (),
     shard: tuple[int, int] = (0, 1),
     threads: int = 2,
 ) -> Iterator[dict[str, Any]]:
@@ -139,18 +140,23 @@ def eval_batches(
       label_size: (height, width) of the labels; None keeps each image's stored size.
       batch: samples per batch of this process.
       table: uint8 [256] applied to label ids.
+      keys: 'depth' and 'instances' where they are wanted beside; what the records do not hold is
+        left out.
       shard: (index, count) of this process, which takes every count-th image of the batches of all.
       threads: batches decoded at the same time; 0 decodes in the caller's thread.
 
     Returns:
       an iterator of {'image': uint8 [n, H, W, 3], 'label': uint8 [n, h, w], 'valid': bool [n],
-      'id': n texts}. Filling samples are not valid, black, wholly 255, and have the id ''. The
-      labels of a split that has none are wholly 255.
+      'id': n texts} and, of `keys`, 'depth' float32 [n, h, w] metres, 0 where none is known, and
+      'instances' int32 [n, h, w], at the label's size. Filling samples are not valid, black, wholly
+      255, without depth and objects, and have the id ''. The labels of a split that has none are
+      wholly 255.
 
     Raises:
       UserError: a damaged record, while iterating or, where sizes have to be looked up, at once.
     """
     index, count = shard
+    beside = [key for key in keys if key in source.has]
     # Slices of equal sizes; each is one batch in every process.
     slices = [
         run[first : first + batch * count]
@@ -162,7 +168,7 @@ def eval_batches(
         mine = slices[number][index::count]
         # A process that has run out of images fills up with the shape of the others'.
         samples = [
-            _evaluated(source, source[i], size, label_size, table)
+            _evaluated(source, source[i], size, label_size, table, beside)
             for i in (mine or slices[number][:1])
         ]
         return {
@@ -170,6 +176,10 @@ def eval_batches(
             "label": _stack([sample["label"] for sample in samples], len(mine), batch, IGNORE),
             "valid": np.arange(batch) < len(mine),
             "id": [sample["id"] for sample in samples[: len(mine)]] + [""] * (batch - len(mine)),
+            **{
+                key: _stack([sample[key] for sample in samples], len(mine), batch, 0)
+                for key in beside
+            },
         }
 
     dataset = grain.MapDataset.source(range(len(slices))).map(load)
@@ -213,14 +223,13 @@ def _evaluated(
     size: tuple[int, int] | None,
     label_size: tuple[int, int] | None,
     table: np.ndarray | None,
+    beside: Sequence[str],
 ) -> dict[str, Any]:
     where = source.where(record)
     sample = transforms.decode(record, where=where, size=size, keys=("image",))
-    if source.labelled:
-        sample |= transforms.decode(
-            record, where=where, size=label_size, keys=("label",), table=table
-        )
-    else:
+    truths = [*(["label"] if source.labelled else []), *beside]
+    sample |= transforms.decode(record, where=where, size=label_size, keys=truths, table=table)
+    if not source.labelled:
         sample["label"] = np.full(label_size or codec.size_of(record["image"]), IGNORE, np.uint8)
     return {**sample, "id": record["id"]}
 

@@ -11,7 +11,13 @@ from jaxseg.data import codec, colour
 from jaxseg.data.labels import IGNORE
 from jaxseg.errors import UserError
 
-_FILL = {"image": 0, "label": IGNORE, "depth": 0.0}
+_FILL = {"image": 0, "label": IGNORE, "depth": 0.0, "instances": 0}
+_DECODERS = {
+    "image": codec.decode_image,
+    "label": codec.decode_ids,
+    "depth": codec.decode_depth,
+    "instances": lambda data: codec.decode_ids(data).astype(np.int32),
+}
 _STRENGTH = (Real, 1, lambda s: 0 <= s <= 1, "a strength, 0 to 1")
 _PROBABILITY = (Real, 1, lambda p: 0 <= p <= 1, "a probability, 0 to 1")
 _RANGE = (Real, 2, lambda a, b: 0 < a <= b < math.inf)
@@ -48,12 +54,12 @@ def decode(
       record: encoded bytes by key.
       where: how messages name the record.
       size: (height, width); None keeps the stored size.
-      keys: which of image, label and depth are wanted.
+      keys: which of image, label, depth and instances are wanted.
       table: uint8 [256] applied to the label ids, such as `labels.remap` returns.
 
     Returns:
       'image' uint8 [H, W, 3] (bicubic), 'label' uint8 [H, W] (nearest), 'depth' float32
-      [H, W] metres (nearest).
+      [H, W] metres (nearest), 'instances' int32 [H, W], the ids of objects as stored (nearest).
 
     Raises:
       UserError: bytes that cannot be decoded, or a key that the record lacks.
@@ -63,14 +69,10 @@ def decode(
         if key not in record:
             raise UserError(f"{where} has no {key}; choose a data set with one")
         with codec.naming(where, "delete that folder to prepare it anew"):
-            if key == "image":
-                array = codec.decode_image(record[key])
-                sample[key] = array if size is None else codec.resize_image(array, size)
-                continue
-            array = (
-                codec.decode_ids(record[key]) if key == "label" else codec.decode_depth(record[key])
-            )
-        array = array if size is None else codec.resize_nearest(array, size)
+            array = _DECODERS[key](record[key])
+            if size is not None:
+                resize = codec.resize_image if key == "image" else codec.resize_nearest
+                array = resize(array, size)
         sample[key] = table[array] if key == "label" and table is not None else array
     return sample
 
