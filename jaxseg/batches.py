@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxseg import assemble
+from jaxseg import assemble, metrics_cityscapes
 from jaxseg.data import labels, pipeline, records, tally
 from jaxseg.losses import balance
 
@@ -42,16 +42,21 @@ def train_batches(
     return pipeline.zip_streams(*streams)
 
 
-def eval_batches(config: ConfigDict) -> Iterator[dict[str, Any]]:
+def eval_batches(config: ConfigDict, *, depth: bool = False) -> Iterator[dict[str, Any]]:
     """Every labelled validation image of the target once; see `pipeline.eval_batches`.
 
     Images are resized to `data.target.size` (bicubic), the papers' protocol, or left as stored with
-    `eval.full_resolution`; labels are as stored. The network is compiled for each size.
+    `eval.full_resolution`; labels are as stored. The network is compiled for each size. Instance
+    maps come along where the classes are Cityscapes', depth where it is asked for.
     """
     target = config.data.target
     size = assemble.size_of("data.target.size", target.size)
     opened = open_records(config, target, target.val_split, training=False)
-    return _eval_batches(config, opened, None if config.eval.full_resolution else size, None)
+    keys = ["depth"] if depth else []
+    if metrics_cityscapes.known(assemble.label_set(config).classes):
+        keys.append("instances")
+    image_size = None if config.eval.full_resolution else size
+    return _eval_batches(config, opened, image_size, None, keys)
 
 
 def source_eval_batches(config: ConfigDict) -> Iterator[dict[str, Any]] | None:
@@ -66,17 +71,41 @@ def source_eval_batches(config: ConfigDict) -> Iterator[dict[str, Any]] | None:
     return _eval_batches(config, _Spread(opened, config.eval.source_images), size, size)
 
 
+def source_pictures(config: ConfigDict) -> Iterator[dict[str, Any]]:
+    """The same `train.pictures` labelled images of the source each time, to be looked at.
+
+    Evenly over the validation split, or the training split if the source is not scored; at
+    `data.source.size`.
+
+    Yields:
+      'id', 'image' uint8 [H,W,3], 'label' uint8 [H,W] and, where the records hold it, 'depth'
+      float32 [H,W] metres, 0 where none is known.
+    """
+    source = config.data.source
+    size = assemble.size_of("data.source.size", source.size)
+    split = source.val_split if _source_scored(config) else source.split
+    opened = open_records(config, source, split, training=True)
+    few = _Spread(opened, config.train.pictures)
+    read = pipeline.eval_batches(
+        few, size=size, label_size=size, batch=1, table=_table(config, opened), keys=("depth",),
+        threads=config.data.threads,
+    )  # fmt: skip
+    for batch in read:
+        yield {key: values[0] for key, values in batch.items() if key != "valid"}
+
+
 def _source_scored(config: ConfigDict) -> bool:
     return bool(config.data.source.val_split) and config.eval.source_images > 0
 
 
-def _eval_batches(config, opened, size, label_size) -> Iterator[dict[str, Any]]:
+def _eval_batches(config, opened, size, label_size, keys=()) -> Iterator[dict[str, Any]]:
     return pipeline.eval_batches(
         opened,
         size=size,
         label_size=label_size,
         batch=config.eval.batch,
         table=_table(config, opened),
+        keys=keys,
         shard=(jax.process_index(), jax.process_count()),
         threads=config.data.threads,
     )

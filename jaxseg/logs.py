@@ -1,9 +1,10 @@
 """What a run leaves behind in numbers: `metrics.jsonl`, the source of truth, and TensorBoard
 events.
 
-`metrics.jsonl` holds one JSON object a line: {"kind": "train", "step": 20, "loss/gen": 1.2, ...} or
-{"kind": "eval", "step": 20, "split": "val", "miou": 0.4, ..., "iou": {...}}. JSON has no word for
-NaN and infinity: they are written as null, listed under "nonfinite", and announced once per name.
+`metrics.jsonl` holds one JSON object a line: {"kind": "train", "step": 20, "loss/gen": 1.2, ...},
+{"kind": "eval", "step": 20, "split": "val", "miou": 0.4, ..., "iou": {...}} or {"kind": "warning",
+"step": 20, "text": "..."}. JSON has no word for NaN and infinity: they are written as null, listed
+under "nonfinite", and announced once per name.
 """
 
 import json
@@ -45,8 +46,15 @@ class Log:
         self._write({"kind": "eval", **result, "step": int(step)})
         prefix = f"eval_{result.get('split', 'val')}"
         scalars = {k: v for k, v in result.items() if isinstance(v, float)}
-        scalars |= {f"iou/{name}": v for name, v in result["iou"].items() if v is not None}
+        for group in ("iou", "depth"):
+            values = result.get(group) or {}
+            scalars |= {f"{group}/{k}": v for k, v in values.items() if isinstance(v, float)}
         self._scalars(step, {f"{prefix}/{name}": v for name, v in scalars.items()})
+
+    def warning(self, step: int, text: str) -> None:
+        """Logs one line of text that a person should read, and announces it."""
+        self._write({"kind": "warning", "step": int(step), "text": text})
+        self._announce(f"step {step}: warning: {text}")
 
     def picture(self, step: int, name: str, image: np.ndarray) -> None:
         """Adds a picture, uint8 [H,W,3], to the TensorBoard events."""
@@ -96,7 +104,7 @@ def open_logs(
       workdir: gets `metrics.jsonl` and `tensorboard/`.
       resume_step: the step the run starts from; lines past it are of an abandoned run and go.
       enabled: False writes nothing (the processes that are not the first).
-      announce: called with one line when a value is not finite.
+      announce: called with one line when a value is not finite, and with every warning.
     """
     return Log(Path(workdir), resume_step, enabled, announce)
 

@@ -20,6 +20,7 @@ def chart(
     log: bool = False,
     dots: bool = False,
     ring: float | None = None,
+    levels: Sequence[float] = (),
 ) -> str:
     """Draws lines over steps.
 
@@ -31,6 +32,7 @@ def chart(
       log: logarithmic scale, if all values are positive and span more than a factor of 20.
       dots: draws each point.
       ring: a step whose points get a ring; None for none.
+      levels: values to mark with dashed lines; the axis reaches them.
 
     Returns:
       An HTML figure with inline SVG; empty if there is nothing to draw.
@@ -39,7 +41,7 @@ def chart(
     lines = {name: line for name, line in lines.items() if line}
     if not lines:
         return ""
-    values = [y for line in lines.values() for _, y in line]
+    values = [*levels, *(y for line in lines.values() for _, y in line)]
     log = log and min(values) > 0 and max(values) > 20 * min(values)
     ticks = _log_ticks(min(values), max(values)) if log else nice_ticks(min(values), max(values))
     low, high = (min(ticks), max(ticks)) if not log else (min(values), max(values))
@@ -72,6 +74,15 @@ def chart(
         parts.append(
             f'<line class=mark x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
         )
+    parts += [
+        f'<line class=mark x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        for y in map(y_of, levels)
+    ]
+    parts += [
+        f'<text x="{WIDTH - RIGHT}" y="{y_of(level) - 4:.1f}" text-anchor="end">{level:g}</text>'
+        for level in levels
+        if level not in ticks
+    ]
     names = []
     for number, (name, line) in enumerate(lines.items()):
         colour = f"var(--line{number % 6})"
@@ -159,6 +170,16 @@ color:var(--faint);min-height:1.5em}
 .pictures{display:grid;grid-template-columns:repeat(var(--columns),minmax(150px,1fr));gap:6px;margin-top:8px}
 .pictures img{width:100%;display:block;border-radius:4px}
 .head{font-size:13px;color:var(--faint);align-self:end}
+.head.row{grid-column:1/-1;color:var(--ink);margin-top:2px}
+.blocks>*{min-width:0}.blocks{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,560px),1fr));
+gap:18px 28px;margin-top:8px}
+.blocks .pictures{grid-template-columns:repeat(var(--columns),minmax(90px,1fr));gap:4px}
+.times .pictures{grid-template-columns:repeat(var(--columns),minmax(150px,280px))}
+h3{font-size:15px;margin:22px 0 0}
+.warnings{margin:0;padding:10px 16px 10px 34px;background:var(--card);
+border:1px solid var(--down);border-radius:10px}
+.classes.depth{width:auto;margin-bottom:6px}
+.classes.depth th:first-child{width:auto;padding-right:24px}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 .classes{width:100%}
 .classes td,.classes th{padding:3px 10px;text-align:right;font-weight:400;white-space:nowrap;

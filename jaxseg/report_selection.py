@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxseg import report_charts
-from jaxseg.evaluate import percent
+from jaxseg.evaluate_results import percent
 from jaxseg.selection import (
     CRITERIA,
     FEWEST,

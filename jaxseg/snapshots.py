@@ -13,9 +13,20 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
 
-from jaxseg import assemble, batches, evaluate, logs, report, selection, visualize
+from jaxseg import (
+    assemble,
+    batches,
+    evaluate,
+    evaluate_results,
+    logs,
+    report,
+    selection,
+    visualize,
+    visualize_source,
+)
 from jaxseg.core import Method, State
 from jaxseg.errors import UserError
+from jaxseg.evaluate_results import percent, plain
 
 MAPS = "agreement"  # folder in the work folder of what the last snapshots predicted
 
@@ -35,7 +46,7 @@ def make_scorer(
 
     Returns:
       score(state, step, log, bar) -> result: evaluates, writes a line to `log` (logs.Log) and `bar`
-      (progress.Progress), saves pictures. `result` is as in `evaluate.write_results`; where they
+      (progress.Progress), saves pictures. `result` is as in `evaluate_results.write`; where they
       can be told it has source_miou, agreement and pixel_agreement as well (fractions; None: there
       is no snapshot before).
     """
@@ -47,14 +58,18 @@ def make_scorer(
     evaluator = evaluate.make_evaluator(
         assemble.predictor(config, method), len(names), devices, pictures=config.train.pictures,
         scored=scored, also=assemble.also_scored(config),
+        boundary=config.eval.boundary == "always",
+        depth=method.depth, depth_cap=config.eval.depth_cap,
     )  # fmt: skip
+    look = visualize_source.make_viewer(method, devices[0]) if method.transform else None
     evaluated = [e["step"] for e in logs.evaluations(workdir) if e["step"] <= start]
     before = selection.load_maps(folder, evaluated[-1]) if evaluated else {}
 
     def score(state: State, step: int, log: logs.Log, bar) -> dict[str, Any]:
         nonlocal before
         model, maps = (state.params, state.stats, state.memory), {}
-        result, examples = evaluator(*model, batches.eval_batches(config), names, maps)
+        data = batches.eval_batches(config, depth=method.depth is not None)
+        result, examples = evaluator(*model, data, names, maps)
         source = batches.source_eval_batches(config)
         if source is not None:
             result["source_miou"] = evaluator(*model, source, names)[0]["miou"]
@@ -66,23 +81,30 @@ def make_scorer(
             # Before the log: a step that the log knows has its predictions, those of the same run.
             selection.save_maps(folder, step, maps, keep)
         log.evaluation(step, result)
-        told = [f"{result['split']} mIoU {evaluate.percent(result['miou'])}"]
-        told.append(f"pixel accuracy {evaluate.percent(result['pixel_accuracy'])}")
+        told = [f"{result['split']} mIoU {percent(result['miou'])}"]
+        told.append(f"pixel accuracy {percent(result['pixel_accuracy'])}")
+        if "depth" in result:
+            told.append(f"abs rel {plain(result['depth']['abs_rel'])}")
         if source is not None:
-            told.append(f"source mIoU {evaluate.percent(result['source_miou'])}")
+            told.append(f"source mIoU {percent(result['source_miou'])}")
         bar.log(f"step {step}: {', '.join(told)}")
         if jax.process_index() == 0 and examples:
             pictures = os.path.join(workdir, "pictures")
             log.picture(
                 step, "predictions", visualize.save_pictures(pictures, step, examples, classes)
             )
+            if look is not None:
+                seen = look(*model, batches.source_pictures(config))
+                panel = visualize_source.save_source_pictures(pictures, step, seen, classes)
+                log.picture(step, "source", panel)
         return result
 
     return score
 
 
 def conclude(workdir: str, warmup: int, console: Console | None = None) -> None:
-    """Writes results.json, selection.json and report.html of the whole run; prints their gist.
+    """Writes results.json and results.txt of the last evaluation, selection.json and report.html
+    of the whole run; prints their gist.
 
     Args:
       workdir: of the run.
@@ -95,16 +117,16 @@ def conclude(workdir: str, warmup: int, console: Console | None = None) -> None:
         raise UserError(f"{workdir} holds no evaluation; delete it and train again")
     best, last = logs.best_and_last(workdir)
     comparison = selection.compare(evaluations, warmup)
-    evaluate.write_results(os.path.join(workdir, "results.json"), last)
-    evaluate.write_results(os.path.join(workdir, "selection.json"), comparison)
+    evaluate_results.write(workdir, last)
+    evaluate_results.write_results(os.path.join(workdir, "selection.json"), comparison)
     report.write_report(workdir)
     if last["miou"] is not None:
-        evaluate.print_table(last, list(last["iou"]), console)
+        evaluate_results.print_table(last, list(last["iou"]), console)
     print_choices(comparison, console)
     first = report.before_adaptation(evaluations, warmup)
     named = "end of the warm-up" if first["step"] == warmup else "first"
     told = {named: first, "last": last, "best, chosen with target labels": best}
-    scores = (f"{evaluate.percent(r['miou'])} at step {r['step']} ({n})" for n, r in told.items())
+    scores = (f"{percent(r['miou'])} at step {r['step']} ({n})" for n, r in told.items())
     if last["miou"] is None:
         print("the target has no labels: nothing is scored; --mode=predict shows what was learnt")
     else:
@@ -135,8 +157,8 @@ def print_choices(comparison: dict[str, Any], console: Console | None = None) ->
         table.add_row(
             selection.title(criterion),
             str(choice["step"]),
-            evaluate.percent(choice["miou"], 1, ""),
-            "" if labels else evaluate.percent(choice["below_best"], 1, ""),
+            percent(choice["miou"], 1, ""),
+            "" if labels else percent(choice["below_best"], 1, ""),
             "" if labels else selection.correlation_text(choice["rank_correlation"]),
             style="bold" if labels else None,
         )

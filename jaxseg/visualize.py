@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from jaxseg import visualize_depth
 from jaxseg.data.labels import IGNORE, LabelSet, colorize
 from jaxseg.evaluate import Example
 
@@ -115,7 +116,9 @@ def legend(label_set: LabelSet, width: int, gap: int = 6) -> np.ndarray:
 
 
 def panel(examples: Sequence[Example], label_set: LabelSet, width: int = 320) -> np.ndarray:
-    """Image, ground truth, prediction and entropy of examples, and the legend, uint8 [H,W,3]."""
+    """Image, ground truth, prediction and entropy of examples, depth where it is predicted, and the
+    legend, uint8 [H,W,3]."""
+    captions = ["image", "ground truth", "prediction", "entropy"]
     rows = [
         [
             example.image,
@@ -125,7 +128,14 @@ def panel(examples: Sequence[Example], label_set: LabelSet, width: int = 320) ->
         ]
         for example in examples
     ]
-    pictures = grid(rows, ("image", "ground truth", "prediction", "entropy"), width)
+    for name, kind in (("depth_truth", "true depth"), ("depth", "predicted depth")):
+        maps = [getattr(example, name) for example in examples]
+        if _depth_predicted(examples) and any(metres is not None for metres in maps):
+            captions.append(kind)
+            for row, metres, example in zip(rows, maps, examples, strict=True):
+                metres = np.zeros(example.label.shape) if metres is None else metres
+                row.append(visualize_depth.paint_depth(metres))
+    pictures = grid(rows, captions, width)
     return np.concatenate([pictures, legend(label_set, pictures.shape[1])])
 
 
@@ -140,7 +150,8 @@ def save_pictures(
 
     Writes <folder>/<i>_image.jpg and <i>_truth.png, <folder>/<step>/<i>_prediction.png and
     <i>_entropy.png (palette PNG: train ids and entropy in 255ths), <step>/panel.jpg, and
-    index.json.
+    index.json. Where depth is predicted, <step>/<i>_depth.png as well, and <i>_depth.png where it
+    is known (palette PNG: see `visualize_depth`).
 
     Args:
       folder: usually <workdir>/pictures.
@@ -155,28 +166,65 @@ def save_pictures(
     folder = Path(folder)
     here = folder / f"{step:08d}"
     here.mkdir(parents=True, exist_ok=True)
-    colours = np.zeros((256, 3), np.uint8)
-    colours[: len(label_set.palette)] = label_set.palette
+    colours, predicted = palette_of(label_set), _depth_predicted(examples)
     for i, example in enumerate(examples):
-        height = round(example.image.shape[0] / example.image.shape[1] * width)
-        size = (width, height) if example.image.shape[1] > width else example.image.shape[1::-1]
-        photograph = Image.fromarray(example.image).resize(size, Image.Resampling.BICUBIC)
-        photograph.save(folder / f"{i}_image.jpg", quality=88)
-        _save_indexed(folder / f"{i}_truth.png", example.label, colours, size)
-        _save_indexed(here / f"{i}_prediction.png", example.prediction, colours, size)
-        _save_indexed(here / f"{i}_entropy.png", _levels(example.entropy), heat_palette(), size)
+        size = saved_size(example.image, width)
+        save_photograph(folder / f"{i}_image.jpg", example.image, size)
+        save_indexed(folder / f"{i}_truth.png", example.label, colours, size)
+        save_indexed(here / f"{i}_prediction.png", example.prediction, colours, size)
+        save_indexed(here / f"{i}_entropy.png", _levels(example.entropy), heat_palette(), size)
+        if predicted:
+            save_depth(here / f"{i}_depth.png", example.depth, size)
+            if example.depth_truth is not None:
+                save_depth(folder / f"{i}_depth.png", example.depth_truth, size)
     shown = panel(examples, label_set)
     Image.fromarray(shown).save(here / "panel.jpg", quality=90)
-    index = {
-        "ids": [example.id for example in examples],
-        "classes": list(label_set.classes),
-        "palette": [list(map(int, colour)) for colour in label_set.palette],
-    }
+    index = {"ids": [example.id for example in examples], **described(label_set)}
+    if predicted:
+        index["depth"] = {"truth": [example.depth_truth is not None for example in examples]}
     (folder / INDEX).write_text(json.dumps(index))
     return shown
 
 
-def _save_indexed(path: Path, ids: np.ndarray, palette: np.ndarray, size: tuple[int, int]) -> None:
+def _depth_predicted(examples: Sequence[Example]) -> bool:
+    return any(example.depth is not None for example in examples)
+
+
+def palette_of(label_set: LabelSet) -> np.ndarray:
+    """The colours of the classes by id, black where there is none, uint8 [256,3]."""
+    colours = np.zeros((256, 3), np.uint8)
+    colours[: len(label_set.palette)] = label_set.palette
+    return colours
+
+
+def described(label_set: LabelSet) -> dict[str, list]:
+    """Names and colours of the classes as JSON has them."""
+    palette = [list(map(int, colour)) for colour in label_set.palette]
+    return {"classes": list(label_set.classes), "palette": palette}
+
+
+def saved_size(image: np.ndarray, width: int) -> tuple[int, int]:
+    """(width, height) that a picture [H,W,3] is saved at: its own, or `width` if it is wider."""
+    height = round(image.shape[0] / image.shape[1] * width)
+    return (width, height) if image.shape[1] > width else image.shape[1::-1]
+
+
+def save_photograph(
+    path: Path, image: np.ndarray, size: tuple[int, int], quality: int = 88
+) -> None:
+    """Writes uint8 [H,W,3] as JPEG at a size (width, height)."""
+    photograph = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
+    photograph.save(path, quality=quality)
+
+
+def save_depth(path: Path, metres: np.ndarray, size: tuple[int, int]) -> None:
+    """Writes depths [H,W] as palette PNG in the colours of `visualize_depth`."""
+    levels = visualize_depth.depth_levels(metres)
+    save_indexed(path, levels, visualize_depth.depth_palette(), size)
+
+
+def save_indexed(path: Path, ids: np.ndarray, palette: np.ndarray, size: tuple[int, int]) -> None:
+    """Writes uint8 [H,W] as PNG with a palette uint8 [256,3] at a size (width, height)."""
     picture = Image.fromarray(ids.astype(np.uint8))
     picture = picture.resize(size, Image.Resampling.NEAREST)
     picture.putpalette(palette.reshape(-1).tolist())

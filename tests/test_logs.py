@@ -102,6 +102,34 @@ def test_best_and_last(tmp_path):
     assert last == {**RESULT, "step": 5, "miou": 0.1}
 
 
+def test_warnings_are_written_told_and_dropped_as_other_lines(tmp_path):
+    told = []
+    for resumed in (0, 4):
+        with logs.open_logs(tmp_path, resume_step=resumed, announce=told.append) as log:
+            for step in range(resumed + 1, 7):
+                log.train(step, {"loss/gen": 1.0})
+            log.warning(4 if not resumed else 6, "it has <won>")
+            log.warning(np.int32(5), "it has collapsed")
+    lines = [line for line in logs.read(tmp_path) if line["kind"] == "warning"]
+    assert [(line["step"], line["text"]) for line in lines] == [
+        (4, "it has <won>"), (6, "it has <won>"), (5, "it has collapsed"),
+    ]  # fmt: skip
+    assert told[:2] == ["step 4: warning: it has <won>", "step 5: warning: it has collapsed"]
+    assert len(told) == 4
+    with logs.open_logs(tmp_path / "other", enabled=False, announce=told.append) as log:
+        log.warning(1, "x")
+    assert not (tmp_path / "other").exists()
+
+
+def test_depth_goes_to_the_events(tmp_path):
+    depth = {"abs_rel": 0.25, "delta1": None, "images": 3, "cap": 80.0}
+    with logs.open_logs(tmp_path) as log:
+        log.evaluation(2, {**RESULT, "depth": depth})
+    scalars, _ = events(tmp_path / "tensorboard")
+    assert scalars["eval_val/depth/abs_rel", 2] == 0.25
+    assert not any("delta1" in name or "depth/images" in name for name, _ in scalars)
+
+
 def test_plain_lines_without_a_terminal(monkeypatch):
     clock = iter([100.0, 104.0, 106.0])
     monkeypatch.setattr("jaxseg.progress.time.perf_counter", lambda: next(clock))

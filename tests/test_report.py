@@ -8,7 +8,8 @@ import pytest
 
 from jaxseg import logs, report, report_charts, report_selection, selection, visualize
 from jaxseg.data.labels import CAMVID
-from jaxseg.evaluate import Example, write_results
+from jaxseg.evaluate import Example
+from jaxseg.evaluate_results import write_results
 
 
 class Page(HTMLParser):
