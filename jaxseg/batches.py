@@ -71,6 +71,17 @@ def source_eval_batches(config: ConfigDict) -> Iterator[dict[str, Any]] | None:
     return _eval_batches(config, _Spread(opened, config.eval.source_images), size, size)
 
 
+def picture_ids(config: ConfigDict) -> set[str]:
+    """Ids of the target's validation images that the report shows, evenly over the split.
+
+    `train.pictures` of them, for each process; one that others evaluate is not shown.
+    """
+    target = config.data.target
+    opened = open_records(config, target, target.val_split, training=False)
+    few = _Spread(opened, config.train.pictures * jax.process_count())
+    return {str(few[i]["id"]) for i in range(len(few))}
+
+
 def source_pictures(config: ConfigDict) -> Iterator[dict[str, Any]]:
     """The same `train.pictures` labelled images of the source each time, to be looked at.
 

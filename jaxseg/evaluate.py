@@ -3,7 +3,7 @@
 The training loop and `--mode=evaluate` call the same function, so they report the same numbers.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -39,7 +39,7 @@ def make_evaluator(
     num_classes: int,
     devices: Sequence[jax.Device] | None = None,
     *,
-    pictures: int = 0,
+    pictures: int | Collection[str] = 0,
     scored: Sequence[int] | None = None,
     also: Mapping[str, Sequence[int]] | None = None,
     boundary: bool = False,
@@ -52,7 +52,7 @@ def make_evaluator(
       predict: (params, stats, memory, images uint8 [N,H,W,3]) -> logits [N,h,w,K] at any stride.
       num_classes: K.
       devices: local devices to use, all by default. Batches need not be divisible by their number.
-      pictures: how many images come back to be looked at.
+      pictures: the ids of the images that come back to be looked at, or how many of the first do.
       scored: class ids the means are over; None for all.
       also: name -> class ids that a further mean IoU is over, as papers count 13 of SYNTHIA's 16
         classes: all from the same counts, of the same predictions.
@@ -63,9 +63,9 @@ def make_evaluator(
 
     Returns:
       evaluate(params, stats, memory, batches, classes, maps=None) -> (result, examples): `result`
-      as `evaluate_results.write` describes it, without step and split; `examples` the first
-      `pictures` images (of this process). `classes` are K names. `batches` yields {'image' uint8
-      [n,H,W,3], 'label' uint8 [n,h,w], 'valid' bool [n], 'id' [n]} and perhaps 'instances' int
+      as `evaluate_results.write` describes it, without step and split; `examples` the
+      images that `pictures` asks for (of those of this process). `classes` are K names. `batches`
+      yields {'image' uint8 [n,H,W,3], 'label' uint8 [n,h,w], 'valid' bool [n], 'id' [n]} and perhaps 'instances' int
       [n,h,w] and 'depth' float32 [n,h,w] metres: logits and predicted depth are resized (aligned
       corners) to the label's size. Instances count where the classes are Cityscapes'. With several
       processes each brings its own images, and as many batches as the others, and all get the sums
@@ -134,10 +134,15 @@ def make_evaluator(
             )  # fmt: skip
             if maps is not None:
                 maps |= evaluate_gather.by_id(ids, valid, each["small"][: len(valid)])
-            if len(examples) < pictures:
+            chosen = np.flatnonzero(valid)
+            if isinstance(pictures, int):
+                chosen = chosen[: max(pictures - len(examples), 0)]
+            else:
+                chosen = [i for i in chosen if str(ids[i]) in pictures]
+            if len(chosen):
                 shown = jax.tree.map(_join, shown)
                 parts = (image, label, each["prediction"], shown["entropy"], shown.get("depth"))
-                for i in np.flatnonzero(valid)[: pictures - len(examples)]:
+                for i in chosen:
                     own = (None if x is None else x[i] for x in (*parts, truth))
                     examples.append(Example(str(ids[i]), *own))
         total = tally.total()

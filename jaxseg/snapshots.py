@@ -56,7 +56,8 @@ def make_scorer(
     # kept, one being written, and one about to be.
     folder, keep = os.path.join(workdir, MAPS), config.train.keep + 2
     evaluator = evaluate.make_evaluator(
-        assemble.predictor(config, method), len(names), devices, pictures=config.train.pictures,
+        assemble.predictor(config, method), len(names), devices,
+        pictures=batches.picture_ids(config),
         scored=scored, also=assemble.also_scored(config),
         boundary=config.eval.boundary == "always",
         depth=method.depth, depth_cap=config.eval.depth_cap,

@@ -79,6 +79,15 @@ def run(devices, size, pictures=0, maps=None):
     return evaluator(*model(), batches(*images_and_labels(), size), CLASSES, maps)
 
 
+def test_pictures_may_be_chosen_by_id():
+    _, examples = run(2, 2, pictures={"image1", "image4", "elsewhere"})
+    _, every = run(1, 5, pictures=9)
+    assert [e.id for e in examples] == ["image1", "image4"]
+    for example, expected in zip(examples, (every[1], every[4]), strict=True):
+        np.testing.assert_array_equal(example.image, expected.image)
+        np.testing.assert_array_equal(example.prediction, expected.prediction)
+
+
 def coarse_by_hand(image):
     """Logits in float64 at the pixels that snapshots are compared by: of 5 x 9 every second."""
     logits = image[:, ::4, ::4] / 255.0 @ model()[0]["gen"]["seg"]["kernel"].astype(np.float64)
