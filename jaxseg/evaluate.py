@@ -63,14 +63,15 @@ def make_evaluator(
 
     Returns:
       evaluate(params, stats, memory, batches, classes, maps=None) -> (result, examples): `result`
-      as `evaluate_results.write` describes it, without step and split; `examples` the
-      images that `pictures` asks for (of those of this process). `classes` are K names. `batches`
-      yields {'image' uint8 [n,H,W,3], 'label' uint8 [n,h,w], 'valid' bool [n], 'id' [n]} and perhaps 'instances' int
-      [n,h,w] and 'depth' float32 [n,h,w] metres: logits and predicted depth are resized (aligned
-      corners) to the label's size. Instances count where the classes are Cityscapes'. With several
-      processes each brings its own images, and as many batches as the others, and all get the sums
-      over all. The dict `maps` gets each image's class ids as predicted for about every eighth
-      pixel of the input, uint8 [h', w'], of all processes' images; its keys stand for the ids.
+      as `evaluate_results.write` describes it, without step and split; `examples` the images that
+      `pictures` asks for (of those of this process). `classes` are K names. `batches` yields
+      {'image' uint8 [n,H,W,3], 'label' uint8 [n,h,w], 'valid' bool [n], 'id' [n]} and perhaps
+      'instances' int [n,h,w] and 'depth' float32 [n,h,w] metres: logits and predicted depth are
+      resized (aligned corners) to the label's size. Instances count where the classes are
+      Cityscapes'. With several processes each brings its own images, and as many batches as the
+      others, and all get the sums over all. The dict `maps` gets each image's class ids as
+      predicted for about every eighth pixel of the input, uint8 [h', w'], of all processes' images;
+      its keys stand for the ids.
     """
     devices = list(devices or jax.local_devices())
     everywhere = NamedSharding(Mesh(np.asarray(devices), (AXIS,)), PartitionSpec())
