@@ -18,7 +18,13 @@ Sizes are (height, width). Only ml_collections is imported: a config loads in mi
 
 from ml_collections import ConfigDict
 
-from configs.settings import augmentation, optimisers, paper_network, small_network
+from configs.settings import (
+    augmentation,
+    discriminator,
+    optimisers,
+    paper_network,
+    small_network,
+)
 
 PRESETS = (
     "streets",
@@ -109,6 +115,8 @@ def experiment(method: str, preset: str, family: str = "advent") -> ConfigDict:
             window=(),  # (height, width) of a sliding window; empty for the whole image at once
             stride=(),  # of the window; empty for two thirds of it
             full_resolution=False,  # images as stored instead of at data.target.size
+            boundary="evaluate",  # boundary IoU in --mode=evaluate; "always": in training; "": not
+            depth_cap=80.0,  # metres; true depth beyond it is not scored
             source_images=100,  # source-validation images that score a snapshot, 0 for none
         )
     )
@@ -183,7 +191,7 @@ def _streets(config):
         dict(name="streets", split="train", val_split="val", size=size, options=options)
     )
     config.net = small_network()
-    config.disc = ConfigDict(dict(architecture="patch", width=16, dtype="float32"))
+    config.disc = discriminator(width=16)
     config.augment = ConfigDict(dict(source=augmentation(flip=0.5), target=augmentation(flip=0.5)))
     # From scratch in hundreds of steps: rates far above the papers', who fine-tune for 10^5 steps.
     config.optim = optimisers(gen_lr=0.1, head=1.0, disc_lr=1e-3, schedule_steps=0)
@@ -231,7 +239,7 @@ def _papers(config):
     )
     config.data.threads = 8
     config.net = paper_network()
-    config.disc = ConfigDict(dict(architecture="patch", width=64, dtype="float32"))
+    config.disc = discriminator(width=64)
     config.augment = ConfigDict(dict(source=augmentation(), target=augmentation()))
     config.optim = optimisers(gen_lr=2.5e-4, head=10.0, disc_lr=1e-4, schedule_steps=0)
     config.train.update(dict(batch=1, log_every=100))

@@ -31,13 +31,18 @@ def paper_network() -> ConfigDict:
             rates=(6, 12, 18, 24),
             summed=0,  # how many rates are summed, 0 for all; AdaptSegNet's released code sums 2
             stride_in="1x1",  # where a block strides: "1x1" as Caffe, "3x3" as torchvision
-            output_stride=8,  # of DeepLabV3; of FCN the finest that is fused
-            dropout=0.5,  # of DeepLabV3 and FCN
+            output_stride=8,  # of DeepLabV3 and V3+; of FCN the finest that is fused
+            low_level=48,  # channels of the first stage in DeepLabV3+'s decoder
+            dropout=0.5,  # of DeepLabV3, V3+ and FCN
             aux=True,
+            depth=False,  # a depth head (DeepLabV2, DeepLabV3+)
+            fusion=False,  # which gates the features of the classifier (DADA, DeepLabV2)
+            init_std=0.0,  # of all kernels but the backbone's; 0 for the architecture's own
             norm="reference",
             statistics="target",  # whose batches move BatchNorm's running statistics
             preprocess="caffe",  # BGR minus the ImageNet mean
             dtype="float32",
+            remat=False,  # computes each block again in the backward pass: less memory, more time
         )
     )
 
@@ -52,28 +57,66 @@ def small_network() -> ConfigDict:
             summed=0,
             stride_in="1x1",
             output_stride=8,
+            low_level=48,
             dropout=0.5,
             aux=True,
+            depth=False,
+            fusion=False,
+            init_std=0.0,
             norm="train",
             statistics="target",
             preprocess="imagenet",
             dtype="float32",
+            remat=False,
         )
     )
 
 
+def discriminator(width: int) -> ConfigDict:
+    """The networks that tell the domains apart: AdaptSegNet's and ADVENT's has width 64."""
+    return ConfigDict(
+        dict(
+            architecture="patch",  # or pixel, for feature maps
+            width=width,
+            dtype="float32",
+            spectral=False,  # spectral normalisation
+            init_std=0.0,  # of the kernels, with biases 0; 0 for PyTorch's default
+        )
+    )
+
+
+def translator(**given) -> ConfigDict:
+    """GIO-Ada's image transform network at the scale of published data, but for those given."""
+    settings = dict(
+        width=64,  # channels at full size; at a quarter of it four times as many
+        blocks=9,  # residual blocks
+        kernel=7,  # side of the first and last convolution
+        residual=True,  # puts out a change of the image instead of an image
+        init_std=1e-3,  # of all kernels; 0 begins as exactly the identity
+        dtype="float32",
+    )
+    return ConfigDict(settings | given)
+
+
 def optimisers(gen_lr: float, head: float, disc_lr: float, schedule_steps: int) -> ConfigDict:
     """SGD of the segmenter (its heads at `head` times the rate) and Adam of the discriminators."""
-    gen = dict(
-        lr=gen_lr,
-        schedule="poly",  # or cosine
+    shared = dict(
+        schedule="poly",  # or cosine, one_cycle
         power=0.9,  # of poly; 0 for a rate that stays
         schedule_steps=schedule_steps,
-        momentum=0.9,
+        warm=0.3,  # of one_cycle: share of the steps in which the rate rises
+        high_momentum=0.0,  # of one_cycle with Adam: beta1 where the rate is low, betas[0] where it
+        # is highest; 0 leaves it alone
+        momentum=0.9,  # of sgd
+        clip=0.0,  # largest norm of the gradient, 0 for no limit
+    )
+    gen = dict(
+        optimiser="sgd",  # or adam
+        lr=gen_lr,  # the highest there is
+        betas=(0.9, 0.999),  # of adam
         weight_decay=5e-4,
         head_multiplier=head,
-        clip=0.0,
         repeat_backbone=False,  # the references' optimiser steps 3 or 4 times with these
     )
-    disc = dict(lr=disc_lr, power=0.9, schedule_steps=schedule_steps, betas=(0.9, 0.99))
-    return ConfigDict(dict(gen=ConfigDict(gen), disc=ConfigDict(disc)))
+    disc = dict(optimiser="adam", lr=disc_lr, betas=(0.9, 0.99), weight_decay=0.0)
+    return ConfigDict(dict(gen=ConfigDict(shared | gen), disc=ConfigDict(shared | disc)))

@@ -29,6 +29,13 @@ CHOICES = ("best", "last", *(c.key for c in selection.CRITERIA))  # what --step 
 _DISCRIMINATOR = re.compile(r"_D(\d*|_main|_aux)$")
 
 
+# Settings that came after the first runs, and what those were trained with.
+LATER = {
+    "net": dict(depth=False, fusion=False, init_std=0.0, low_level=48, remat=False),
+    "disc": dict(spectral=False, init_std=0.0),
+}
+
+
 class Loaded(NamedTuple):
     """A network, or several as one.
 
@@ -175,12 +182,18 @@ def first(loaded: Iterator[Loaded]) -> Loaded:
 
 
 def read_config(workdir: str | Path) -> ConfigDict:
-    """A run's config.json; lists become the tuples that they were. UserError if there is none."""
+    """A run's config.json; lists become the tuples that they were, settings that it predates what
+    it was trained with. UserError if there is none.
+    """
     path = Path(workdir, "config.json")
     try:
-        return ConfigDict(_tuples(json.loads(path.read_text())))
+        config = ConfigDict(_tuples(json.loads(path.read_text())))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is not the readable config of a run: {error}") from error
+    for group, settings in LATER.items():
+        if group in config:
+            config[group].update({k: v for k, v in settings.items() if k not in config[group]})
+    return config
 
 
 def _tuples(value: Any) -> Any:
@@ -227,11 +240,12 @@ def _adopted(
     """The config with the network's own settings, but for those given by hand.
 
     Args:
-      own: groups of them: 'net', 'disc' and 'method' as far as they are known.
+      own: groups of them: 'net', 'disc', 'translator' and 'method' as far as they are known.
     """
     changed = {
         (group, key): value
-        for group in ("net", "disc")
+        for group in ("net", "disc", "translator")
+        if group in config
         for key, value in own.get(group, {}).items()
         if key in config[group] and config[group][key] != value and f"{group}.{key}" not in given
     }

@@ -45,6 +45,12 @@ def drawn(module, size, seed=7):
     return jax.tree_util.tree_map_with_path(draw, shapes(module, size))
 
 
+def quick(function, *args):
+    """Runs it once, compiled without optimisation, which would take most of the time."""
+    options = {"xla_backend_optimization_level": 0}
+    return jax.jit(function).lower(*args).compile(options)(*args)
+
+
 def leaves(tree, prefix=""):
     """{'a/b/c': leaf}."""
     flat = {}

@@ -8,6 +8,7 @@ from flax import linen as nn
 
 from jaxseg.errors import UserError
 from jaxseg.models import resnet, vgg
+from jaxseg.models.depth_head import DepthHead
 from jaxseg.models.layers import Conv, he_normal, torch_bias
 from jaxseg.models.resnet import ResNet
 from jaxseg.models.vgg import VGG
@@ -51,7 +52,7 @@ class DeepLabV2(nn.Module):
     """Dilated network with a main head on its last stage and, with `aux`, another on the stage
     before.
 
-    Parameters are grouped as 'backbone', 'main_head' and 'aux_head'.
+    Parameters are grouped as 'backbone', 'main_head', 'aux_head' and 'depth_head'.
 
     Attributes:
       num_classes: K.
@@ -60,13 +61,17 @@ class DeepLabV2(nn.Module):
         The head of 'vgg16_frontend' is one 1x1 convolution, which has none.
       summed: how many of the rates are summed; None is all (see `Head`).
       aux: builds the auxiliary head; a VGG has none.
-      features: also returns the last feature map (ResNet: layer4; VGG: fc7).
+      depth: adds 'depth', one channel without activation, in whatever unit the loss compares; see
+        `DepthHead`.
+      fusion: with `depth`, the main head sees the features as gated by the depth head (DADA).
+      features: also returns the last feature map (ResNet: layer4; VGG: fc7), before any fusion.
       norm, axis_name: BatchNorm, see `layers.Norm`; a VGG has none.
       stride_in: '1x1' (the references) or '3x3' (torchvision's weights), see `resnet.Bottleneck`.
       initial: 'reference', N(0, 0.01) in every convolution of a ResNet (`vgg.VGG` says what in a
         VGG), made for loaded weights; 'he' trains from scratch. None is 'he' for 'small',
         'vgg_small' and `Sizes`, else 'reference'.
       dtype: computation dtype, float32 or bfloat16.
+      remat: see `resnet.ResNet`; nothing for a VGG.
     """
 
     num_classes: int
@@ -74,16 +79,21 @@ class DeepLabV2(nn.Module):
     rates: tuple[int, ...] = (6, 12, 18, 24)
     summed: int | None = None
     aux: bool = True
+    depth: bool = False
+    fusion: bool = False
     features: bool = False
     norm: str = "reference"
     axis_name: str | None = None
     stride_in: str = "1x1"
     initial: str | None = None
     dtype: jnp.dtype = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
-        """Maps normalised [N, H, W, 3] to float32 {'main', 'aux'?: [N, h, w, K], 'features'?}."""
+        """Maps normalised [N, H, W, 3] to float32 {'main', 'aux'?: [N, h, w, K], 'depth'?:
+        [N, h, w, 1], 'features'?}.
+        """
         sizes = self.backbone
         if isinstance(sizes, str):
             known = {**resnet.SIZES, **vgg.SIZES}
@@ -99,17 +109,22 @@ class DeepLabV2(nn.Module):
                     "--config.net.aux=False"
                 )
             last = VGG(sizes, initial, self.dtype, name="backbone")(images)
-            main = self._score() if sizes.score else self._head("main_head")
-            outputs = {"main": main(last).astype(jnp.float32)}
+            outputs = {}
         else:
             levels = ResNet(
                 sizes, self.stride_in, self.norm, self.axis_name, self.dtype, INITS[initial],
-                name='backbone',
+                remat=self.remat, name='backbone',
             )(images, train)  # fmt: skip
             last = levels["layer4"]
-            outputs = {"main": self._head("main_head")(last)}
-            if self.aux:
-                outputs["aux"] = self._head("aux_head")(levels["layer3"])
+            outputs = {"aux": self._head("aux_head")(levels["layer3"])} if self.aux else {}
+        seen = last
+        if self.depth:
+            outputs["depth"], seen = DepthHead(
+                self.fusion, INITS[initial], initial == "he", self.dtype, name="depth_head"
+            )(last)
+        score = isinstance(sizes, vgg.Sizes) and sizes.score
+        main = self._score() if score else self._head("main_head")
+        outputs["main"] = main(seen).astype(jnp.float32)
         if self.features:
             outputs["features"] = last.astype(jnp.float32)
         return outputs

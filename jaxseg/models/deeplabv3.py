@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxseg.models.blocks import ConvNorm
+from jaxseg.models.blocks import ConvNorm, atrous_pyramid
 from jaxseg.models.layers import Conv, he_normal
 from jaxseg.models.resnet import SIZES, ResNet, Sizes
 from jaxseg.resize import resize_bilinear
@@ -14,10 +14,7 @@ CHANNELS = {"resnet101": 256, "resnet50": 256, "small": 64}
 
 
 class Head(nn.Module):
-    """Atrous spatial pyramid with image pooling, merged by a 1x1 and refined by a 3x3 convolution.
-
-    Branch 0 is a 1x1 convolution, the others are 3x3 at one of `rates` each.
-    """
+    """Atrous spatial pyramid with image pooling, refined by a 3x3 convolution."""
 
     num_classes: int
     rates: tuple[int, ...]
@@ -29,20 +26,9 @@ class Head(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        def block(name, kernel, dilation=1):
-            return ConvNorm(
-                self.channels, kernel, dilation, self.norm, self.axis_name, self.dtype, name=name
-            )
-
-        branches = [block("branch0", 1)(x, train)]
-        for index, rate in enumerate(self.rates, start=1):
-            branches.append(block(f"branch{index}", 3, rate)(x, train))
-        pooled = jnp.mean(x.astype(jnp.float32), (1, 2), keepdims=True).astype(x.dtype)
-        pooled = block("pooling", 1)(pooled, train)
-        branches.append(jnp.broadcast_to(pooled, branches[0].shape))
-        x = block("project", 1)(jnp.concatenate(branches, -1), train)
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        x = block("refine", 3)(x, train)
+        shared = dict(norm=self.norm, axis_name=self.axis_name, dtype=self.dtype)
+        x = atrous_pyramid(x, train, self.rates, self.channels, self.dropout, **shared)
+        x = ConvNorm(self.channels, **shared, name="refine")(x, train)
         return Conv(self.num_classes, 1, dtype=self.dtype, name="logits")(x)
 
 
@@ -88,6 +74,7 @@ class DeepLabV3(nn.Module):
       norm, axis_name: see `layers.Norm`.
       stride_in: see `resnet.Bottleneck`; torchvision's weights need '3x3'.
       dtype: computation dtype, float32 or bfloat16.
+      remat: see `resnet.ResNet`.
     """
 
     num_classes: int
@@ -104,6 +91,7 @@ class DeepLabV3(nn.Module):
     axis_name: str | None = None
     stride_in: str = "3x3"
     dtype: jnp.dtype = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
@@ -114,7 +102,7 @@ class DeepLabV3(nn.Module):
         channels = self.channels or CHANNELS.get(self.backbone, 64)
         levels = ResNet(
             sizes, self.stride_in, self.norm, self.axis_name, self.dtype, he_normal,
-            self.output_stride, lag=True, ceil_pool=False, name='backbone',
+            self.output_stride, lag=True, ceil_pool=False, remat=self.remat, name='backbone',
         )(images, train)  # fmt: skip
         shared = dict(norm=self.norm, axis_name=self.axis_name, dtype=self.dtype)
         head = Head(

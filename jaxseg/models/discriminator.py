@@ -7,6 +7,26 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxseg.models.layers import Conv, torch_bias, torch_uniform
+from jaxseg.models.spectral import SpectralConv
+
+
+def _layers(module: nn.Module, train: bool) -> Callable[..., jax.Array]:
+    """(x, features, kernel, stride, padding, name) -> a convolution of `module` applied to x, as
+    its `spectral` and `init_std` say; to be called within its compact `__call__`.
+    """
+
+    def conv(x, features, kernel, stride, padding, name):
+        normal, zeros = nn.initializers.normal(module.init_std), nn.initializers.zeros
+        options = dict(
+            kernel_init=normal if module.init_std else module.kernel_init,
+            bias_init=zeros if module.init_std else torch_bias(kernel**2 * x.shape[-1]),
+            dtype=module.dtype, stride=stride, padding=padding, name=name,
+        )  # fmt: skip
+        if module.spectral:
+            return SpectralConv(features, kernel, **options)(x, train)
+        return Conv(features, kernel, **options)(x)
+
+    return conv
 
 
 class Discriminator(nn.Module):
@@ -20,11 +40,16 @@ class Discriminator(nn.Module):
         has one.
       dtype: computation dtype, float32 or bfloat16.
       kernel_init: the references leave PyTorch's default, U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
+      spectral: divides every kernel by its largest singular value, see `spectral.SpectralConv`; the
+        network then has statistics. Parameters stay the same.
+      init_std: above 0, kernels begin as N(0, init_std) and biases as 0 (GIO-Ada: 0.001).
     """
 
     width: int = 64
     dtype: jnp.dtype = jnp.float32
     kernel_init: Callable[..., jax.Array] = torch_uniform
+    spectral: bool = False
+    init_std: float = 0.0
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
@@ -33,20 +58,16 @@ class Discriminator(nn.Module):
         Raises:
           ValueError: maps of less than 32 rows or columns, of which nothing would be left.
         """
-        del train  # nothing in this network depends on it
         if min(x.shape[1:3]) < 32:
             raise ValueError(
                 f"maps of {x.shape[1]}x{x.shape[2]} are too small for the discriminator of "
                 "patches, which takes 32x32 and more; choose config.disc.architecture='pixel'"
             )
+        conv = _layers(self, train)
         for index, factor in enumerate((1, 2, 4, 8, 0)):
             if index:
                 x = nn.leaky_relu(x, 0.2)
-            x = Conv(
-                max(self.width * factor, 1), 4, stride=2, padding=1, dtype=self.dtype,
-                kernel_init=self.kernel_init, bias_init=torch_bias(16 * x.shape[-1]),
-                name=f'conv{index + 1}',
-            )(x)  # fmt: skip
+            x = conv(x, max(self.width * factor, 1), 4, 2, 1, f"conv{index + 1}")
         return {"score": x.astype(jnp.float32)}
 
 
@@ -58,24 +79,23 @@ class PixelDiscriminator(nn.Module):
     Attributes:
       width: of the two hidden layers, in eighths of their channels: 64 gives 512, as many as the
         widest layer of `Discriminator`.
-      dtype, kernel_init: see `Discriminator`.
+      others: see `Discriminator`.
     """
 
     width: int = 64
     dtype: jnp.dtype = jnp.float32
     kernel_init: Callable[..., jax.Array] = torch_uniform
+    spectral: bool = False
+    init_std: float = 0.0
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
         """Maps [N, h, w, C] to {'score': float32 [N, h, w, 1]}."""
-        del train
+        conv = _layers(self, train)
         for index, features in enumerate((8 * self.width, 8 * self.width, 1)):
             if index:
                 x = nn.leaky_relu(x, 0.2)
-            x = Conv(
-                features, 1, dtype=self.dtype, kernel_init=self.kernel_init,
-                bias_init=torch_bias(x.shape[-1]), name=f'conv{index + 1}',
-            )(x)  # fmt: skip
+            x = conv(x, features, 1, 1, 0, f"conv{index + 1}")
         return {"score": x.astype(jnp.float32)}
 
 

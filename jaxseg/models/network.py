@@ -1,9 +1,11 @@
 """A network as a pair of pure functions: all that the rest of the project knows of flax."""
 
+import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 Tree = dict[str, Any]
@@ -53,3 +55,30 @@ def network(
         return outputs, changed["batch_stats"]
 
     return Network(init, apply)
+
+
+def redrawn(net: Network, std: float, keep: tuple[str, ...] = ("backbone",)) -> Network:
+    """The network with other first values: convolutions N(0, std), their biases 0.
+
+    Args:
+      net: any network; its norms begin as they did.
+      std: of the kernels.
+      keep: groups of parameters that are left as they are.
+    """
+
+    def draw(tree, key):
+        if "kernel" in tree:
+            tree = {**tree, "kernel": std * jax.random.normal(key, tree["kernel"].shape)}
+            return tree | ({"bias": jnp.zeros_like(tree["bias"])} if "bias" in tree else {})
+        return {
+            name: draw(value, jax.random.fold_in(key, zlib.crc32(name.encode())))
+            if isinstance(value, dict) and name not in keep
+            else value
+            for name, value in tree.items()
+        }
+
+    def init(key, images):
+        params, stats = net.init(key, images)
+        return draw(params, jax.random.fold_in(key, 1)), stats
+
+    return net._replace(init=init)

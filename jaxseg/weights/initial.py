@@ -13,8 +13,8 @@ def to_ours(tensors: Mapping[str, np.ndarray], architecture: str) -> dict[str, n
     Args:
       tensors: {name: array} as `files.load` returns it.
       architecture: 'fcn' takes Caffe's AlexNet and VGG-16 (`surgery`) and torchvision's VGG-16,
-        'deeplabv3' torchvision's ResNets and DeepLabV3, any other what `rename` knows. All take
-        files of this project.
+        'deeplabv3' and 'deeplabv3plus' torchvision's ResNets and DeepLabV3, any other what
+        `rename` knows. All take files of this project.
 
     Returns:
       {'params/<path>' or 'stats/<path>': array}; names that are not understood stay as they are.
@@ -24,7 +24,7 @@ def to_ours(tensors: Mapping[str, np.ndarray], architecture: str) -> dict[str, n
     """
     if rename.flavour(tensors) == "ours":
         return dict(tensors)
-    if architecture == "deeplabv3":
+    if architecture in ("deeplabv3", "deeplabv3plus"):
         return rename_torchvision.to_ours(tensors)
     if architecture == "fcn" and not any(name.startswith("features.") for name in tensors):
         return surgery.to_ours(tensors)
@@ -38,7 +38,7 @@ def excused(architecture: str) -> tuple[str, ...]:
     """
     if architecture == "fcn":
         return surgery.CLASSIFIER_ONLY
-    return (*rename.BACKBONE_ONLY, r"^stats/(aux|main)_head/")  # DeepLabV3's heads have norms
+    return (*rename.BACKBONE_ONLY, r"^stats/((aux|main)_head|decoder)/")  # of DeepLabV3 and V3+
 
 
 def from_torchvision(tensors: Mapping[str, np.ndarray]) -> bool:

@@ -19,7 +19,7 @@ from jaxseg.weights import vgg
 # classes. Its fc6 and fc7 fit 'vgg16_frontend'; the other VGGs draw their own, as AdaptSegNet.
 BACKBONE_ONLY = (
     r"(^|\.)(fc|classifier\.6)\.(weight|bias)$",
-    r"^params/(aux|main)_head/",
+    r"^params/((aux|main|depth)_head|decoder)/",
     r"^params/backbone/fc[67]/",
 )
 

@@ -1,0 +1,110 @@
+"""Image transform network of GIO-Ada (Chen et al., 2019: Learning Semantic Segmentation from
+Synthetic Data): a rendered image, its labels and its depth in, a more real image out.
+
+The body is the residual generator of Johnson et al. (2016) and CycleGAN (Zhu et al., 2017). Where
+those put out an image, this one by default puts out a change of the image it was given: no class
+moves, and training begins with the rendered images as they are.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxseg.models.layers import Conv, Norm, he_normal
+
+IMAGE = 3  # the first channels of the input
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions with instance norm, the first with a ReLU, around a shortcut."""
+
+    kernel_init: nn.initializers.Initializer
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = x
+        for index, activation in ((1, True), (2, False)):
+            y = Conv(
+                x.shape[-1], 3, padding=1, use_bias=False, dtype=self.dtype,
+                kernel_init=self.kernel_init, name=f'conv{index}',
+            )(y)  # fmt: skip
+            y = Norm("instancenorm", dtype=self.dtype, name=f"norm{index}")(y, False, activation)
+        return x + y
+
+
+def moved(image: jax.Array, share: jax.Array) -> jax.Array:
+    """The image moved towards white by a share of the way, or towards black by a negative one.
+
+    It never leaves -1..1, is the image itself where the share is 0, and has a gradient for the
+    share also where the image is white or black, which adding before a tanh has not.
+
+    Args:
+      image: float32 in -1..1.
+      share: float32 in -1..1 of the same shape.
+    """
+    size = share * jnp.sign(share)  # of which the slope at 0 is 0, the middle of its sides
+    return (1 - size) * image + share
+
+
+class Translator(nn.Module):
+    """Convolution, two that halve the size, residual blocks at a quarter of it, two that double it,
+    convolution; instance norm after all but the last.
+
+    Sizes that are no multiples of 4 are halved upwards, and what is doubled is cut to the size it
+    was halved from. Doubling repeats pixels before a 3x3 convolution, which leaves no checkerboard.
+
+    Attributes:
+      width: channels at full size; half and quarter size have 2 and 4 times as many.
+      blocks: residual blocks.
+      kernel: side of the first and last convolution, odd.
+      residual: puts out `moved(image, change)`; otherwise an image of its own. Both end in a tanh.
+      init_std: of all kernels, N(0, init_std); 0 draws them by He and starts the last at zero: with
+        `residual` the network is then the identity, and nothing but its last layer learns in the
+        first step.
+      dtype: computation dtype, float32 or bfloat16; the last step is always float32.
+    """
+
+    width: int = 64
+    blocks: int = 9
+    kernel: int = 7
+    residual: bool = True
+    init_std: float = 1e-3
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        """Maps [N, H, W, C] to {'image': float32 [N, H, W, 3] in -1..1}.
+
+        The first three channels of the input are the image in -1..1; what follows is up to the
+        caller (GIO-Ada: one-hot labels, all zeros where ignored, and depth).
+        """
+        del train  # an instance norm is the same function in training
+        image = x[..., :IMAGE].astype(jnp.float32)
+        normal = nn.initializers.normal(self.init_std)
+        inner = normal if self.init_std else he_normal
+        last = normal if self.init_std else nn.initializers.zeros
+
+        def block(x, features, name, kernel=3, stride=1):
+            x = Conv(
+                features, kernel, stride, kernel // 2, use_bias=False, dtype=self.dtype,
+                kernel_init=inner, name=name,
+            )(x)  # fmt: skip
+            return Norm("instancenorm", dtype=self.dtype, name=f"{name}_norm")(x, False, True)
+
+        x, sizes = block(x, self.width, "first", self.kernel), []
+        for index, factor in ((1, 2), (2, 4)):
+            sizes.append(x.shape[1:3])
+            x = block(x, factor * self.width, f"down{index}", stride=2)
+        for index in range(1, self.blocks + 1):
+            x = Residual(inner, self.dtype, name=f"block{index}")(x)
+        for index, factor in ((1, 2), (2, 1)):
+            height, width = sizes.pop()
+            x = x.repeat(2, 1).repeat(2, 2)[:, :height, :width]
+            x = block(x, factor * self.width, f"up{index}")
+        x = Conv(
+            IMAGE, self.kernel, padding=self.kernel // 2, dtype=self.dtype, kernel_init=last,
+            name='last',
+        )(x)  # fmt: skip
+        change = jnp.tanh(x.astype(jnp.float32))
+        return {"image": moved(image, change) if self.residual else change}
