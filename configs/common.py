@@ -105,6 +105,12 @@ def experiment(method: str, preset: str, family: str = "advent") -> ConfigDict:
             pictures=6,  # validation images shown in the report
         )
     )
+    config.sweep = ConfigDict(
+        dict(
+            over="",  # trains members side by side: "seed=0,1,2 optim.gen.lr=0.05,0.1" makes six
+            how="",  # vmap, map or each, see sweep.members_update; "": by the kind of device
+        )
+    )
     config.eval = ConfigDict(
         dict(
             batch=1,

@@ -141,38 +141,69 @@ def predictor(config: ConfigDict, method: Method) -> Callable[..., jax.Array]:
 
 
 def optimisers(config: ConfigDict) -> Players:
-    """SGD for gen, Adam for disc, each with its own schedule."""
-    gen, disc = config.optim.gen, config.optim.disc
-    falls = {
-        "poly": lambda: optim.poly(gen.lr, gen.schedule_steps, gen.power),
-        "cosine": lambda: optim.cosine(gen.lr, gen.schedule_steps),
-    }
-    schedules = {
-        "gen": networks.choice("optim.gen.schedule", gen.schedule, falls)(),
-        "disc": optim.poly(disc.lr, disc.schedule_steps, disc.power),
-    }
-    txs = {
-        "gen": optim.sgd(
-            schedules["gen"],
-            momentum=gen.momentum,
-            weight_decay=gen.weight_decay,
-            multipliers=networks.rate_multipliers(config),
-            repeats=networks.REPEATS if gen.repeat_backbone else (),
-            clip=gen.clip,
-        ),
-        "disc": optim.adam(schedules["disc"], betas=tuple(disc.betas)),
-    }
+    """The optimiser and schedule of each player, as `config.optim` says.
+
+    Raises:
+      UserError: an unknown optimiser or schedule, settings that do not go together.
+    """
+    schedules, txs = {}, {}
+    for player, settings in config.optim.items():
+        name = f"optim.{player}"
+        falls = {
+            "poly": lambda s=settings: optim.poly(s.lr, s.schedule_steps, s.power),
+            "cosine": lambda s=settings: optim.cosine(s.lr, s.schedule_steps),
+            "one_cycle": lambda s=settings: optim.one_cycle(s.lr, s.schedule_steps, s.warm),
+        }
+        schedules[player] = networks.choice(f"{name}.schedule", settings.schedule, falls)()
+        shared = dict(
+            weight_decay=settings.weight_decay,
+            multipliers=networks.rate_multipliers(config) if player == "gen" else (),
+            clip=settings.clip,
+        )
+        makers = {"sgd": _sgd, "adam": _adam}
+        make = networks.choice(f"{name}.optimiser", settings.optimiser, makers)
+        txs[player] = make(name, settings, schedules[player], shared)
     return Players(txs, schedules)
+
+
+def _sgd(name, settings, schedule, shared):
+    if settings.high_momentum:
+        raise UserError(f"config.{name}.high_momentum: the momentum of sgd stays; give 0, or adam")
+    repeated = settings.get("repeat_backbone", False)
+    repeats = networks.REPEATS if repeated else ()
+    return optim.sgd(schedule, momentum=settings.momentum, repeats=repeats, **shared)
+
+
+def _adam(name, settings, schedule, shared):
+    if settings.get("repeat_backbone", False):
+        raise UserError(f"config.{name}.repeat_backbone is for --config.{name}.optimiser=sgd")
+    betas, cycle = tuple(settings.betas), None
+    if settings.high_momentum:
+        if settings.schedule != "one_cycle":
+            remedy = f"it is for --config.{name}.schedule=one_cycle"
+            raise UserError(f"config.{name}.high_momentum={settings.high_momentum}: {remedy}")
+        cycle = optim.one_cycle_momentum(
+            betas[0], settings.high_momentum, settings.schedule_steps, settings.warm
+        )
+    return optim.adam(schedule, betas=betas, beta1_schedule=cycle, **shared)
 
 
 def first_state(config: ConfigDict, method: Method, players: Players) -> State:
     """The state at step 0 on the default device; its shapes come from the config's sizes."""
-    key = jax.random.PRNGKey(config.seed)
+    return first_states(config, method, players, (config.seed,))[0]
+
+
+def first_states(
+    config: ConfigDict, method: Method, players: Players, seeds: Sequence[int]
+) -> list[State]:
+    """The same for each of several seeds."""
+    keys = [jax.random.PRNGKey(seed) for seed in seeds]
     batch = example(config, method)
-    lowered = jax.jit(lambda k: init_state(method, players.txs, k, batch)).lower(key)
+    lowered = jax.jit(lambda k: init_state(method, players.txs, k, batch)).lower(keys[0])
     # It runs once: on a CPU optimising it takes three times as long as not doing so.
     options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-    return lowered.compile(compiler_options=options)(key)
+    compiled = lowered.compile(compiler_options=options)
+    return [compiled(key) for key in keys]
 
 
 def abstract_state(config: ConfigDict, method: Method, players: Players) -> State:

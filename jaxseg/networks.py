@@ -118,6 +118,8 @@ def translator(config: ConfigDict) -> Network:
 def rate_multipliers(config: ConfigDict) -> list[tuple[str, float]]:
     """Factors of gen's learning rate by parameter path; see `optim.multiplier_of`."""
     groups = [(r"(_head|/decoder)/", config.optim.gen.head_multiplier)]
+    if "translator_multiplier" in config.optim.gen:
+        groups.append((r"^translator/", config.optim.gen.translator_multiplier))
     if config.net.norm in layers.FIXED_AFFINE:  # it stays as it was loaded
         groups.insert(0, (r"/(\w*bn\d?)/(scale|bias)$", 0.0))
     return groups

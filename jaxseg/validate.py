@@ -19,6 +19,7 @@ POSITIVE = (
     "optim.gen.schedule_steps",
     "optim.disc.schedule_steps",
 )
+BOUNDARY = ("evaluate", "always", "")
 
 
 def check(config: ConfigDict) -> None:
@@ -33,12 +34,23 @@ def check(config: ConfigDict) -> None:
         transforms.check_augment(config.augment[side].to_dict())
     settings = config.train
     networks.check(config.net)
-    if len(config.optim.disc.betas) != 2:
-        raise UserError(f"config.optim.disc.betas={config.optim.disc.betas} are not two numbers")
+    for player, optimiser in config.optim.items():
+        betas = tuple(optimiser.betas)
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise UserError(f"config.optim.{player}.betas={betas} are not two numbers within 0..1")
+    assemble.optimisers(config)
     assemble.scored(config)
     assemble.also_scored(config)
+    _check_depth(config)
     method = assemble.method(config)
     assemble.predictor(config, method)
+    if config.eval.boundary not in BOUNDARY:
+        raise UserError(
+            f"config.eval.boundary={config.eval.boundary!r}: give one of "
+            + ", ".join(map(repr, BOUNDARY))
+        )
+    if config.eval.depth_cap <= 1e-3:
+        raise UserError(f"config.eval.depth_cap={config.eval.depth_cap} metres leave no depth")
     if config.eval.source_images < 0:
         raise UserError(f"config.eval.source_images={config.eval.source_images} is negative")
     _check_mixes(config, len(assemble.devices(config)))
@@ -48,12 +60,28 @@ def check(config: ConfigDict) -> None:
             f"config.train.steps={settings.steps} for the adaptation"
         )
     for player in method.losses:
-        length = config.optim[player].schedule_steps
-        if length < settings.steps:
+        length, steps = config.optim[player].schedule_steps, settings.steps
+        end = f"config.train.steps={steps}"
+        if method.warmup and player not in method.warmup:
+            steps -= settings.warmup_steps  # it stands still, and its schedule with it
+            end += f", of which it plays {steps}"
+        if length < steps:
             raise UserError(
-                f"config.optim.{player}.schedule_steps={length} ends before config.train.steps="
-                f"{settings.steps}: the learning rate would be 0 from there on"
+                f"config.optim.{player}.schedule_steps={length} ends before {end}: the learning "
+                "rate would be 0 from there on"
             )
+
+
+def _check_depth(config: ConfigDict) -> None:
+    """A depth head and the weight of its loss go together."""
+    weight = config.method.settings.get("lam_depth", 0.0)
+    if bool(weight) != config.net.depth:
+        what = "is not learnt" if config.net.depth else "has no head"
+        raise UserError(
+            f"config.net.depth={config.net.depth} with a weight of its loss of {weight}: depth "
+            f"{what}; give --config.net.depth={bool(weight)}"
+            + (", or --config.method.settings.lam_depth=0" if weight else "")
+        )
 
 
 def _check_mixes(config: ConfigDict, devices: int) -> None:

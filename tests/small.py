@@ -35,6 +35,8 @@ def small_config(name, records, preset="streets"):
     config.data.threads = 1
     config.net.rates = (1, 2)
     config.disc.width = 4
+    if "translator" in config:
+        config.translator.update(dict(width=4, blocks=1))
     for side in (config.data.source, config.data.target):
         side.size = SIZE
     if preset == "streets":

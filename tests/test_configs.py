@@ -12,8 +12,9 @@ import pytest
 from configs import common
 from jaxseg import assemble, networks, optim, train
 
-NO_CONFIG = ("__init__", "common", "settings", "supervised")
+NO_CONFIG = ("__init__", "common", "geometry", "settings", "supervised")
 SUPERVISED = ("baseline", "fcn")  # with presets of their own: test_supervised_configs.py
+GEOMETRY = ("dada", "gio_ada")  # likewise: test_geometry_configs.py
 CONFIGS = sorted(
     p.stem for p in Path(common.__file__).parent.glob("*.py") if p.stem not in NO_CONFIG
 )
@@ -102,7 +103,7 @@ def read(config, keys):
 
 
 def test_the_table_names_every_config():
-    assert sorted([*METHODS, *SUPERVISED]) == CONFIGS
+    assert sorted([*METHODS, *SUPERVISED, *GEOMETRY]) == CONFIGS
 
 
 @pytest.mark.parametrize("preset", PAPER_PRESETS)

@@ -16,16 +16,20 @@ SIZE = (32, 32)  # the least that the discriminators take
 QUICK = {"xla_backend_optimization_level": 0}
 
 
-def batches(classes, n=4, seed=0):
+def batches(classes, reads, n=4, seed=0):
     rng = np.random.default_rng(seed)
     for _ in range(2):
         label = rng.integers(0, classes, (n, *SIZE)).astype(np.uint8)
         label[0, :20] = 255  # the devices have unequal numbers of labelled pixels
-        yield {
+        batch = {
             "source_image": rng.integers(0, 256, (n, *SIZE, 3), dtype=np.uint8),
             "source_label": label,
             "target_image": rng.integers(0, 256, (n, *SIZE, 3), dtype=np.uint8),
         }
+        if "source_depth" in reads:
+            batch["source_depth"] = rng.uniform(0.5, 90, (n, *SIZE))
+            batch["source_depth"][0, :, :20] = 0  # nor of pixels with a depth
+        yield batch
 
 
 def two_steps(name, folder):
@@ -42,8 +46,12 @@ def two_steps(name, folder):
         # As heavy as the labels: what is wrong with the target's gradient must be seen.
         if setting in ("adversarial_weights", "entropy_weights"):
             weights.update({level: 1.0 / number for number, level in enumerate(weights, start=1)})
-        if setting in ("adversarial_weight", "constraint_weight"):
+        if setting in ("adversarial_weight", "constraint_weight") or setting.startswith("lam_"):
             config.method.settings[setting] = 1.0
+        if setting in ("r1", "smooth", "ema"):  # all that may depend on the devices
+            config.method.settings[setting] = 0.3
+        if setting == "pool":
+            config.method.settings[setting] = 6
     method = assemble.method(config)
     # SGD: Adam would divide round-off by round-off. The discriminators' loss is not small.
     txs = {player: optax.sgd(0.01, momentum=0.9) for player in method.losses}
@@ -52,7 +60,7 @@ def two_steps(name, folder):
     for devices in (1, 2):
         used = jax.devices()[:devices]
         state, update = train.place(start, used), None
-        for batch in batches(19):
+        for batch in batches(19, method.reads):
             cut = {k: v.reshape(devices, -1, *v.shape[1:]) for k, v in batch.items()}
             if update is None:
                 lowered = train.pmapped_update(method, txs, 1, used).lower(state, cut)

@@ -1,7 +1,7 @@
-"""What source_only, minent, adaptsegnet and advent have in common.
+"""What source_only, minent, adaptsegnet, advent and dada have in common.
 
-All of them learn the labels of the source and differ in what they ask of the target's output:
-nothing, low entropy, or that a discriminator mistakes it for the source's.
+All of them learn the labels of the source (and its depth, if asked to) and differ in what they ask
+of the target's output: nothing, low entropy, or that a discriminator mistakes it for the source's.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from jax import lax
 from jaxseg.core import Carry, Method, global_mean
 from jaxseg.losses import adversarial, class_ratio
 from jaxseg.losses.segmentation import cross_entropy
-from jaxseg.methods import _memory
+from jaxseg.methods import _depth, _memory
 from jaxseg.models.network import Network
 from jaxseg.resize import resize_bilinear
 
@@ -58,12 +58,17 @@ def _levels(outputs, levels, images) -> dict[str, jax.Array]:
 
 
 def supervise(
-    segmenter: Network, weights: Mapping[str, float], also: tuple[str, ...] = ()
+    segmenter: Network,
+    weights: Mapping[str, float],
+    also: tuple[str, ...] = (),
+    depth: _depth.Depth | None = None,
 ) -> Callable:
     """(own params, carry, batch, key) -> (loss, {level: full-size source logits}, carry).
 
-    `also` are levels without a loss on the labels that are wanted too, such as the features.
+    `also` are levels without a loss on the labels that are wanted too, such as the features;
+    `depth` is a task beside the labels, whose level is among those that come back.
     """
+    also = (*also, _depth.LEVEL) if depth else also
 
     def loss(own, carry: Carry, batch, key):
         outputs, stats = segmenter.apply(
@@ -75,6 +80,10 @@ def supervise(
             value = global_mean(*cross_entropy(found[level], batch["source_label"]))
             total += weight * value
             metrics[f"segmentation/{level}"] = value
+        if depth:
+            value = _depth.error(depth, found[_depth.LEVEL], batch["source_depth"])
+            total += depth.weight * value
+            metrics["depth"] = value
         carry = carry._replace(
             stats={**carry.stats, "segmenter": stats}, metrics={**carry.metrics, **metrics}
         )
@@ -105,14 +114,25 @@ def look_at_target(
 
 
 def first_discriminator(discriminator: Network, segmenter: Network, net, stats, images, level, key):
-    """Initial parameters of the discriminator of one level, for the maps that it will see."""
+    """First (params, stats) of the discriminator of one level, for the maps that it will see."""
 
     def maps(images):
         outputs, _ = segmenter.apply(net, stats, images, False)
         return _levels(outputs, (level,), images)[level]
 
     seen = jax.eval_shape(maps, images)
-    return discriminator.init(key, jnp.zeros(seen.shape, jnp.float32))[0]
+    return discriminator.init(key, jnp.zeros(seen.shape, jnp.float32))
+
+
+def judge(discriminator: Network, params, stats, level: str, maps, train: bool):
+    """(scores, stats) of one level's discriminator.
+
+    One that has statistics (spectral norm) keeps them in `stats[level]`; `train` moves them, which
+    is for its own turn.
+    """
+    own, running = params["disc"][level], stats.get(level, {})
+    outputs, after = discriminator.apply(own, running, maps, train)
+    return outputs["score"], {**stats, level: after} if running else stats
 
 
 def predictor(segmenter: Network) -> Callable:
@@ -139,10 +159,11 @@ def make(
     statistics: str = "both",
     on_target: Callable[[jax.Array], jax.Array] | None = None,
     discriminator: Network | None = None,
-    see: Callable[[jax.Array], jax.Array] | None = None,
+    see: Callable[[dict[str, jax.Array], str], jax.Array] | None = None,
     num_classes: int = 0,
     gan: str = "vanilla",
     prior: ClassPrior | None = None,
+    depth: _depth.Depth | None = None,
 ) -> Method:
     """Builds a method that aligns the target's output with the source's.
 
@@ -154,12 +175,14 @@ def make(
       on_target: target logits [N,H,W,K] -> loss of each pixel [N,H,W] or image [N], for a method
         without an adversary.
       discriminator: one definition; each level of `levels.target` gets its own parameters.
-      see: logits [N,H,W,K] -> the maps [N,H,W,K] that the discriminator looks at; features are
-        seen as they are.
+      see: (outputs {level: [N,H,W,C]}, level) -> the maps [N,H,W,K] that the discriminator of that
+        level looks at; features are seen as they are.
       num_classes: K, for the prior.
       gan: adversarial loss, 'vanilla' or 'ls'.
       prior: the class-ratio prior on the main level of the target; None for none. The shares of
         the source's classes are learnt on the way, in `memory['histogram']`.
+      depth: a second task on the source; None for none. Its prediction is among the outputs that
+        `see` is given.
     """
     check_statistics(statistics)
     wanted = [level for level in levels.target if discriminator is None or level != FEATURES]
@@ -167,30 +190,27 @@ def make(
     if missing:
         raise ValueError(f"target levels {missing} have no segmentation weight")
     also = tuple(level for level in levels.target if level not in levels.segmentation)
-    supervised = supervise(segmenter, levels.segmentation, also)
+    supervised = supervise(segmenter, levels.segmentation, also, depth)
     needs_target = bool(levels.target) or prior is not None or statistics != "source"
     domain_loss = adversarial.by_name(gan)
 
-    def shown(level, values):
-        return values if level == FEATURES else see(values)
-
-    def judge(params, level, maps):
-        return discriminator.apply(params["disc"][level], {}, maps, True)[0]["score"]
+    def shown(level, outputs):
+        return outputs[level] if level == FEATURES else see(outputs, level)
 
     def init(key, batch):
         keys = jax.random.split(key, 1 + len(levels.target))
         image = batch["source_image"][:1]
         net, stats = segmenter.init(keys[0], image)
-        params = {"gen": {"segmenter": net}}
+        params, running = {"gen": {"segmenter": net}}, {"segmenter": stats}
         if discriminator is not None:
-            params["disc"] = {
-                level: first_discriminator(
+            params["disc"] = {}
+            for level, level_key in zip(levels.target, keys[1:], strict=True):
+                params["disc"][level], moving = first_discriminator(
                     discriminator, segmenter, net, stats, image, level, level_key
                 )
-                for level, level_key in zip(levels.target, keys[1:], strict=True)
-            }
+                running |= {level: moving} if moving else {}
         memory = {} if prior is None else {"histogram": _memory.empty_histogram(num_classes)}
-        return params, {"segmenter": stats}, memory
+        return params, running, memory
 
     def learn(own, carry, batch, key):
         total, source, carry = supervised(own, carry, batch, key)
@@ -205,7 +225,9 @@ def make(
         total, source, carry = learn(params["gen"], carry, batch, source_key)
         if not needs_target:
             return total, carry
-        asked = dict.fromkeys((*levels.target, *(("main",) if prior else ())))
+        asked = dict.fromkeys(
+            (*levels.target, *(("main",) if prior else ()), *((_depth.LEVEL,) if depth else ()))
+        )
         look = look_at_target(segmenter, tuple(asked), statistics, before)
         target, carry = look(params["gen"], carry, batch, target_key)
         metrics, shared = {}, {}
@@ -214,10 +236,11 @@ def make(
                 value = jnp.mean(on_target(target[level]))
                 metrics[f"target/{level}"] = value
             else:
-                maps = shown(level, target[level])
-                value = jnp.mean(domain_loss(judge(params, level, maps), adversarial.SOURCE))
+                maps = shown(level, target)
+                scores, _ = judge(discriminator, params, carry.stats, level, maps, False)
+                value = jnp.mean(domain_loss(scores, adversarial.SOURCE))
                 metrics[f"adversarial/{level}"] = value
-                shared[level] = {"source": shown(level, source[level]), "target": maps}
+                shared[level] = {"source": shown(level, source), "target": maps}
             total += weight * value
         if prior is not None:
             shares = lax.stop_gradient(carry.memory["histogram"]["shares"])
@@ -230,22 +253,26 @@ def make(
 
     def disc(params, carry, batch, key):
         del batch, key
-        total, metrics = 0.0, {}
+        total, metrics, stats = 0.0, {}, carry.stats
         for level in levels.target:
             maps = carry.shared[level]
-            of_source = judge(params, level, maps["source"])
-            of_target = judge(params, level, maps["target"])
+            of_source, stats = judge(discriminator, params, stats, level, maps["source"], True)
+            of_target, stats = judge(discriminator, params, stats, level, maps["target"], True)
             total += 0.5 * jnp.mean(domain_loss(of_source, adversarial.SOURCE))
             total += 0.5 * jnp.mean(domain_loss(of_target, adversarial.TARGET))
             metrics[f"accuracy/{level}"] = adversarial.accuracy(of_source, of_target, gan)
-        return total, carry._replace(metrics={**carry.metrics, **metrics})
+        return total, carry._replace(stats=stats, metrics={**carry.metrics, **metrics})
 
     def warmup(params, carry, batch, key):
         total, _, carry = learn(params["gen"], carry, batch, jax.random.split(key)[0])
         return total, carry
 
-    predict = predictor(segmenter)
-    losses = {"gen": gen} if discriminator is None else {"gen": gen, "disc": disc}
-    if not needs_target:
-        return Method(init, losses, predict, reads=("source_image", "source_label"))
-    return Method(init, losses, predict, warmup={"gen": warmup})
+    reads = ("source_image", "source_label", *(("source_depth",) if depth else ()))
+    return Method(
+        init,
+        {"gen": gen} if discriminator is None else {"gen": gen, "disc": disc},
+        predictor(segmenter),
+        warmup={"gen": warmup} if needs_target else None,
+        reads=(*reads, "target_image") if needs_target else reads,
+        depth=_depth.predictor(segmenter, depth) if depth else None,
+    )

@@ -31,7 +31,7 @@ def make(
         _align.Levels(dict(segmentation_weights), dict(adversarial_weights)),
         statistics=statistics,
         discriminator=discriminator,
-        see=lambda logits: jax.nn.softmax(logits, axis=-1),
+        see=lambda outputs, level: jax.nn.softmax(outputs[level], axis=-1),
         num_classes=num_classes,
         gan=gan,
     )

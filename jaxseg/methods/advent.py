@@ -30,7 +30,7 @@ def make(
         _align.Levels(dict(segmentation_weights), dict(adversarial_weights)),
         statistics=statistics,
         discriminator=discriminator,
-        see=self_information,
+        see=lambda outputs, level: self_information(outputs[level]),
         num_classes=num_classes,
         gan=gan,
         prior=_align.class_prior(class_prior),

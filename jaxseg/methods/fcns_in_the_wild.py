@@ -76,15 +76,16 @@ def make(
         net_key, disc_key = jax.random.split(key)
         image = batch["source_image"][:1]
         net, stats = segmenter.init(net_key, image)
-        classifier = _align.first_discriminator(
+        classifier, moving = _align.first_discriminator(
             discriminator, segmenter, net, stats, image, _align.FEATURES, disc_key
         )
         params = {"gen": {"segmenter": net}, "disc": {_align.FEATURES: classifier}}
         memory = {"sizes": _memory.empty_ring(remembered, num_classes)}
-        return params, {"segmenter": stats}, memory
+        running = {"segmenter": stats, **({_align.FEATURES: moving} if moving else {})}
+        return params, running, memory
 
-    def judge(params, features):
-        return discriminator.apply(params["disc"][_align.FEATURES], {}, features, True)[0]["score"]
+    def judge(params, stats, features, train):
+        return _align.judge(discriminator, params, stats, _align.FEATURES, features, train)
 
     def told_apart(of_source, of_target, flip=False):
         """Cross-entropy of the domains, each counting half."""
@@ -97,7 +98,7 @@ def make(
 
     def disc(params, carry, batch, key):
         # The features of the network as it stands; its statistics are left to its own turn.
-        features = []
+        stats, scores = carry.stats, []
         for domain, own_key in zip(("source", "target"), jax.random.split(key), strict=True):
             outputs, _ = segmenter.apply(
                 params["gen"]["segmenter"],
@@ -106,11 +107,12 @@ def make(
                 True,
                 own_key,
             )
-            features.append(outputs[_align.FEATURES])
-        of_source, of_target = (judge(params, x) for x in features)
+            score, stats = judge(params, stats, outputs[_align.FEATURES], True)
+            scores.append(score)
+        of_source, of_target = scores
         right = adversarial.accuracy(of_source, of_target, "vanilla")
         metrics = {**carry.metrics, "accuracy/features": right}
-        return told_apart(of_source, of_target), carry._replace(metrics=metrics)
+        return told_apart(of_source, of_target), carry._replace(stats=stats, metrics=metrics)
 
     def learn(own, carry, batch, key):
         total, source, carry = supervised(own, carry, batch, key)
@@ -123,7 +125,8 @@ def make(
         total, source, carry = learn(params["gen"], carry, batch, source_key)
         look = _align.look_at_target(segmenter, ("main", _align.FEATURES), statistics, before)
         target, carry = look(params["gen"], carry, batch, target_key)
-        scores = judge(params, source[_align.FEATURES]), judge(params, target[_align.FEATURES])
+        features = source[_align.FEATURES], target[_align.FEATURES]
+        scores = [judge(params, carry.stats, maps, False)[0] for maps in features]
         confused = told_apart(*scores, flip=True)
         if confusion == "both":
             confused = 0.5 * (confused + told_apart(*scores))

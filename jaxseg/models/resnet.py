@@ -84,6 +84,10 @@ class ResNet(nn.Module):
         every block as its stage, as in the references.
       ceil_pool: the pooling after the stem keeps a last window that hangs over the edge, as in
         Caffe and the references; torchvision drops it.
+      remat: keeps only the blocks' inputs for the backward pass, which computes each block again
+        (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016); the same numbers.
+        XLA on CPU merges the two computations again, unless XLA_FLAGS has
+        --xla_disable_hlo_passes=cse_barrier_expander.
     """
 
     sizes: Sizes = SIZES["resnet101"]
@@ -95,11 +99,12 @@ class ResNet(nn.Module):
     output_stride: int = 8
     lag: bool = False
     ceil_pool: bool = True
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> dict[str, jax.Array]:
-        """Maps [N, H, W, 3] to {'layer3', 'layer4'}: [N, h, w, 4 width]; layer4's h is about H /
-        output_stride.
+        """Maps [N, H, W, 3] to {'layer1', 'layer3', 'layer4'}: [N, h, w, 4 width]; layer1's h is
+        about H / 4, layer4's H / output_stride.
         """
         if self.stride_in not in ("1x1", "3x3"):
             raise ValueError(f"stride_in {self.stride_in!r} is neither '1x1' nor '3x3'")
@@ -118,6 +123,7 @@ class ResNet(nn.Module):
         x = conv(self.sizes.stem, 7, stride=2, padding=3, name="conv1")(x)
         x = norm("bn1")(x, train, activation=True)
         x = max_pool(x, 3, 2, 1, ceil_mode=self.ceil_pool)
+        block_class = nn.remat(Bottleneck, static_argnums=(2,)) if self.remat else Bottleneck
         levels, reached, dilation = {}, 4, 1
         stages = zip(self.sizes.blocks, self.sizes.widths, strict=True)
         for stage, (blocks, width) in enumerate(stages, start=1):
@@ -127,11 +133,11 @@ class ResNet(nn.Module):
             elif stage > 1:
                 dilation *= 2
             for block in range(blocks):
-                x = Bottleneck(
+                x = block_class(
                     width, stride if block == 0 else 1,
                     first_dilation if self.lag and block == 0 else dilation,
                     block == 0, self.stride_in, self.norm != "evonorm",
                     conv, norm, name=f'layer{stage}_block{block}',
                 )(x, train)  # fmt: skip
             levels[f"layer{stage}"] = x
-        return {name: levels[name] for name in ("layer3", "layer4")}
+        return {name: levels[name] for name in ("layer1", "layer3", "layer4")}

@@ -1,0 +1,64 @@
+"""DADA: depth-aware domain adaptation (Vu, Jain, Bucher, Cord and Pérez, ICCV 2019).
+
+AdvEnt with depth as a privileged task of the source: the network regresses inverse depth from its
+last features and takes it back into them (`config.net.depth`, `config.net.fusion`), and the
+discriminator looks at the self-information of every class times the predicted depth, so that what
+is near counts more. The product passes gradients to both of its factors, as the released code does.
+"""
+
+from collections.abc import Mapping
+
+from jaxseg.core import Method
+from jaxseg.losses.entropy import self_information
+from jaxseg.methods import _align, _depth
+from jaxseg.models.network import Network
+
+NETWORKS = ("segmenter", "discriminator")
+
+
+def make(
+    segmenter: Network,
+    discriminator: Network,
+    *,
+    num_classes: int,
+    segmentation_weights: Mapping[str, float],
+    adversarial_weights: Mapping[str, float],
+    lam_depth: float,
+    depth_loss: str = "berhu",
+    depth_encoding: str = "inverse",
+    depth_near: float = 1.0,
+    depth_far: float = 655.36,
+    depth_scale: float = 1.0,
+    gan: str = "vanilla",
+    statistics: str = "both",
+) -> Method:
+    """Builds the method.
+
+    Args:
+      segmenter: a task network with the output 'depth' [N,h,w,1].
+      discriminator, num_classes, segmentation_weights, adversarial_weights, gan, statistics: see
+        `_align.make`; one discriminator for each level.
+      lam_depth: weight of the depth loss, above 0.
+      depth_loss: 'berhu' or 'l1', in the network's units.
+      depth_encoding, depth_near, depth_far: see `losses.depth.encode`; metres.
+      depth_scale: the network's units for one of the encoding. The released code regresses 65536 /
+        (centimetres + 1), which is 655.36 times the inverse of metres.
+
+    Raises:
+      ValueError: no weight of the depth.
+    """
+    depth = _depth.checked(
+        _depth.Depth(lam_depth, depth_loss, depth_encoding, depth_near, depth_far, depth_scale)
+    )
+    if depth is None:
+        raise ValueError("lam_depth=0: without depth this is advent, see configs/advent.py")
+    return _align.make(
+        segmenter,
+        _align.Levels(dict(segmentation_weights), dict(adversarial_weights)),
+        statistics=statistics,
+        discriminator=discriminator,
+        see=lambda outputs, level: self_information(outputs[level]) * outputs[_depth.LEVEL],
+        num_classes=num_classes,
+        gan=gan,
+        depth=depth,
+    )
