@@ -7,6 +7,7 @@ python launch.py --config=configs/advent.py --mode=evaluate --step=entropy
 python launch.py --config=configs/advent.py --mode=predict --input=photos --output=predictions
 python launch.py --config=configs/advent.py:gta5_cityscapes --mode=evaluate --weights=advent.pth
 python launch.py --config=configs/advent.py --mode=evaluate --ensemble=runs/a,runs/b@700
+srun python launch.py --config=configs/advent.py:gta5_cityscapes --distributed
 """
 
 import contextlib
@@ -56,6 +57,14 @@ _SUBMISSION = flags.DEFINE_bool(
     False,
     "For predict: also <stem>_labelIds.png in Cityscapes' published ids, at the image's own size.",
 )
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "One of several processes, which SLURM, Open MPI or a TPU pod tell of."
+)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "HOST:PORT of process 0, if several processes are started by hand."
+)
+_PROCESSES = flags.DEFINE_integer("processes", None, "How many they are.")
+_PROCESS = flags.DEFINE_integer("process", None, "Which one this is, from 0.")
 # Flags that only some modes know.
 _MODES = {
     "step": ("evaluate", "predict"),
@@ -65,7 +74,9 @@ _MODES = {
     "ensemble_weights": ("evaluate", "predict"),
     "input": ("predict",),
     "submission": ("predict",),
-}
+} | dict.fromkeys(
+    ("distributed", "coordinator", "processes", "process"), ("train", "evaluate", "predict")
+)
 
 
 def main(argv):
@@ -77,41 +88,55 @@ def main(argv):
         config = _CONFIG.value
         if mistake := _misuse():
             _fail(mistake)
+        from jaxseg import distributed
         from jaxseg.errors import UserError  # the heavy imports come after the flags are known good
     except Exception as error:
         _fail(str(error))
-    workdir = _WORKDIR.value or _default_workdir(config.name)
+    workdir = _WORKDIR.value or _default_workdir(config)
+    address = (_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     try:
-        if _MODE.value == "train":
-            from jaxseg import train
-
-            sys.exit(train.run(config, workdir))
-        if _MODE.value == "inspect":
-            from jaxseg import survey
-
-            survey.run(config, os.path.join(workdir, "survey"))
-            return
-        from jaxseg import apply
-
-        which = dict(
-            weights=_WEIGHTS.value or "",
-            ensemble=_ENSEMBLE.value or "",
-            ensemble_weights=_ENSEMBLE_WEIGHTS.value or "",
-            save=_SAVE.value or "",
-            given=config_flags.get_override_values(flags.FLAGS["config"]),
-        )
-        if _MODE.value == "evaluate":
-            apply.evaluate(config, workdir, _STEP.value, **which)
-        else:
-            apply.predict(
-                config, workdir, _STEP.value, _INPUT.value, _OUTPUT.value,
-                submission=_SUBMISSION.value, **which,
-            )  # fmt: skip
+        distributed.start(*address, automatic=_DISTRIBUTED.value)
+        with distributed.together():
+            sys.exit(_run(config, workdir))
     except UserError as error:
         _fail(str(error))
     except KeyboardInterrupt:
         print("launch.py: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _run(config, workdir):
+    """Does what --mode says; returns the exit code."""
+    if _MODE.value == "train" and config.sweep.over:
+        from jaxseg import sweep
+
+        return sweep.run(config, workdir)
+    if _MODE.value == "train":
+        from jaxseg import train
+
+        return train.run(config, workdir)
+    if _MODE.value == "inspect":
+        from jaxseg import survey
+
+        survey.run(config, os.path.join(workdir, "survey"))
+        return 0
+    from jaxseg import apply
+
+    which = dict(
+        weights=_WEIGHTS.value or "",
+        ensemble=_ENSEMBLE.value or "",
+        ensemble_weights=_ENSEMBLE_WEIGHTS.value or "",
+        save=_SAVE.value or "",
+        given=config_flags.get_override_values(flags.FLAGS["config"]),
+    )
+    if _MODE.value == "evaluate":
+        apply.evaluate(config, workdir, _STEP.value, **which)
+    else:
+        apply.predict(
+            config, workdir, _STEP.value, _INPUT.value, _OUTPUT.value,
+            submission=_SUBMISSION.value, **which,
+        )  # fmt: skip
+    return 0
 
 
 def _misuse():
@@ -121,7 +146,7 @@ def _misuse():
         if mode not in _MODES[name]:
             remedy = ": --config.init.backbone=FILE starts a training" if name == "weights" else ""
             return f"--{name} is for --mode={' and '.join(_MODES[name])}, not {mode}{remedy}"
-        if not flags.FLAGS[name].value and name != "submission":
+        if flags.FLAGS[name].value == "":
             return f"--{name} is empty"
     sources = sorted(given & {"step", "weights", "ensemble"})
     if len(sources) > 1:
@@ -137,12 +162,15 @@ def _misuse():
     return None
 
 
-def _default_workdir(name):
-    """runs/<config name>; results of weights and ensembles do not replace those of a run."""
+def _default_workdir(config):
+    """runs/<config name>; sweeps and results of weights and ensembles do not replace a run's."""
+    name = config.name
     if _WEIGHTS.value:
         name = os.path.splitext(os.path.basename(os.path.normpath(_WEIGHTS.value)))[0]
     elif _ENSEMBLE.value:
         name += "_ensemble"
+    elif config.sweep.over and _MODE.value == "train":
+        name += "_sweep"
     return os.path.join("runs", name)
 
 

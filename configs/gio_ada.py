@@ -62,7 +62,7 @@ def get_config(preset: str = "streets"):
     config.optim.disc.lr = 1e-3 if small else 1e-4
     if small:  # from scratch, so that kernels begin by He; the transform network as the identity
         config.translator = settings.translator(width=8, blocks=2, kernel=5, init_std=0.0)
-        config.train.update(dict(batch=4, steps=1000, warmup_steps=350, eval_every=130))
+        config.train.update(dict(batch=4, steps=800, warmup_steps=300, eval_every=100))
         # The networks' rate is past its top when the discriminators begin.
         config.optim.disc.warm = 0.05
     else:  # all but the pretrained backbone begins as N(0, 0.001)

@@ -50,26 +50,39 @@ def make_scorer(
       can be told it has source_miou, agreement and pixel_agreement as well (fractions; None: there
       is no snapshot before).
     """
+    return make_scorers(config, method, devices)(workdir, start)
+
+
+def make_scorers(
+    config: ConfigDict, method: Method, devices: Sequence[jax.Device]
+) -> Callable[[str, int], Callable[..., dict[str, Any]]]:
+    """(workdir, start) -> what `make_scorer` returns; several runs then share what is compiled."""
     classes, scored = assemble.label_set(config), assemble.scored(config)
-    names = classes.classes
-    # With fewer checkpoints than this, none that can be gone on from lacks its predictions: those
-    # kept, one being written, and one about to be.
-    folder, keep = os.path.join(workdir, MAPS), config.train.keep + 2
     evaluator = evaluate.make_evaluator(
-        assemble.predictor(config, method), len(names), devices,
+        assemble.predictor(config, method), len(classes.classes), devices,
         pictures=batches.picture_ids(config),
         scored=scored, also=assemble.also_scored(config),
         boundary=config.eval.boundary == "always",
         depth=method.depth, depth_cap=config.eval.depth_cap,
     )  # fmt: skip
     look = visualize_source.make_viewer(method, devices[0]) if method.transform else None
+    return lambda workdir, start: _scorer(
+        config, classes, evaluator, look, workdir, start, depth=method.depth is not None
+    )
+
+
+def _scorer(config, classes, evaluator, look, workdir, start, *, depth):
+    names, scored = classes.classes, assemble.scored(config)
+    # With fewer checkpoints than this, none that can be gone on from lacks its predictions: those
+    # kept, one being written, and one about to be.
+    folder, keep = os.path.join(workdir, MAPS), config.train.keep + 2
     evaluated = [e["step"] for e in logs.evaluations(workdir) if e["step"] <= start]
     before = selection.load_maps(folder, evaluated[-1]) if evaluated else {}
 
     def score(state: State, step: int, log: logs.Log, bar) -> dict[str, Any]:
         nonlocal before
         model, maps = (state.params, state.stats, state.memory), {}
-        data = batches.eval_batches(config, depth=method.depth is not None)
+        data = batches.eval_batches(config, depth=depth)
         result, examples = evaluator(*model, data, names, maps)
         source = batches.source_eval_batches(config)
         if source is not None:
@@ -103,24 +116,33 @@ def make_scorer(
     return score
 
 
-def conclude(workdir: str, warmup: int, console: Console | None = None) -> None:
+def write_up(workdir: str, warmup: int) -> dict[str, Any]:
     """Writes results.json and results.txt of the last evaluation, selection.json and report.html
-    of the whole run; prints their gist.
+    of the whole run.
 
     Args:
       workdir: of the run.
       warmup: the last step of the warm-up.
-      console: where to; standard output by default.
+
+    Returns:
+      What is in selection.json.
     """
-    console = console or Console()
     evaluations = logs.evaluations(workdir)
     if not evaluations:
         raise UserError(f"{workdir} holds no evaluation; delete it and train again")
-    best, last = logs.best_and_last(workdir)
     comparison = selection.compare(evaluations, warmup)
-    evaluate_results.write(workdir, last)
+    evaluate_results.write(workdir, evaluations[-1])
     evaluate_results.write_results(os.path.join(workdir, "selection.json"), comparison)
     report.write_report(workdir)
+    return comparison
+
+
+def conclude(workdir: str, warmup: int, console: Console | None = None) -> None:
+    """Does what `write_up` does, and prints the gist of it on standard output or the console."""
+    console = console or Console()
+    comparison = write_up(workdir, warmup)
+    evaluations = logs.evaluations(workdir)
+    best, last = logs.best_and_last(workdir)
     if last["miou"] is not None:
         evaluate_results.print_table(last, list(last["iou"]), console)
     print_choices(comparison, console)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseg.core import AXIS, init_state, make_update
+from jaxseg.data import feed
 from jaxseg.models import fcn_layers, resnet, vgg
 from jaxseg.models.network import Network
 
@@ -108,7 +109,7 @@ def run(method, txs, data, devices=1, accumulate=1):
         devices=jax.devices()[:devices],
     )
     for batch in data:
-        cut = {k: v.reshape(devices, -1, *v.shape[1:]) for k, v in batch.items()}
+        cut = feed.shard(batch, jax.devices()[:devices])
         state, metrics = update(state, cut)
         jax.block_until_ready(state)
     return start, jax.device_get(state), jax.device_get(metrics)

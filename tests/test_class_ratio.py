@@ -81,7 +81,7 @@ def test_highest_by_hand():
 
 def over_devices(function, memory, labels, devices):
     """The memory after one call on each device with its part of the labels; all must agree."""
-    cut = labels.reshape(devices, -1, *labels.shape[1:])
+    cut = labels.reshape(-1, devices, *labels.shape[1:]).swapaxes(0, 1)
     found = jax.vmap(function, in_axes=(None, 0), axis_name=AXIS)(memory, cut)
     for leaf in jax.tree.leaves(found):
         assert (np.asarray(leaf) == np.asarray(leaf)[:1]).all()

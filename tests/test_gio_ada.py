@@ -12,6 +12,7 @@ from small import run
 
 from jaxseg import checkpoint
 from jaxseg.core import AXIS, make_update
+from jaxseg.data import feed
 from jaxseg.methods import gio_ada
 from jaxseg.methods._gio_maps import guided, joint, to_levels, to_unit
 from jaxseg.models.network import Network
@@ -313,7 +314,7 @@ def test_a_resumed_run_is_the_same_to_the_bit(tmp_path):
     update = jax.pmap(make_update(method, txs), AXIS, in_axes=(None, 0), out_axes=(None, None),
                       devices=jax.devices()[:1])  # fmt: skip
     for batch in data[3:]:
-        state, _ = update(state, {k: v[None] for k, v in batch.items()})
+        state, _ = update(state, feed.shard(batch, jax.devices()[:1]))
         jax.block_until_ready(state)
     pairs = zip(jax.tree.leaves(jax.device_get(state)), jax.tree.leaves(whole), strict=True)
     assert all(np.array_equal(a, b) for a, b in pairs)

@@ -78,6 +78,10 @@ MAY_IMPORT = {
                 "jaxseg.logs", "jaxseg.selection", "jaxseg.weights"},
     "ensembles": {"jaxseg.inference", "jaxseg.restore"},
     "train": {"jaxseg"},
+    "sweep": {"jaxseg"},
+    "sweep_members": {"jaxseg.assemble", "jaxseg.core"},
+    "sweep_report": {"jaxseg.evaluate_results", "jaxseg.logs", "jaxseg.selection",
+                     "jaxseg.sweep_members"},
     "apply": {"jaxseg"},
 }  # fmt: skip
 FOREIGN = {"tensorflow", "torch", "torchvision"}

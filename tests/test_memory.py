@@ -30,11 +30,11 @@ def over_devices(devices):
 
     def pooled(memory, images, key, chance):
         keys = jnp.stack([jax.random.fold_in(key, i) for i in range(devices)])  # they differ
-        cut = images.reshape(devices, -1, *images.shape[1:])
+        cut = images.reshape(-1, devices, *images.shape[1:]).swapaxes(0, 1)
         shown, found = jax.device_get(function(memory, cut, keys, chance))
         for leaf in jax.tree.leaves(found):
             assert (leaf == leaf[:1]).all()  # the same on every device
-        return shown.reshape(images.shape), jax.tree.map(lambda x: x[0], found)
+        return shown.swapaxes(0, 1).reshape(images.shape), jax.tree.map(lambda x: x[0], found)
 
     return pooled
 

@@ -9,6 +9,7 @@ from small import shrink_networks, small_config
 from test_configs import CONFIGS
 
 from jaxseg import assemble, networks, train
+from jaxseg.data import feed
 
 SIZE = (32, 32)  # the least that the discriminators take
 # A compiled program runs for two steps only: as with `assemble.first_state`, the compiler's time
@@ -61,7 +62,7 @@ def two_steps(name, folder):
         used = jax.devices()[:devices]
         state, update = train.place(start, used), None
         for batch in batches(19, method.reads):
-            cut = {k: v.reshape(devices, -1, *v.shape[1:]) for k, v in batch.items()}
+            cut = feed.shard(batch, used)
             if update is None:
                 lowered = train.pmapped_update(method, txs, 1, used).lower(state, cut)
                 update = lowered.compile(compiler_options=QUICK)

@@ -45,6 +45,10 @@ CASES = {
     "strided": ((3, 3, 3, 4), (2, 2), SAME, (1, 1), 1),
     "discriminator": ((4, 4, 3, 2), (2, 2), SAME, (1, 1), 1),
     "stem": ((7, 7, 3, 2), (2, 2), ((3, 3), (3, 3)), (1, 1), 1),
+    "narrow stem": ((7, 7, 3, 20), (2, 2), ((3, 3), (3, 3)), (1, 1), 1),
+    "blocks": ((4, 4, 19, 16), (2, 2), SAME, (1, 1), 1),
+    "uneven blocks": ((3, 5, 9, 4), (2, 2), ((1, 0), (0, 3)), (1, 1), 1),
+    "odd channels": ((3, 3, 18, 6), (1, 1), SAME, (1, 1), 1),
     "uneven": ((2, 3, 3, 4), (3, 2), ((3, 0), (0, 4)), (1, 1), 1),
     "strided and dilated": ((3, 3, 2, 3), (2, 2), SAME, (2, 2), 1),
     "head": ((3, 3, 8, 2), (1, 1), ((4, 4), (4, 4)), (4, 4), 1),
@@ -86,6 +90,27 @@ def test_conv_bfloat16_and_second_derivative():
         return jax.grad(lambda k: jnp.sum(inner(x, k) ** 2))(kernel)
 
     np.testing.assert_allclose(penalty(conv2d), penalty(_convolve), rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    "name", ["one by one", "dilated", "discriminator", "head", "narrow stem", "blocks"]
+)
+def test_gradient_of_the_squared_gradient_of_the_input(name):
+    """As in the R1 penalty of a discriminator, for every route, with respect to both arguments."""
+    shape, stride, padding, dilation, _ = CASES[name]
+    generator = np.random.default_rng(6)
+    x = jnp.asarray(generator.normal(size=(1, 6, 8, shape[2])), jnp.float32)
+    kernel = jnp.asarray(generator.normal(size=shape), jnp.float32)
+
+    def penalty(convolve):
+        def inner(x, kernel):
+            return jnp.sum(jnp.tanh(convolve(x, kernel, stride, padding, dilation)))
+
+        outer = lambda x, k: jnp.sum(jnp.square(jax.grad(inner)(x, k)))  # noqa: E731
+        return jax.jit(jax.grad(outer, (0, 1)))(x, kernel)
+
+    for got, want in zip(penalty(conv2d), penalty(_convolve), strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-4 * np.abs(want).max())
 
 
 def test_conv_refuses_what_does_not_fit():

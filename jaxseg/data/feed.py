@@ -13,14 +13,19 @@ from jaxseg.errors import UserError
 
 
 def shard(batch: Mapping[str, Any], devices: Sequence[jax.Device]) -> dict[str, np.ndarray]:
-    """Splits a host batch over devices.
+    """Splits a host batch over devices, which take turns.
+
+    So the first images of every device are the first of the batch, and a micro-batch (see
+    `core.make_update`) holds the same images however many devices there are. The processes take
+    turns in the same way; see `pipeline.train_stream`.
 
     Args:
       batch: arrays [n, ...] by key; what is not an array (such as a list of ids) is left out.
       devices: the D local devices.
 
     Returns:
-      arrays [D, n / D, ...], still on the host; uint8 labels become int32.
+      arrays [D, n / D, ...], still on the host; uint8 labels become int32. Device d has the images
+      d, d + D, d + 2 D, ...
 
     Raises:
       UserError: n is not divisible by D.
@@ -36,7 +41,8 @@ def shard(batch: Mapping[str, Any], devices: Sequence[jax.Device]) -> dict[str, 
             )
         if key.endswith("label"):
             array = array.astype(np.int32)
-        out[key] = array.reshape(count, array.shape[0] // count, *array.shape[1:])
+        turns = array.reshape(array.shape[0] // count, count, *array.shape[1:])
+        out[key] = np.ascontiguousarray(turns.swapaxes(0, 1))
     return out
 
 

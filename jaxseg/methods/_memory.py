@@ -2,7 +2,8 @@
 earlier images, averaged parameters.
 
 Every device writes the same values, gathered from all of them, so that the memory needs no device
-axis and does not depend on the number of devices.
+axis and does not depend on the number of devices: those take turns at the images (`feed.shard`), so
+their parts are put together in turn.
 """
 
 from typing import Any
@@ -51,7 +52,7 @@ def remember(memory: dict[str, jax.Array], labels: jax.Array) -> dict[str, jax.A
     """
     room, num_classes = memory["shares"].shape
     shares = label_shares(labels, num_classes)
-    shares = lax.all_gather(shares, AXIS).reshape(-1, num_classes)
+    shares = lax.all_gather(shares, AXIS, axis=1).reshape(-1, num_classes)
     if len(shares) > room:
         raise ValueError(f"a batch of {len(shares)} images, and room for {room} in the memory")
     places = (memory["seen"] + jnp.arange(len(shares))) % room
@@ -124,8 +125,8 @@ def pooled(
       The images to show on this device, [n, ...], as data without gradient, and the memory.
     """
     images = lax.stop_gradient(images)
-    everything = lax.all_gather(images, AXIS)
-    everything = everything.reshape(-1, *images.shape[1:])
+    everything = lax.all_gather(images, AXIS, axis=1)
+    turns, everything = everything.shape, everything.reshape(-1, *images.shape[1:])
     key = lax.all_gather(key, AXIS)[0]
     room = len(memory["images"])
 
@@ -143,7 +144,7 @@ def pooled(
 
     start = (memory["images"], memory["seen"])
     (kept, seen), shown = lax.scan(one, start, (jnp.arange(len(everything)), everything))
-    own = lax.dynamic_slice_in_dim(shown, lax.axis_index(AXIS) * len(images), len(images))
+    own = shown.reshape(turns)[:, lax.axis_index(AXIS)]
     return own, {"images": kept, "seen": seen}
 
 

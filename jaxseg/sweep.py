@@ -1,0 +1,262 @@
+"""Many runs in one program: seeds, weights of losses and rates are trained side by side.
+
+Each member of a sweep is a `State`; all of them, stacked, go through one update together
+(`jax.vmap`), inside the pmapped axis of devices. A member ends as its run alone would, to the
+rounding of float32. Its folder is that of a run: config.json, metrics.jsonl, checkpoints, report,
+and every mode takes it as --workdir. `sweep_members` says what can differ between members.
+"""
+
+import contextlib
+import functools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from ml_collections import ConfigDict
+
+from jaxseg import (
+    assemble,
+    batches,
+    checkpoint,
+    distributed,
+    logs,
+    progress,
+    snapshots,
+    sweep_members,
+    sweep_report,
+    train,
+    validate,
+)
+from jaxseg.core import AXIS, Method, State
+from jaxseg.data import feed
+from jaxseg.interrupt import interrupt
+from jaxseg.sweep_members import Member
+
+SILENT = lambda *_: None  # noqa: E731
+
+
+def run(config: ConfigDict, workdir: str) -> int:
+    """Trains all members to `config.train.steps`; returns the exit code, as `train.run` does."""
+    main = jax.process_index() == 0
+    members = sweep_members.members(config)
+    for member in members:
+        validate.check(member.config)
+    sweep_members.check_traceable(members)
+    assemble.use_compile_cache(config)
+    # Nothing that is swept changes what is counted.
+    counted = batches.with_class_weights(members[0].config).method.settings.get("class_weights")
+    if counted is not None:
+        members = [_with_class_weights(member, counted) for member in members]
+    first = members[0].config
+    devices, method = assemble.devices(first), assemble.method(first)
+    last_warm = first.train.warmup_steps if method.warmup else 0
+    distributed.same("the sweep", f"{config.sweep} {train.common(first)}")
+    folders = [os.path.join(workdir, member.name) for member in members]
+    sweep_report.compare(workdir, config.sweep.over)
+    for folder, member in zip(folders, members, strict=True):
+        distributed.shared_folder(folder)
+        train.compare_config(member.config, folder)
+    train.prepare_data(first, method)
+    with contextlib.ExitStack() as opened, distributed.together():
+        managers = [
+            opened.enter_context(train.open_manager(member.config, folder, last_warm))
+            for member, folder in zip(members, folders, strict=True)
+        ]
+        states = _states(members, folders, managers, method)
+        start = int(states[0].step)
+        for member, folder in zip(members, folders, strict=True):
+            train.write_config(member.config, folder)
+        write = functools.partial(sweep_report.write, workdir, config.sweep.over, members)
+        if main:
+            write()
+        distributed.same(f"the state of step {start}", train.fingerprint(states))
+        state = train.place(stack(states), devices)
+        del states
+        updates = {
+            phase: members_update(members, phase, devices, how(config))
+            for phase, losses in (("warmup", method.warmup), ("full", method.losses))
+            if losses is not None
+        }
+        scorers = snapshots.make_scorers(first, method, devices)
+        scores = [scorers(folder, start) for folder in folders]
+        print(f"{len(members)} members in one program, in {workdir}")
+        with (
+            interrupt(start) as asked,
+            progress.console(first.train.steps, enabled=main) as bar,
+            contextlib.ExitStack() as logging,
+            feed.prefetch(train_batches(members, method.reads, start), devices) as stream,
+        ):
+            log = [
+                logging.enter_context(
+                    logs.open_logs(
+                        folder, resume_step=start, enabled=main,
+                        announce=lambda text, name=member.name: bar.log(f"{name}: {text}"),
+                    )
+                )
+                for member, folder in zip(members, folders, strict=True)
+            ]  # fmt: skip
+            players = [assemble.optimisers(member.config) for member in members]
+
+            def record(step: int, metrics: list[dict], speed: dict[str, float]) -> None:
+                found = []
+                for i, own in enumerate(players):
+                    values = train.means([{k: m[k][i] for k in m} for m in metrics])
+                    values |= train.rates(own, step, last_warm, state.params)
+                    found.append(values | speed)
+                    log[i].train(step, found[i])
+                bar.update(step, train.means(found))
+
+            def score(state: State, step: int) -> list[dict[str, Any]]:
+                host = jax.device_get(state)
+                found = [each(one(host, i), step, log[i], _Muted) for i, each in enumerate(scores)]
+                bar.log(sweep_report.line(step, found))
+                if main:
+                    write()
+                return found
+
+            def save(state: State, results: list[dict[str, Any]] | None) -> None:
+                host = jax.device_get(state)
+                for manager in managers:  # all have a step before any has the next
+                    manager.wait_until_finished()
+                for i, (manager, member) in enumerate(zip(managers, members, strict=True)):
+                    own = member.config.to_dict()
+                    checkpoint.save(manager, one(host, i), own, results and results[i])
+
+            finished = train.advance(
+                first, start, state, updates, stream, bar, asked, last_warm,
+                record=record, score=score, save=save,
+            )  # fmt: skip
+    if not finished:
+        return 130
+    if main:
+        for folder in folders:
+            snapshots.write_up(folder, last_warm)
+        sweep_report.print_tables(write())
+    return 0
+
+
+class _Muted:
+    """In place of a bar, for what is told of all members in one line."""
+
+    log = staticmethod(SILENT)
+
+
+def how(config: ConfigDict) -> str:
+    """`config.sweep.how`, or what is the fastest on this kind of device."""
+    return config.sweep.how or ("each" if jax.default_backend() == "cpu" else "vmap")
+
+
+def members_update(
+    members: Sequence[Member], phase: str, devices: list, how: str = "vmap"
+) -> Callable:
+    """(state, batch) -> (state, metrics) of all members, pmapped as `train.pmapped_update` is.
+
+    Args:
+      members: k of them.
+      phase: 'warmup' or 'full'.
+      devices: D local ones.
+      how: 'vmap', every operation for all members at once; 'map', one member after the other, with
+        the memory of one; 'each', a copy of the update for each member.
+
+    Returns:
+      Of a state [k, ...], which is donated, and a batch [D, n, ...] that all members share or
+      [D, n, k, ...] if each has its own; metrics are [k].
+    """
+    update = sweep_members.member_update(members[0].config, phase)
+    own, count = sweep_members.own_batches(members), len(members)
+
+    def together(values, state, batch):
+        if how == "vmap":
+            return jax.vmap(update, (0, 0, 1 if own else None))(values, state, batch)
+        if own:
+            batch = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), batch)
+        if how == "map":
+            swept = (values, state, batch) if own else (values, state)
+            return lax.map(lambda x: update(*x) if own else update(*x, batch), swept)
+        done = [
+            update(one(values, i), one(state, i), one(batch, i) if own else batch)
+            for i in range(count)
+        ]
+        return jax.tree.map(lambda *x: jnp.stack(x), *done)
+
+    pmapped = jax.pmap(
+        together,
+        AXIS,
+        in_axes=(None, None, 0),
+        out_axes=(None, None),
+        donate_argnums=1,
+        devices=distributed.everywhere(devices),
+    )
+    return functools.partial(pmapped, train.place(sweep_members.traced(members), devices))
+
+
+def stack(states: Sequence[State]) -> State:
+    """States on the host as one with a leading axis of members."""
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *states)
+
+
+def one(tree: Any, member: int) -> Any:
+    """The leaves of one member."""
+    return jax.tree.map(lambda x: x[member, ...], tree)
+
+
+def _states(
+    members: Sequence[Member],
+    folders: Sequence[str],
+    managers: Sequence[checkpoint.Manager],
+    method: Method,
+) -> list[State]:
+    """All members' states at one step, on the host: the last that all of them have, or new ones."""
+    config = members[0].config
+    players = assemble.optimisers(config)
+    if any(manager.latest_step() is None for manager in managers):
+        seeds = list(dict.fromkeys(member.config.seed for member in members))
+        made = assemble.first_states(config, method, players, seeds)
+        found = []
+        for i, (member, folder) in enumerate(zip(members, folders, strict=True)):
+            state = made[seeds.index(member.config.seed)]
+            announce = SILENT if i else print
+            state = assemble.with_initial_weights(member.config, state, folder, announce)
+            found.append(jax.device_get(state))
+        return found
+    template = assemble.abstract_state(config, method, players)
+    states = [checkpoint.restore_state(manager, template) for manager in managers]
+    while len(steps := {int(state.step) for state in states}) > 1:
+        for i, manager in enumerate(managers):
+            if int(states[i].step) > min(steps):  # it was saved when another was not yet
+                states[i] = checkpoint.restore_state(manager, template, min(steps))
+    print(f"resuming from step {int(states[0].step)} in {os.path.dirname(folders[0])}")
+    return states
+
+
+class train_batches:
+    """Host batches from step `start` on: those of a run, or with an axis of members after the first
+    if they have their own; see `batches.train_batches`.
+    """
+
+    def __init__(self, members: Sequence[Member], reads: tuple[str, ...], start: int) -> None:
+        self._own = sweep_members.own_batches(members)
+        drawn = members if self._own else members[:1]
+        self._streams = [batches.train_batches(m.config, reads, start) for m in drawn]
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        return self
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        drawn = [next(stream) for stream in self._streams]
+        if not self._own:
+            return drawn[0]
+        return {key: np.stack([batch[key] for batch in drawn], 1) for key in drawn[0]}
+
+    def close(self) -> None:
+        for stream in self._streams:
+            stream.close()
+
+
+def _with_class_weights(member: Member, weights: tuple[float, ...]) -> Member:
+    path = "method.settings.class_weights"
+    return member._replace(config=sweep_members.with_values(member.config, {path: weights}))
