@@ -121,7 +121,7 @@ def make_update(
             gradient = _accumulated(_gradient(loss, player), player, accumulate)
             own_key = jax.random.fold_in(key, number)
             grad, carry = gradient(params, carry, batch, own_key)
-            grads[player] = lax.pmean(grad, AXIS)
+            grads[player] = jax.tree.map(_mean, grad)
             if method.alternate:
                 move(player)
         if not method.alternate:
@@ -134,10 +134,15 @@ def make_update(
     return update
 
 
+def _mean(x: jax.Array) -> jax.Array:
+    """The devices' mean; of one device the value itself, which XLA would copy."""
+    return x if lax.axis_size(AXIS) == 1 else lax.pmean(x, AXIS)
+
+
 def _over_devices(x: jax.Array) -> jax.Array:
     """The devices' mean; counters and flags keep their type and are the same on all devices."""
     if jnp.issubdtype(x.dtype, jnp.inexact):
-        return lax.pmean(x, AXIS)
+        return _mean(x)
     return lax.pmax(x.astype(jnp.int32), AXIS).astype(x.dtype)
 
 

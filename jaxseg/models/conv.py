@@ -5,11 +5,14 @@ with respect to the kernel and through a stride, several times slower than the m
 are equal to, so there it takes other routes to the same numbers, each chosen by measurement:
 
 - 1x1: one matrix product, forward and backward;
+- channel counts that the kernels of XLA's CPU library do badly: a few zero channels more;
 - few outputs for many inputs (the heads): one product with all kernel elements at once, then shift
   and add;
 - stride: the gradient for the input is one dense convolution per row phase, interleaved by a
   reshape;
 - wide kernels: the gradient for the kernel is one matrix product per kernel element;
+- stride 2 and few channels: the gradient for the kernel is that of a dense convolution of the
+  input's 2x2 blocks, taken as channels;
 - a few groups: one convolution each, three to sixteen times faster with its gradients.
 
 The choice is made while tracing, by the default backend: a function traced for a GPU and then run
@@ -70,7 +73,7 @@ def conv2d(
         parts = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)
         return jnp.concatenate([conv2d(x, k, stride, padding, dilation) for x, k in parts], -1)
     if kernel.shape[:2] == (1, 1) and not any(map(any, padding)):
-        return jnp.dot(x[:, :: stride[0], :: stride[1]], kernel[0, 0])
+        return _pointwise(x[:, :: stride[0], :: stride[1]], kernel)
     if stride == (1, 1) and 4 * kernel.shape[3] <= kernel.shape[2]:
         return _narrow(x, kernel, padding, dilation)
     return _general(x, kernel, stride, padding, dilation)
@@ -97,16 +100,45 @@ def _taps(kernel):
     return [(row, column) for row in range(kernel.shape[0]) for column in range(kernel.shape[1])]
 
 
+# --- 1x1, stride 1 ---
+
+
+@jax.custom_vjp
+def _pointwise(x, kernel):
+    return jnp.dot(x, kernel[0, 0])
+
+
+def _pointwise_forward(x, kernel):
+    return _pointwise(x, kernel), (x, kernel)
+
+
+def _pointwise_backward(saved, gradient):
+    x, kernel = saved
+    # From the gradient of `jnp.dot` XLA computes the producer of `gradient` (a norm's backward
+    # pass) twice, once in a transposed layout, at the cost of another product.
+    flat = lax.optimization_barrier(gradient.reshape(-1, gradient.shape[3]))
+    to_x = lax.dot_general(flat, kernel[0, 0], (((1,), (1,)), ((), ())))
+    to_kernel = _transposed_product(x.reshape(-1, x.shape[3]), flat)
+    return to_x.reshape(x.shape), to_kernel.reshape(kernel.shape).astype(kernel.dtype)
+
+
 # --- any stride and dilation ---
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _general(x, kernel, stride, padding, dilation):
+    channels, features = kernel.shape[2:]
+    if channels < 8 and 16 < features < 64:
+        wide = jnp.pad(kernel, ((0, 0), (0, 0), (0, 0), (0, 64 - features)))
+        return _convolve(x, wide, stride, padding, dilation)[..., :features]
+    if channels > 16 and (more := -channels % 4):
+        x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, more)))
+        kernel = jnp.pad(kernel, ((0, 0), (0, 0), (0, more), (0, 0)))
     return _convolve(x, kernel, stride, padding, dilation)
 
 
 def _general_forward(x, kernel, stride, padding, dilation):
-    return _convolve(x, kernel, stride, padding, dilation), (x, kernel)
+    return _general(x, kernel, stride, padding, dilation), (x, kernel)
 
 
 def _general_backward(stride, padding, dilation, saved, gradient):
@@ -116,8 +148,15 @@ def _general_backward(stride, padding, dilation, saved, gradient):
     else:
         convolve = lambda x: _convolve(x, kernel, stride, padding, dilation)  # noqa: E731
         (to_x,) = jax.linear_transpose(convolve, x)(gradient)
-    if kernel.shape[2] * kernel.shape[3] >= WIDE:
+    channels, features = kernel.shape[2:]
+    if channels * features >= WIDE:
         to_kernel = _kernel_by_taps(x, kernel, stride, padding, dilation, gradient)
+    elif (
+        (stride, dilation) == ((2, 2), (1, 1))
+        and 8 < channels < features + 16 < 64
+        and channels % 16
+    ):
+        to_kernel = _kernel_by_blocks(x, kernel, padding, gradient)
     else:
         convolve = lambda kernel: _convolve(x, kernel, stride, padding, dilation)  # noqa: E731
         (to_kernel,) = jax.linear_transpose(convolve, kernel)(gradient)
@@ -135,6 +174,27 @@ def _kernel_by_taps(x, kernel, stride, padding, dilation, gradient):
         tap = padded[:, top : bottom : stride[0], left : right : stride[1]]
         products.append(_transposed_product(tap.reshape(-1, x.shape[3]), flat))
     return jnp.stack(products).reshape(kernel.shape).astype(kernel.dtype)
+
+
+def _kernel_by_blocks(x, kernel, padding, gradient):
+    """Gradient for the kernel at stride 2, from the 2x2 blocks of the padded input as channels."""
+    batch, height, width, channels = x.shape
+    rows, columns, _, features = kernel.shape
+    reach = -(-rows // 2), -(-columns // 2)
+    blocks = gradient.shape[1] + reach[0] - 1, gradient.shape[2] + reach[1] - 1
+    edges = [
+        (low, 2 * count - size - low, 0)
+        for (low, _), size, count in zip(padding, (height, width), blocks, strict=True)
+    ]
+    x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *edges, (0, 0, 0)))
+    x = x.reshape(batch, blocks[0], 2, blocks[1], 2 * channels).swapaxes(2, 3)
+    x = x.reshape(batch, *blocks, 4 * channels)
+    shape = jax.ShapeDtypeStruct((*reach, 4 * channels, features), kernel.dtype)
+    (found,) = jax.linear_transpose(lambda k: _convolve(x, k, (1, 1), ((0, 0), (0, 0))), shape)(
+        gradient
+    )
+    found = found.reshape(*reach, 2, 2, channels, features).transpose(0, 2, 1, 3, 4, 5)
+    return found.reshape(2 * reach[0], 2 * reach[1], channels, features)[:rows, :columns]
 
 
 def _through_stride(x, kernel, stride, padding, gradient):
@@ -213,5 +273,6 @@ def _narrow_backward(padding, dilation, saved, gradient):
     return to_x, to_kernel.astype(kernel.dtype)
 
 
+_pointwise.defvjp(_pointwise_forward, _pointwise_backward)
 _general.defvjp(_general_forward, _general_backward)
 _narrow.defvjp(_narrow_forward, _narrow_backward)

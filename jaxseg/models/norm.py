@@ -17,7 +17,12 @@ from jax import lax
 def _mean(x, axis_name):
     """Mean over all axes but the last, then over devices."""
     x = jnp.mean(x, tuple(range(x.ndim - 1)))
-    return x if axis_name is None else lax.pmean(x, axis_name)
+    return lax.pmean(x, axis_name) if _shared(axis_name) else x
+
+
+def _shared(axis_name):
+    """Whether there are other devices; XLA would keep the collectives of one."""
+    return axis_name is not None and lax.axis_size(axis_name) > 1
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
@@ -55,7 +60,7 @@ def _backward(epsilon, axis_name, saved, gradients):
     local_sum = _mean(gradient, None)
     local_product = _mean(gradient * centred, None) * inverse
     shared_sum, shared_product = local_sum, local_product
-    if axis_name is not None:
+    if _shared(axis_name):
         shared_sum, shared_product = lax.pmean((local_sum, local_product), axis_name)
     to_x = (scale * inverse) * (gradient - shared_sum - centred * (inverse * shared_product))
     # Parameters get the local share: the caller averages gradients over devices.

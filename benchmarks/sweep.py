@@ -1,0 +1,153 @@
+"""A sweep of k members in one program against k separate runs of the same config.
+
+    python benchmarks/sweep.py                                  # three seeds on streets
+    python benchmarks/sweep.py --members=3 --size=32x64 --steps=10
+    python benchmarks/sweep.py --how=vmap,map,each              # every way, against the same runs
+
+Each program is a process of its own, as a user would start it: import, data (made up), first state,
+compilation of the warm-up's and the whole update, then steps. Compiled programs are kept in a new
+folder for each side, so that a separate run may use what the one before it compiled. The time of a
+step is the median after the first. The separate runs come one after the other; on a machine that
+does other things too, the processor's seconds are what is to be looked at. The last line is how
+many times as many steps of members a second the sweep makes; the line before has the same for the
+total time, start-up and compilation included.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", default="advent", help="a file in configs, with :PRESET")
+    parser.add_argument("--members", type=int, default=3)
+    parser.add_argument("--over", default="", help="as config.sweep.over; seeds by default")
+    parser.add_argument("--how", default="", help="vmap, map, each; that of the device by default")
+    parser.add_argument("--size", default="96x192", help="HEIGHTxWIDTH of the images")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--task", help=argparse.SUPPRESS)  # of a process that this one starts
+    given = parser.parse_args()
+    if given.task:
+        print("RESULT", json.dumps(measure(**json.loads(given.task))), flush=True)
+        return
+    over = given.over or "seed=" + ",".join(map(str, range(given.members)))
+    task = dict(name=given.config, over=over, size=given.size, batch=given.batch, steps=given.steps)
+    with tempfile.TemporaryDirectory() as folder:
+        count = started(task | dict(how="count"), folder)["members"]
+    print(f"{given.config}, {given.size}, batch {given.batch}, {over}: {count} members\n")
+    print("| what | programs | s to the first whole step | s a step of all members "
+          "| processor s of it | steps of members/s |\n|---|---|---|---|---|---|")  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        runs = [started(task | dict(how=str(i)), folder) for i in range(count)]
+    alone = {key: sum(run[key] for run in runs) for key in runs[0]}
+    show("separate", count, alone, count)
+    for how in given.how.split(","):
+        with tempfile.TemporaryDirectory() as folder:
+            found = started(task | dict(how=how or "default"), folder)
+        show(f"sweep {found.pop('how')}", 1, found, count)
+        total = [x["start"] + x["wall"] * given.steps for x in (alone, found)]
+        print(f"\ntotal of {given.steps} steps: {total[0]:.1f} s separate, {total[1]:.1f} s "
+              f"together, {total[0] / total[1]:.2f}x; processor time of a step "
+              f"{alone['busy'] / found['busy']:.2f}x")  # fmt: skip
+        print(f"{alone['wall'] / found['wall']:.2f}x", flush=True)
+
+
+def show(what, programs, found, count):
+    print(f"| {what} | {programs} | {found['start']:.1f} | {found['wall']:.3f} "
+          f"| {found['busy']:.3f} | {count / found['wall']:.2f} |", flush=True)  # fmt: skip
+
+
+def started(task, folder):
+    """What a process of its own measures."""
+    environment = os.environ | {
+        "JAX_COMPILATION_CACHE_DIR": folder, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1",
+    }  # fmt: skip
+    begun = time.time()
+    command = [sys.executable, __file__, "--task", json.dumps(task | dict(begun=begun))]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    for line in done.stdout.splitlines():
+        if line.startswith("RESULT "):
+            return json.loads(line.removeprefix("RESULT "))
+    sys.exit(f"{task}:\n{done.stdout}{done.stderr}")
+
+
+def measure(name, over, size, batch, steps, how, begun):
+    """Of one program: seconds to its first step, wall and processor seconds a step after it.
+
+    Args:
+      how: 'default' or a way of the sweep; the number of a member, to run it alone; 'count'.
+      begun: when the process was started, seconds since the epoch.
+    """
+    import jax
+    import numpy as np
+
+    from jaxseg import assemble, sweep, sweep_members, train
+
+    module, _, preset = name.partition(":")
+    config = importlib.import_module(f"configs.{module}").get_config(preset or "streets")
+    height, width = map(int, size.split("x"))
+    for side in (config.data.source, config.data.target):
+        side.size = (height, width)
+    config.train.batch = batch
+    config.sweep.update(dict(over=over, how="" if how == "default" or how.isdigit() else how))
+    if how == "count":
+        config.sweep.how = ""
+        return {"members": len(sweep_members.members(config))}
+    members = sweep_members.members(config)
+    devices, method = assemble.devices(config), assemble.method(members[0].config)
+    phases = ["warmup", "full"] if method.warmup else ["full"]
+    players = assemble.optimisers(members[0].config)
+    if how.isdigit():
+        member = members[int(how)]
+        method, players = assemble.method(member.config), assemble.optimisers(member.config)
+        state = jax.device_get(assemble.first_state(member.config, method, players))
+        losses = {"warmup": method.warmup, "full": method.losses}
+        update = {
+            p: train.pmapped_update(method._replace(losses=losses[p]), players.txs, devices=devices)
+            for p in phases
+        }
+        inner = ()
+    else:
+        sweep_members.check_traceable(members)
+        seeds = [member.config.seed for member in members]
+        made = assemble.first_states(config, method, players, seeds)
+        state = sweep.stack(jax.device_get(made))
+        way = sweep.how(config)
+        update = {p: sweep.members_update(members, p, devices, way) for p in phases}
+        inner = (len(members),) if sweep_members.own_batches(members) else ()
+    shape = (len(devices), batch // len(devices), *inner, height, width)
+    rng = np.random.default_rng(0)
+    data = {
+        key: rng.integers(0, 19, shape).astype(np.int32)
+        if key.endswith("label")
+        else rng.integers(0, 256, (*shape, 3)).astype(np.uint8)
+        for key in method.reads
+    }
+    state, walls, busy = train.place(state, devices), [], []
+    for phase in [*phases[:-1], *("full",) * (steps + 1)]:
+        wall, processor = time.perf_counter(), time.process_time()
+        state, _ = update[phase](state, data)
+        jax.block_until_ready(state)
+        walls.append(time.perf_counter() - wall)
+        busy.append(time.process_time() - processor)
+        if phase == "full" and len(walls) == len(phases):
+            start = time.time() - begun
+    walls, busy = walls[len(phases) :], busy[len(phases) :]
+    found = {"start": start, "wall": statistics.median(walls), "busy": statistics.median(busy)}
+    return found if how.isdigit() else found | {"how": way}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Two programs that take turns: what `step.py` and its workers say to each other.
+
+A worker is a process that answers lines on its standard input with one line of JSON each. Whoever
+does not have the turn waits for input and uses no core.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+def say(**values) -> None:
+    """Answers with one line of JSON."""
+    print(json.dumps(values), flush=True)
+
+
+def answer(step: Callable[[], Any], wait: Callable[[Any], None], peak: Callable[[], int]) -> None:
+    """Works as asked until the input ends.
+
+    'step N': N steps, then `wait(what the last one returned)`; says seconds a step by the clock and
+    of all cores together. 'peak': says `peak()`, bytes.
+    """
+    reset_peak()
+    for line in sys.stdin:
+        word, *numbers = line.split()
+        if word == "peak":
+            say(bytes=peak())
+            continue
+        count = int(numbers[0])
+        clock, cores = time.perf_counter(), time.process_time()
+        for _ in range(count):
+            last = step()
+        wait(last)
+        say(
+            seconds=(time.perf_counter() - clock) / count,
+            core_seconds=(time.process_time() - cores) / count,
+        )
+
+
+def reset_peak() -> None:
+    """Starts the count of `peak_resident` anew, where the system can (Linux)."""
+    try:
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")
+    except OSError:
+        pass
+
+
+def peak_resident() -> int:
+    """Most memory this process has had since `reset_peak`, bytes."""
+    try:
+        with open("/proc/self/status") as file:
+            lines = dict(line.split(":", 1) for line in file if ":" in line)
+        return int(lines["VmHWM"].split()[0]) * 1024
+    except (OSError, KeyError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+class Worker:
+    """The other end of `answer`: a started process."""
+
+    def __init__(self, command: list[str], environment: dict[str, str]):
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=os.environ | environment,
+        )  # fmt: skip
+
+    def hear(self) -> dict:
+        """The next answer; RuntimeError if the process has ended."""
+        for line in self.process.stdout:
+            if line.startswith("{"):
+                return json.loads(line)
+            sys.stderr.write(line)
+        raise RuntimeError(f"a worker ended with code {self.process.wait()}")
+
+    def ask(self, question: str) -> dict:
+        """Sends a line and waits for the answer."""
+        self.process.stdin.write(question + "\n")
+        self.process.stdin.flush()
+        return self.hear()
+
+    def close(self) -> None:
+        """Ends the process."""
+        self.process.stdin.close()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
