@@ -40,7 +40,6 @@ CELLS = {
     "evonorm": ("baseline", ["--config.net.norm=evonorm"]),
     "cutmix": ("baseline", [f"{_MIXES}.cutmix=0.5"]),
     "copy_blob": ("baseline", [f"{_MIXES}.copy_blob=0.5"]),
-    "unet": ("baseline", ["--config.net.architecture=unet"]),
     "fcn8s": ("fcn", []),
 }
 # The same networks as the baseline's, tested otherwise.

@@ -64,8 +64,11 @@ def main():
             found = started(tasks, devices)
             busy, wall = sum(each["busy"] for each in found), found[0]["wall"]
             share = batch // (processes * devices)
-            print(f"| {processes} x {devices} | {share} | {batch} | {busy:.2f} "
-                  f"| {busy / batch:.2f} | {wall:.2f} |", flush=True)  # fmt: skip
+            print(
+                f"| {processes} x {devices} | {share} | {batch} | {busy:.2f} "
+                f"| {busy / batch:.2f} | {wall:.2f} |",
+                flush=True,
+            )
 
 
 def settings(devices):
