@@ -38,7 +38,7 @@ from jaxseg.interrupt import interrupt
 # Settings that may differ between a run and its continuation.
 FREE = ("train.steps", "train.log_every", "train.eval_every", "train.save_every", "train.keep",
         "train.keep_criteria", "train.pictures", "train.devices", "sweep", "eval", "compile_cache",
-        "data.root", "data.records", "data.threads")  # fmt: skip
+        "data.root", "data.records", "data.threads", "net.remat")  # fmt: skip
 
 OWN = ("compile_cache", "data.root", "data.records", "data.threads")  # of a host
 
@@ -248,15 +248,18 @@ def _every(period: int, step: int) -> bool:
 
 
 def compare_config(config: ConfigDict, workdir: str) -> None:
-    """Refuses a workdir that holds a run with other settings."""
+    """Refuses a workdir that holds a run with other settings.
+
+    A setting that the run does not know was added since; its default is what was done before.
+    """
     path, saved = os.path.join(workdir, "config.json"), os.path.join(workdir, "checkpoints")
     started = os.path.isdir(saved) and any(name.isdigit() for name in os.listdir(saved))
     if not (started and os.path.exists(path)):
         return
     with open(path) as file:
         before, now = _flat(json.load(file)), _flat(json.loads(config.to_json()))
-    for key in sorted(set(before) | set(now)):
-        there, here = before.get(key), now.get(key)
+    for key in sorted(before):
+        there, here = before[key], now.get(key)
         if there != here and not any(key == f or key.startswith(f + ".") for f in FREE):
             raise UserError(
                 f"{workdir} holds a run with config.{key}={there}, now it is {here}: "
