@@ -47,8 +47,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         count = started(task | dict(how="count"), folder)["members"]
     print(f"{given.config}, {given.size}, batch {given.batch}, {over}: {count} members\n")
-    print("| what | programs | s to the first whole step | s a step of all members "
-          "| processor s of it | steps of members/s |\n|---|---|---|---|---|---|")  # fmt: skip
+    print("| what | programs | s to the first whole step | processor s of it "
+          "| s a step of all members | processor s of it | steps of members/s |\n"
+          "|---|---|---|---|---|---|---|")  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         runs = [started(task | dict(how=str(i)), folder) for i in range(count)]
     alone = {key: sum(run[key] for run in runs) for key in runs[0]}
@@ -58,14 +59,17 @@ def main():
             found = started(task | dict(how=how or "default"), folder)
         show(f"sweep {found.pop('how')}", 1, found, count)
         total = [x["start"] + x["wall"] * given.steps for x in (alone, found)]
+        worked = [x["started"] + x["busy"] * given.steps for x in (alone, found)]
         print(f"\ntotal of {given.steps} steps: {total[0]:.1f} s separate, {total[1]:.1f} s "
-              f"together, {total[0] / total[1]:.2f}x; processor time of a step "
+              f"together, {total[0] / total[1]:.2f}x; processor time {worked[0]:.1f} s and "
+              f"{worked[1]:.1f} s, {worked[0] / worked[1]:.2f}x, of a step "
               f"{alone['busy'] / found['busy']:.2f}x")  # fmt: skip
         print(f"{alone['wall'] / found['wall']:.2f}x", flush=True)
 
 
 def show(what, programs, found, count):
-    print(f"| {what} | {programs} | {found['start']:.1f} | {found['wall']:.3f} "
+    print(f"| {what} | {programs} | {found['start']:.1f} | {found['started']:.1f} "
+          f"| {found['wall']:.3f} "
           f"| {found['busy']:.3f} | {count / found['wall']:.2f} |", flush=True)  # fmt: skip
 
 
@@ -123,8 +127,8 @@ def measure(name, over, size, batch, steps, how, begun):
         sweep_members.check_traceable(members)
         seeds = [member.config.seed for member in members]
         made = assemble.first_states(config, method, players, seeds)
-        state = sweep.stack(jax.device_get(made))
         way = sweep.how(config)
+        state = sweep.joined(jax.device_get(made), way)
         update = {p: sweep.members_update(members, p, devices, way) for p in phases}
         inner = (len(members),) if sweep_members.own_batches(members) else ()
     shape = (len(devices), batch // len(devices), *inner, height, width)
@@ -143,9 +147,9 @@ def measure(name, over, size, batch, steps, how, begun):
         walls.append(time.perf_counter() - wall)
         busy.append(time.process_time() - processor)
         if phase == "full" and len(walls) == len(phases):
-            start = time.time() - begun
+            start = {"start": time.time() - begun, "started": time.process_time()}
     walls, busy = walls[len(phases) :], busy[len(phases) :]
-    found = {"start": start, "wall": statistics.median(walls), "busy": statistics.median(busy)}
+    found = start | {"wall": statistics.median(walls), "busy": statistics.median(busy)}
     return found if how.isdigit() else found | {"how": way}
 
 

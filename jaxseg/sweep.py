@@ -1,7 +1,7 @@
 """Many runs in one program: seeds, weights of losses and rates are trained side by side.
 
-Each member of a sweep is a `State`; all of them, stacked, go through one update together
-(`jax.vmap`), inside the pmapped axis of devices. A member ends as its run alone would, to the
+Each member of a sweep is a `State`; all of them go through one update together (stacked, by
+`jax.vmap`), inside the pmapped axis of devices. A member ends as its run alone would, to the
 rounding of float32. Its folder is that of a run: config.json, metrics.jsonl, checkpoints, report,
 and every mode takes it as --workdir. `sweep_members` says what can differ between members.
 """
@@ -22,6 +22,7 @@ from jaxseg import (
     assemble,
     batches,
     checkpoint,
+    collapse,
     distributed,
     logs,
     progress,
@@ -74,7 +75,7 @@ def run(config: ConfigDict, workdir: str) -> int:
         if main:
             write()
         distributed.same(f"the state of step {start}", train.fingerprint(states))
-        state = train.place(stack(states), devices)
+        state, moved = train.place(joined(states, how(config)), devices), tuple(states[0].params)
         del states
         updates = {
             phase: members_update(members, phase, devices, how(config))
@@ -100,17 +101,24 @@ def run(config: ConfigDict, workdir: str) -> int:
                 for member, folder in zip(members, folders, strict=True)
             ]  # fmt: skip
             players = [assemble.optimisers(member.config) for member in members]
+            watches = [
+                collapse.recall(line for line in logs.read(folder) if line["kind"] == "train")
+                for folder in folders
+            ]
 
             def record(step: int, metrics: list[dict], speed: dict[str, float]) -> None:
                 found = []
                 for i, own in enumerate(players):
-                    values = train.means([{k: m[k][i] for k in m} for m in metrics])
-                    values |= train.rates(own, step, last_warm, state.params)
+                    values = train.means([one(m, i) for m in metrics])
+                    values |= train.rates(own, step, last_warm, moved)
                     found.append(values | speed)
                     log[i].train(step, found[i])
+                    watches[i], warnings = collapse.follow(watches[i], found[i])
+                    for text in warnings:
+                        log[i].warning(step, text)
                 bar.update(step, train.means(found))
 
-            def score(state: State, step: int) -> list[dict[str, Any]]:
+            def score(state: Any, step: int) -> list[dict[str, Any]]:
                 host = jax.device_get(state)
                 found = [each(one(host, i), step, log[i], _Muted) for i, each in enumerate(scores)]
                 bar.log(sweep_report.line(step, found))
@@ -118,7 +126,7 @@ def run(config: ConfigDict, workdir: str) -> int:
                     write()
                 return found
 
-            def save(state: State, results: list[dict[str, Any]] | None) -> None:
+            def save(state: Any, results: list[dict[str, Any]] | None) -> None:
                 host = jax.device_get(state)
                 for manager in managers:  # all have a step before any has the next
                     manager.wait_until_finished()
@@ -146,7 +154,12 @@ class _Muted:
 
 
 def how(config: ConfigDict) -> str:
-    """`config.sweep.how`, or what is the fastest on this kind of device."""
+    """`config.sweep.how`, or what suits this kind of device.
+
+    Kernels that differ from member to member make grouped convolutions of one program for all,
+    which XLA's CPU backend computes slowly: there a step by 'vmap' takes twice as long as by
+    'each', and one by 'map', whose loop uses one core, seven times.
+    """
     return config.sweep.how or ("each" if jax.default_backend() == "cpu" else "vmap")
 
 
@@ -163,8 +176,8 @@ def members_update(
         the memory of one; 'each', a copy of the update for each member.
 
     Returns:
-      Of a state [k, ...], which is donated, and a batch [D, n, ...] that all members share or
-      [D, n, k, ...] if each has its own; metrics are [k].
+      Of the states as `joined` has them, which are donated, and a batch [D, n, ...] that all
+      members share or [D, n, k, ...] if each has its own; the metrics are as the states.
     """
     update = sweep_members.member_update(members[0].config, phase)
     own, count = sweep_members.own_batches(members), len(members)
@@ -178,10 +191,9 @@ def members_update(
             swept = (values, state, batch) if own else (values, state)
             return lax.map(lambda x: update(*x) if own else update(*x, batch), swept)
         done = [
-            update(one(values, i), one(state, i), one(batch, i) if own else batch)
-            for i in range(count)
+            update(one(values, i), state[i], one(batch, i) if own else batch) for i in range(count)
         ]
-        return jax.tree.map(lambda *x: jnp.stack(x), *done)
+        return [after for after, _ in done], [metrics for _, metrics in done]
 
     pmapped = jax.pmap(
         together,
@@ -194,14 +206,18 @@ def members_update(
     return functools.partial(pmapped, train.place(sweep_members.traced(members), devices))
 
 
-def stack(states: Sequence[State]) -> State:
-    """States on the host as one with a leading axis of members."""
+def joined(states: Sequence[State], how: str) -> Any:
+    """States on the host as `members_update` wants them: as one with a leading axis of members, or
+    for 'each' as a list, which costs no copies.
+    """
+    if how == "each":
+        return list(states)
     return jax.tree.map(lambda *leaves: np.stack(leaves), *states)
 
 
 def one(tree: Any, member: int) -> Any:
-    """The leaves of one member."""
-    return jax.tree.map(lambda x: x[member, ...], tree)
+    """What is of one member, of what is joined in either way."""
+    return tree[member] if isinstance(tree, list) else jax.tree.map(lambda x: x[member, ...], tree)
 
 
 def _states(

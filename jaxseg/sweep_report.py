@@ -142,7 +142,7 @@ def print_tables(found: Mapping[str, Any], console: Console | None = None) -> No
     table = Table(title=f"{len(rows)} members", title_justify="left", caption_justify="left")
     table.add_column("member", no_wrap=True)
     for path in paths:
-        table.add_column(path.rpartition("settings.")[2], justify="right")
+        table.add_column(path.rpartition("settings.")[2], justify="right", overflow="fold")
     for heading in ("last mIoU %", "best mIoU %", "at step"):
         table.add_column(heading, justify="right")
     for row in rows:

@@ -106,10 +106,10 @@ def test_a_member_is_its_run_alone(config, monkeypatch, devices, over):
         ]
     for how in ("vmap", "map", "each") if devices == 2 else ("vmap",):
         update = {p: sweep.members_update(members, p, used, how) for p in ("warmup", "full")}
-        state, shown = trained(update, sweep.stack(states), stacked)
+        state, shown = trained(update, sweep.joined(states, how), stacked)
         for i, (own_state, own_shown) in enumerate(alone):
             close(sweep.one(state, i), own_state)
-            close(sweep.one(shown, i), own_shown, 1e-4)
+            close([sweep.one(metrics, i) for metrics in shown], own_shown, 1e-4)
 
 
 def leaves(config, folder, step):
