@@ -16,7 +16,7 @@ _DECODERS = {
     "image": codec.decode_image,
     "label": codec.decode_ids,
     "depth": codec.decode_depth,
-    "instances": lambda data: codec.decode_ids(data).astype(np.int32),
+    "instances": codec.decode_instances,
 }
 _STRENGTH = (Real, 1, lambda s: 0 <= s <= 1, "a strength, 0 to 1")
 _PROBABILITY = (Real, 1, lambda p: 0 <= p <= 1, "a probability, 0 to 1")

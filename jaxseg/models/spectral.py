@@ -45,7 +45,7 @@ class SpectralConv(nn.Module):
         if not self.is_initializing() and not self.has_variable("batch_stats", "u"):
             raise UserError(
                 "config.disc.spectral=True, but this method keeps no statistics of its "
-                "discriminators: use one that does (gio_ada), or --config.disc.spectral=False"
+                "discriminators: give --config.disc.spectral=False"
             )
         u = self.variable("batch_stats", "u", self._first, kernel)
         moves = train and self.is_mutable_collection("batch_stats")
