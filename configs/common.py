@@ -86,7 +86,7 @@ def experiment(method: str, preset: str, family: str = "advent") -> ConfigDict:
             root="data",  # folder of the published files: data/gta5, data/cityscapes, ...
             records="",  # folder of the prepared records; empty: the user's cache folder
             classes="cityscapes",  # class set that is learnt and scored
-            store_resized=True,  # prepare training images at training size (10x faster to read)
+            store_resized=True,  # prepare training images at training size (4x faster to read)
             threads=2,
         )
     )

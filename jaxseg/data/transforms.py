@@ -73,7 +73,7 @@ def decode(
             if size is not None:
                 resize = codec.resize_image if key == "image" else codec.resize_nearest
                 array = resize(array, size)
-        sample[key] = table[array] if key == "label" and table is not None else array
+        sample[key] = table.take(array) if key == "label" and table is not None else array
     return sample
 
 

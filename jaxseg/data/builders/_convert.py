@@ -70,7 +70,7 @@ def convert(
         found = arrays(files, image.shape[:2])
         size = image.shape[:2] if config.size is None else tuple(config.size)
         if image.shape[:2] != size:
-            data = codec.encode_png(codec.resize_image(image, size))
+            data = codec.encode_image(codec.resize_image(image, size))
         record = {"id": files.id, "image": data}
         for key, array in found.items():
             array = codec.resize_nearest(array, size)

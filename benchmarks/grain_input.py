@@ -1,0 +1,94 @@
+"""Batches of the project's own pipeline: our side of `input.py`, which starts it."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks import input_turns  # noqa: E402
+from benchmarks.turns import say  # noqa: E402
+from jaxseg.data import labels, pipeline, records  # noqa: E402
+
+
+class Repeated:
+    """A source whose records come again and again, as many as were published; in all else itself.
+
+    Shuffling a handful would cost milliseconds an image, as grain draws numbers of a fixed range
+    until one is below the count; shuffling thousands costs nothing worth mentioning.
+    """
+
+    def __init__(self, source: records.Source, count: int):
+        self._source, self._count = source, count
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self._source[index % len(self._source)]
+
+
+class Stream:
+    """The training stream of a job, as `batches.train_batches` makes it.
+
+    A job has data (name of the data set), published (its images), size (height, width), stored
+    (whether the records are of that size, else as published), raw and records (folders), batch and
+    threads.
+    """
+
+    def __init__(self, job: dict):
+        self.job = job
+        self.source = records.open_split(
+            job["data"],
+            "train",
+            records_dir=job["records"],
+            raw_dir=job["raw"],
+            size=tuple(job["size"]) if job["stored"] else None,
+        )
+
+    def __call__(self, seed: int) -> Iterator[dict[str, np.ndarray]]:
+        """An endless stream; it has a close()."""
+        many = Repeated(self.source, self.job["published"])
+        return self._stream(many, seed, self.job["batch"])
+
+    def _stream(self, source, seed: int, batch: int) -> Iterator[dict[str, np.ndarray]]:
+        return pipeline.train_stream(
+            source,
+            size=tuple(self.job["size"]),
+            batch=batch,
+            seed=seed,
+            table=labels.remap(self.source.label_set, labels.CITYSCAPES),
+            threads=self.job["threads"],
+        )
+
+    def save(self, file: str) -> None:
+        """Writes every image once, as the stream delivers them, into an .npz file."""
+        stream = self._stream(self.source, seed=0, batch=1)
+        batches = [next(stream) for _ in range(len(self.source))]
+        stream.close()
+        arrays = {
+            key: np.concatenate([batch[f"source_{key}"] for batch in batches])
+            for key in ("image", "label")
+        }
+        np.savez(file, **arrays)
+
+
+def main() -> None:
+    """Serves the job of the command line."""
+    job = json.loads(sys.argv[1])
+    input_turns.stay_on(job["cores"])
+    stream = Stream(job)
+    say(name="jaxseg, " + ("stored at training size" if job["stored"] else "original files"))
+    ahead = 2 * job["threads"]  # batches that the pipeline reads ahead
+    input_turns.serve(lambda turn, count: stream(turn), stream.save, skip=2 * ahead)
+
+
+if __name__ == "__main__":
+    main()
