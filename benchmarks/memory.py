@@ -19,9 +19,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-# XLA's CPU backend drops the barriers before it merges equal computations, and so undoes
-# rematerialisation; those of GPU and TPU are made for it.
-KEEP_BARRIERS = "--xla_disable_hlo_passes=cse_barrier_expander"
 VARIANTS = {
     "float32": {},
     "remat": {"net.remat": True},
@@ -41,7 +38,7 @@ def peak_bytes(config) -> dict[str, int]:
     """'peak' of the whole step, and its parts 'temporaries' and 'state'; bytes on one device."""
     import jax  # after the backend is chosen
 
-    from jaxseg import assemble, train
+    from jaxseg import assemble, programs, train
 
     method, players = assemble.method(config), assemble.optimisers(config)
     state = assemble.abstract_state(config, method, players)
@@ -54,7 +51,9 @@ def peak_bytes(config) -> dict[str, int]:
         method, players.txs, config.train.accumulate, devices=jax.local_devices()[:1]
     )
     # The machine code is never run; what buffers there are is decided before it is made.
-    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    options = None
+    if jax.default_backend() == "cpu":
+        options = {**programs.KEEP_BARRIERS, "xla_backend_optimization_level": 0}
     found = update.lower(state, batch).compile(compiler_options=options).memory_analysis()
     held = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
     return dict(
@@ -73,8 +72,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--backend", default="cpu", help="what is compiled for, as JAX_PLATFORMS")
     args = parser.parse_args(argv)
     os.environ["JAX_PLATFORMS"] = args.backend
-    if args.backend == "cpu":
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {KEEP_BARRIERS}"
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     variants = args.variants.split(",")
     if unknown := [v for v in variants if v not in VARIANTS]:

@@ -66,23 +66,14 @@ def predict_folder(
         output.mkdir(parents=True, exist_ok=True)
     model = jax.device_put((model["params"], model["stats"], model["memory"]))
 
-    # Two programs: the network depends on its own input's size, only the maps on the photograph's.
-    @jax.jit
-    def network(model: tuple, image: jax.Array) -> jax.Array:
-        return predict(*model, image[None]).astype(jnp.float32)
-
-    @functools.partial(jax.jit, static_argnums=1)
-    def maps(logits: jax.Array, size: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
-        logits = resize_bilinear(logits, size)[0]
-        return jnp.argmax(logits, -1).astype(jnp.uint8), entropy_map(logits)
-
+    look = make_predictor(predict)
     for path, name in images[jax.process_index() :: jax.process_count()]:
         image = _read(path)
         seen, shape = image, image.shape[:2]
         if size is not None and tuple(size) != shape:
             resized = Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC)
             seen = np.asarray(resized)
-        ids, entropy = (np.asarray(x) for x in maps(network(model, seen), shape))
+        ids, entropy = (np.asarray(x) for x in look(model, seen, shape))
         target = output / name
         with _writing(output):
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -94,6 +85,32 @@ def predict_folder(
                 _save(target, "labelIds", published[ids])
         announce(f"{path} -> {target}_*.png, mean entropy {percent(float(entropy.mean()), 1)}")
     return len(images)
+
+
+def make_predictor(predict: Callable) -> Callable[..., tuple[jax.Array, jax.Array]]:
+    """Makes the function from one image to its maps.
+
+    It is two programs: the network depends on the size of its own input, only the maps on the
+    photograph's.
+
+    Args:
+      predict: (params, stats, memory, images uint8 [N,H,W,3]) -> logits [N,h,w,K].
+
+    Returns:
+      ((params, stats, memory), image uint8 [H,W,3], size) -> class ids uint8 [*size] and entropy
+      float32 [*size] in 0..1, of the logits resized (aligned corners) to `size`, (height, width).
+    """
+
+    @jax.jit
+    def network(model: tuple, image: jax.Array) -> jax.Array:
+        return predict(*model, image[None]).astype(jnp.float32)
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def maps(logits: jax.Array, size: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
+        logits = resize_bilinear(logits, size)[0]
+        return jnp.argmax(logits, -1).astype(jnp.uint8), entropy_map(logits)
+
+    return lambda model, image, size: maps(network(model, image), size)
 
 
 def published_ids(label_set: LabelSet) -> np.ndarray:

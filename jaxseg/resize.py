@@ -4,7 +4,8 @@ The reference systems of this field upsample logits with aligned corners: the ce
 pixels of input and output coincide. `jax.image.resize` only knows half-pixel centres (and smooths
 when it shrinks), so it is written here once. Interpolation is linear and separable, hence `out =
 A_h x A_w^T` with two matrices that hold at most two entries per row; they are constants of the
-compiled program, and their transpose is the exact gradient.
+compiled program, and their transpose is the exact gradient. On a CPU the result, not its gradient,
+comes from the two neighbours of each position instead.
 """
 
 import functools
@@ -15,8 +16,8 @@ import numpy as np
 
 
 @functools.lru_cache(maxsize=64)
-def resize_matrix(size_in: int, size_out: int, align_corners: bool = True) -> np.ndarray:
-    """Returns the interpolation matrix [size_out, size_in] in float64; every row sums to one."""
+def _taps(size_in: int, size_out: int, align_corners: bool):
+    """The two neighbours of each output position, int [size_out] each, and the second's weight."""
     position = np.arange(size_out, dtype=np.float64)
     if align_corners:
         position = position * ((size_in - 1) / max(size_out - 1, 1))
@@ -24,8 +25,13 @@ def resize_matrix(size_in: int, size_out: int, align_corners: bool = True) -> np
         position = (position + 0.5) * (size_in / size_out) - 0.5
     position = np.clip(position, 0, size_in - 1)
     low = np.minimum(np.floor(position).astype(np.int64), size_in - 1)
-    high = np.minimum(low + 1, size_in - 1)
-    weight = position - low
+    return low, np.minimum(low + 1, size_in - 1), position - low
+
+
+@functools.lru_cache(maxsize=64)
+def resize_matrix(size_in: int, size_out: int, align_corners: bool = True) -> np.ndarray:
+    """Returns the interpolation matrix [size_out, size_in] in float64; every row sums to one."""
+    low, high, weight = _taps(size_in, size_out, align_corners)
     matrix = np.zeros((size_out, size_in))
     rows = np.arange(size_out)
     np.add.at(matrix, (rows, low), 1 - weight)
@@ -58,20 +64,58 @@ def resize_bilinear(
         raise ValueError(f"resize_bilinear wants floating point, got {images.dtype}")
     if len(size) != 2 or min(size) < 1 or 0 in images.shape[1:3]:
         raise ValueError(f"cannot resize {images.shape} to {size}: wants a positive (H, W)")
-    batch, height_in, width_in, channels = images.shape
-    height, width = int(size[0]), int(size[1])
-    if (height, width) == (height_in, width_in):
+    size = int(size[0]), int(size[1])
+    if size == images.shape[1:3]:
         return images
     compute = jnp.promote_types(images.dtype, jnp.float32)
-    rows = jnp.asarray(resize_matrix(height_in, height, align_corners), compute)
-    columns = jnp.asarray(resize_matrix(width_in, width, align_corners), compute)
+    way = _by_neighbours if jax.default_backend() == "cpu" else _by_matrices
+    return way(images.astype(compute), size, align_corners).astype(images.dtype)
+
+
+def _by_matrices(images, size, align_corners):
+    batch, height_in, width_in, channels = images.shape
+    height, width = size
+    rows = jnp.asarray(resize_matrix(height_in, height, align_corners), images.dtype)
+    columns = jnp.asarray(resize_matrix(width_in, width, align_corners), images.dtype)
     # HIGHEST: tensor cores and TPUs would otherwise round the weights to 10 or 8 bits.
     product = functools.partial(
-        jnp.einsum, precision=jax.lax.Precision.HIGHEST, preferred_element_type=compute
+        jnp.einsum, precision=jax.lax.Precision.HIGHEST, preferred_element_type=images.dtype
     )
-    result = images.astype(compute)
     # Columns first: the large second product then has its pixels in order already, image by image,
     # and nothing of the result's size is transposed, forward or backward.
-    result = product("Ww,nhwc->nhWc", columns, result).reshape(batch, height_in, width * channels)
+    result = product("Ww,nhwc->nhWc", columns, images).reshape(batch, height_in, width * channels)
     result = product("nHh,nhx->nHx", jnp.broadcast_to(rows, (batch, *rows.shape)), result)
-    return result.reshape(batch, height, width, channels).astype(images.dtype)
+    return result.reshape(batch, height, width, channels)
+
+
+# Two to eleven times faster than the products. Its own gradient would be a scatter, hence theirs.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _by_neighbours(images, size, align_corners):
+    batch, height_in, width_in, channels = images.shape
+    height, width = size
+    low, high, weight = _taps(width_in, width, align_corners)
+    weight = jnp.asarray(weight, images.dtype)[:, None]
+    across = functools.partial(jnp.take, images, axis=2, mode="clip")
+    images = (across(low) * (1 - weight) + across(high) * weight).reshape(batch, height_in, -1)
+    low, high, weight = map(jnp.asarray, _taps(height_in, height, align_corners))
+    weight = weight.astype(images.dtype)
+
+    def set_row(i, result):
+        row = images[:, low[i]] * (1 - weight[i]) + images[:, high[i]] * weight[i]
+        return result.at[:, i].set(row)
+
+    # Row by row: without a loop XLA would compute the result again in each of its readers.
+    empty = jnp.zeros((batch, height, images.shape[2]), images.dtype)
+    return jax.lax.fori_loop(0, height, set_row, empty).reshape(batch, height, width, channels)
+
+
+def _by_neighbours_forward(images, size, align_corners):
+    return _by_neighbours(images, size, align_corners), images.shape
+
+
+def _by_neighbours_backward(size, align_corners, shape, gradient):
+    way = functools.partial(_by_matrices, size=size, align_corners=align_corners)
+    return jax.linear_transpose(way, jax.ShapeDtypeStruct(shape, gradient.dtype))(gradient)
+
+
+_by_neighbours.defvjp(_by_neighbours_forward, _by_neighbours_backward)

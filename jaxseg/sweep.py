@@ -25,6 +25,7 @@ from jaxseg import (
     collapse,
     distributed,
     logs,
+    programs,
     progress,
     snapshots,
     sweep_members,
@@ -203,6 +204,7 @@ def members_update(
         donate_argnums=1,
         devices=distributed.everywhere(devices),
     )
+    pmapped = programs.keep_barriers(pmapped)
     return functools.partial(pmapped, train.place(sweep_members.traced(members), devices))
 
 

@@ -25,6 +25,7 @@ from jaxseg import (
     collapse,
     distributed,
     logs,
+    programs,
     progress,
     selection,
     snapshots,
@@ -54,14 +55,11 @@ def pmapped_update(
       method, txs, accumulate: see `make_update`.
       devices: D local ones; with several processes as many of each take part. All by default.
     """
-    return jax.pmap(
-        make_update(method, txs, accumulate),
-        AXIS,
-        in_axes=(None, 0),
-        out_axes=(None, None),
-        donate_argnums=0,
-        devices=devices and distributed.everywhere(devices),
-    )
+    pmapped = jax.pmap(
+        make_update(method, txs, accumulate), AXIS, in_axes=(None, 0), out_axes=(None, None),
+        donate_argnums=0, devices=devices and distributed.everywhere(devices),
+    )  # fmt: skip
+    return programs.keep_barriers(pmapped)
 
 
 def place(state: State, devices: list) -> State:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseg.models import layers
+from jaxseg.models import conv, layers, resnet
 from jaxseg.models.conv import _convolve, conv2d
 
 
@@ -54,13 +54,19 @@ CASES = {
     "head": ((3, 3, 8, 2), (1, 1), ((4, 4), (4, 4)), (4, 4), 1),
     "head, no padding": ((3, 2, 8, 2), (1, 1), ((0, 5), (0, 0)), (2, 1), 1),
     "wide": ((3, 3, 96, 96), (1, 1), SAME, (1, 1), 1),
+    "wide, uneven": ((2, 3, 96, 100), (1, 1), ((3, 0), (0, 4)), (2, 1), 1),
+    "wide, strided": ((3, 3, 96, 96), (2, 2), SAME, (1, 1), 1),
+    "fewer features, one by one": ((1, 1, 9, 4), (1, 1), ((0, 0), (0, 0)), (1, 1), 1),
     "groups": ((3, 3, 2, 6), (2, 1), SAME, (1, 1), 3),
     "many groups": ((3, 3, 1, 9), (2, 1), SAME, (1, 1), 9),
 }
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_conv_and_its_gradients(name):
+@pytest.mark.parametrize("name", [*CASES, "wide, on large maps", "wide, uneven, on large maps"])
+def test_conv_and_its_gradients(name, monkeypatch):
+    if name.endswith("on large maps"):
+        monkeypatch.setattr(conv, "GATHERED", 0)
+    name = name.removesuffix(", on large maps")
     shape, stride, padding, dilation, groups = CASES[name]
     generator = np.random.default_rng(0)
     x = generator.normal(size=(2, 9, 10, shape[2] * groups)).astype(np.float32)
@@ -93,7 +99,8 @@ def test_conv_bfloat16_and_second_derivative():
 
 
 @pytest.mark.parametrize(
-    "name", ["one by one", "dilated", "discriminator", "head", "narrow stem", "blocks"]
+    "name",
+    ["one by one", "dilated", "discriminator", "head", "narrow stem", "blocks", "wide, uneven"],
 )
 def test_gradient_of_the_squared_gradient_of_the_input(name):
     """As in the R1 penalty of a discriminator, for every route, with respect to both arguments."""
@@ -286,6 +293,24 @@ def test_max_pool_gives_a_tie_to_the_first():
         jnp.ones((1, 1, 1, 1))
     )
     np.testing.assert_array_equal(got.ravel(), [1, 0, 0, 0])
+
+
+def test_the_end_of_a_residual_block_is_relu_of_the_sum():
+    random = np.random.default_rng(0)
+    x, y = random.standard_normal((2, 2, 5, 7, 3)).astype(np.float32)
+    y[:, 0] = -x[:, 0]
+
+    def plain(x, y):
+        return jax.nn.relu(x + y)
+
+    np.testing.assert_array_equal(resnet.add_relu(x, y), plain(x, y))
+    weight = random.standard_normal(x.shape).astype(np.float32)
+    for own, wanted in zip(
+        jax.grad(lambda x, y: (weight * resnet.add_relu(x, y)).sum(), (0, 1))(x, y),
+        jax.grad(lambda x, y: (weight * plain(x, y)).sum(), (0, 1))(x, y),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(own, wanted)
 
 
 def test_preprocess():

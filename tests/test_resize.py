@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseg.resize import resize_bilinear
+from jaxseg.resize import _by_matrices, _by_neighbours, resize_bilinear
 
 
 def loop_resize(image, size, align_corners):
@@ -51,6 +51,20 @@ def test_corners_keep_their_values_and_planes_stay_planes():
     result = np.asarray(resize_bilinear(plane, (65, 129)))[0, :, :, 0]
     fine_rows, fine_columns = np.mgrid[0:65, 0:129] / 8
     np.testing.assert_allclose(result, 2 * fine_rows - fine_columns + 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
+@pytest.mark.parametrize("size", [(9, 4), (1, 13), (3, 2), (6, 7)])
+def test_both_ways_agree(size, align_corners):
+    """The one of the CPU and that of other devices, with their gradients."""
+    generator = np.random.default_rng(2)
+    x = jnp.asarray(generator.normal(size=(2, 6, 7, 3)), jnp.float32)
+    weight = jnp.asarray(generator.normal(size=(2, *size, 3)), jnp.float32)
+    own, wanted = (
+        jax.value_and_grad(lambda x, way=way: (weight * way(x, size, align_corners)).sum())(x)
+        for way in (_by_neighbours, _by_matrices)
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), own, wanted)
 
 
 def test_gradient_is_the_adjoint():

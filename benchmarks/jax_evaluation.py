@@ -1,0 +1,174 @@
+"""Evaluation and prediction of jaxseg: our side of `evaluation.py`, which starts it.
+
+What is timed is the project's own code, with all that a user gets: `evaluate.make_evaluator` or
+`predict.make_predictor` of the preset's method under the protocol of `config.eval`, on one device.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+BEGAN = time.perf_counter()
+if __name__ == "__main__":
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    if hasattr(os, "sched_setaffinity") and (cores := json.loads(sys.argv[1])["cores"]):
+        os.sched_setaffinity(0, cores)  # before JAX counts the cores
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+
+from benchmarks import turns  # noqa: E402
+from configs import advent  # noqa: E402
+from jaxseg import assemble, evaluate, optim, predict  # noqa: E402
+from jaxseg.models import layers, resnet  # noqa: E402
+
+SHOWN = "shown"  # the id of the image whose maps come back
+
+
+def configured(job: dict):
+    """The paper's preset with the backbone, image size and protocol of the job."""
+    config = advent.get_config("gta5_cityscapes")
+    config.net.backbone = job["backbone"]
+    config.data.target.size = config.data.source.size = tuple(job["size"])
+    config.eval.scales, config.eval.flip = tuple(job["scales"]), job["flip"]
+    return config
+
+
+def drawn(params, stats):
+    """The same trees with values that keep activations and logits of a deep network near one.
+
+    As initialised, all running statistics are those of a normed input, and maps would be of one
+    class: nothing that two programs could be compared by.
+    """
+    random = np.random.default_rng(0)
+
+    def draw(path, leaf):
+        name = optim.path_name(path)
+        kind = name.rsplit("/", 1)[1]
+        if kind == "kernel":
+            rows, columns, channels, _ = leaf.shape
+            spread = np.sqrt(2 / (rows * columns * channels))
+            spread *= 1 / 60 if name.endswith("backbone/conv1/kernel") else 1
+            return (spread * random.standard_normal(leaf.shape)).astype(np.float32)
+        low, high = {"scale": (0.7, 1.3), "var": (0.6, 1.6)}.get(kind, (-0.3, 0.3))
+        share = (0.2 if "/bn3/" in name else 0.8 if "downsample" in name else 1.0)  # fmt: skip
+        factor = share if kind == "scale" else 1.0
+        return (factor * random.uniform(low, high, leaf.shape)).astype(np.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, (params, stats))
+
+
+def example(size: tuple[int, int], label_size: tuple[int, int], classes: int):
+    """An image uint8 [*size, 3] of patches with noise, and a label of patches, an eighth of it to
+    be ignored."""
+    random = np.random.default_rng(1)
+    patches = lambda size, *rest: [-(-n // 16) for n in size] + list(rest)  # noqa: E731
+    grow = lambda x, size: x.repeat(16, 0).repeat(16, 1)[: size[0], : size[1]]  # noqa: E731
+    image = grow(random.integers(0, 224, patches(size, 3)), size)
+    image = image + random.integers(0, 32, image.shape)
+    label = grow(random.integers(0, classes, patches(label_size)), label_size)
+    label[: label_size[0] // 8] = 255
+    return image.astype(np.uint8), label.astype(np.uint8)
+
+
+def prepared(job: dict) -> tuple[Callable, dict, dict]:
+    """The work on one image.
+
+    Args:
+      job: 'mode' ('evaluate' or 'predict'), 'backbone', 'size' and 'label_size' (height, width),
+        'scales' and 'flip'.
+
+    Returns:
+      step(show=False) does it once and waits for it; with `show` it returns 'prediction' uint8 and
+      'entropy' float32 [h, w] and, of an evaluation, 'counts' int [K, K]. The arrays that PyTorch
+      starts from; the settings that it needs to know.
+
+    Raises:
+      ValueError: the evaluator's scores are not those of its own class map.
+    """
+    config = configured(job)
+    method, classes = assemble.method(config), assemble.label_set(config).classes
+    state = assemble.abstract_state(config, method, assemble.optimisers(config))
+    model = drawn(state.params, state.stats)
+    image, label = example(job["size"], job["label_size"], len(classes))
+    paths = jax.tree_util.tree_leaves_with_path(model)
+    arrays = {optim.path_name(path[1:]): leaf for path, leaf in paths}
+    arrays |= dict(image=image, label=label)
+    gen = {"gen": model[0]["gen"]}
+    on_device = jax.device_put((gen, model[1], {}))
+    predictor = assemble.predictor(config, method)
+    if job["mode"] == "predict":
+        look, size = predict.make_predictor(predictor), tuple(job["label_size"])
+
+        def step(show=False):
+            ids, entropy = (np.asarray(x) for x in look(on_device, image, size))
+            return dict(prediction=ids, entropy=entropy) if show else None
+    else:
+        evaluator = evaluate.make_evaluator(
+            predictor, len(classes), jax.local_devices()[:1], pictures={SHOWN}
+        )
+        batch = dict(image=image[None], label=label[None], valid=np.ones(1, bool))
+
+        def step(show=False):
+            batches = [{**batch, "id": [SHOWN if show else "other"]}]
+            result, examples = evaluator(*on_device, batches, classes)
+            if not show:
+                return None
+            counts = confusion(examples[0].prediction, label, len(classes))
+            checked(result, counts, classes)
+            return dict(
+                prediction=examples[0].prediction, entropy=examples[0].entropy, counts=counts
+            )
+
+    return step, arrays, facts(config, len(classes))
+
+
+def confusion(prediction: np.ndarray, label: np.ndarray, classes: int) -> np.ndarray:
+    """Pixels by truth and prediction, int64 [K, K], once more by NumPy."""
+    known = label < classes
+    cells = label[known].astype(np.int64) * classes + prediction[known]
+    return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
+
+
+def checked(result: dict, counts: np.ndarray, classes: tuple[str, ...]) -> None:
+    """ValueError unless the result's IoUs are those of the counts."""
+    hits = np.diag(counts)
+    union = counts.sum(0) + counts.sum(1) - hits
+    for name, hit, area in zip(classes, hits, union, strict=True):
+        if area and abs(result["iou"][name] - hit / area) > 1e-12:
+            raise ValueError(f"IoU of {name}: {result['iou'][name]} is not {hit} / {area}")
+
+
+def facts(config, classes: int) -> dict:
+    """What PyTorch needs to know of the config."""
+    if config.net.preprocess != "caffe":
+        raise ValueError(f"PyTorch's side normalises as Caffe, not {config.net.preprocess}")
+    return dict(
+        classes=classes,
+        rates=list(config.net.rates),
+        sizes=resnet.SIZES[config.net.backbone]._asdict(),
+        mean=layers.CAFFE_MEAN_BGR,
+    )
+
+
+def main() -> None:
+    job = json.loads(sys.argv[1])
+    step, arrays, known = prepared(job)
+    shown = step(show=True)
+    first = time.perf_counter() - BEGAN
+    np.savez(job["arrays"], **arrays, **{f"shown/{name}": x for name, x in shown.items()})
+    for _ in range(job["warmup"]):
+        step()
+    turns.say(
+        name=f"jaxseg on JAX {jax.__version__}", first_step=first, facts=known,
+        classes_seen=len(np.unique(shown["prediction"])),
+    )  # fmt: skip
+    turns.answer(step, lambda _: None, turns.peak_resident)
+
+
+if __name__ == "__main__":
+    main()

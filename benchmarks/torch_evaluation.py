@@ -1,0 +1,140 @@
+"""Evaluation and prediction in PyTorch: the other side of `evaluation.py`, which starts it.
+
+Eager, in evaluation mode, under `torch.inference_mode`; the auxiliary head, which nobody reads, is
+not computed.
+"""
+
+import json
+import math
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks import turns  # noqa: E402
+from benchmarks.torch_networks import DeepLabV2, load  # noqa: E402
+
+NET = "gen/segmenter/"
+STATISTICS = {"mean": "running_mean", "var": "running_var"}
+
+
+class Evaluation:
+    """The network and one image with its label."""
+
+    def __init__(self, job: dict, arrays: dict[str, np.ndarray]):
+        self.job, self.classes = job, job["classes"]
+        layout = torch.channels_last if job["channels_last"] else torch.contiguous_format
+        self.net = DeepLabV2(job["classes"], job["rates"], **job["sizes"])
+        load(self.net, _below(arrays, NET))
+        load_statistics(self.net, _below(arrays, "segmenter/"))
+        self.net = self.net.to(memory_format=layout).eval()
+        self.layout = layout
+        self.mean = torch.tensor(job["mean"]).view(1, 3, 1, 1)
+        self.image = torch.from_numpy(arrays["image"])
+        self.label = torch.from_numpy(arrays["label"])
+
+    def _logits(self, images):
+        """Of the main head, averaged over the image and its mirror image where asked for."""
+        logits = self.net.main_head(self.net.backbone(images)[1])
+        if self.job["flip"]:
+            mirrored = self.net.main_head(self.net.backbone(images.flip(3))[1])
+            logits = (logits + mirrored.flip(3)) / 2
+        return logits
+
+    @torch.inference_mode()
+    def step(self) -> dict[str, torch.Tensor]:
+        """The whole work on the image."""
+        job = self.job
+        images = self.image.permute(2, 0, 1)[None].float().flip(1) - self.mean  # RGB -> BGR
+        images = images.contiguous(memory_format=self.layout)
+        size, scales = images.shape[2:], job["scales"]
+        resize = dict(mode="bilinear", align_corners=True)
+        if scales == [1.0]:
+            logits = self._logits(images)
+        else:
+            logits = 0.0
+            for scale in scales:
+                # Resizing is linear with weights of sum one: the mean may go before it.
+                wanted = [math.floor(scale * n + 1e-6) for n in size]
+                seen = F.interpolate(images, wanted, **resize) if scale != 1.0 else images
+                logits = logits + F.interpolate(self._logits(seen), size, **resize)
+            logits = logits / len(scales)
+        logits = F.interpolate(logits, self.label.shape, **resize)
+        prediction = logits.argmax(1)[0]
+        found = dict(prediction=prediction.byte())
+        if job["mode"] == "evaluate":
+            known = self.label != 255
+            cells = self.label[known].long() * self.classes + prediction[known]
+            counts = torch.bincount(cells, minlength=self.classes**2)
+            found["counts"] = counts.view(self.classes, self.classes)
+        if job["entropy"]:
+            log_p = F.log_softmax(logits, 1)
+            entropy = -(log_p.exp() * log_p).sum(1)[0] / math.log(self.classes)
+            found["entropy"] = entropy
+            if job["mode"] == "evaluate":
+                found["mean"] = entropy.mean()
+        return found
+
+
+def load_statistics(module: torch.nn.Module, arrays: dict[str, np.ndarray]) -> None:
+    """Copies all of jaxseg's running statistics {'backbone/bn1/mean': [C], ...} into a module."""
+    own = {name: x for name, x in module.named_buffers() if not name.endswith("batches_tracked")}
+    given = {}
+    for path, value in arrays.items():
+        *parts, leaf = path.split("/")
+        given[".".join((*parts, STATISTICS[leaf]))] = torch.from_numpy(value)
+    if set(own) != set(given):
+        raise ValueError(f"statistics differ: {sorted(set(own) ^ set(given))[:4]}")
+    for name, buffer in own.items():
+        buffer.copy_(given[name])
+
+
+def compared(found: dict[str, np.ndarray], ours: dict[str, np.ndarray]) -> dict[str, float]:
+    """How far both sides' results are apart.
+
+    Returns:
+      'pixels': share of the class map that differs; 'counts': half the sum of absolute differences
+      of the confusion matrices over the pixels counted (absent from a prediction); 'entropy':
+      largest difference of the maps (absent where PyTorch's has none).
+    """
+    apart = dict(pixels=float((found["prediction"] != ours["prediction"]).mean()))
+    if "counts" in ours:
+        difference = np.abs(found["counts"] - ours["counts"]).sum()
+        apart["counts"] = float(difference / 2 / ours["counts"].sum())
+    if "entropy" in found:
+        apart["entropy"] = float(np.abs(found["entropy"] - ours["entropy"]).max())
+    return apart
+
+
+def _below(arrays, prefix):
+    return {k[len(prefix) :]: v for k, v in arrays.items() if k.startswith(prefix)}
+
+
+def main() -> None:
+    began = time.perf_counter()
+    job = json.loads(sys.argv[1])
+    torch.set_num_threads(job["threads"])
+    arrays = dict(np.load(job["arrays"]))
+    work = Evaluation(job, arrays)
+    wants_entropy, job["entropy"] = job["entropy"], True
+    found = {name: x.numpy() for name, x in work.step().items()}
+    first = time.perf_counter() - began
+    apart = compared(found, _below(arrays, "shown/"))
+    job["entropy"] = wants_entropy
+    del arrays, found
+    for _ in range(job["warmup"]):
+        work.step()
+    turns.say(name=f"PyTorch {torch.__version__}", first_step=first, apart=apart)
+    turns.answer(work.step, lambda _: None, turns.peak_resident)
+
+
+if __name__ == "__main__":
+    if hasattr(os, "sched_setaffinity") and (cores := json.loads(sys.argv[1])["cores"]):
+        os.sched_setaffinity(0, cores)
+    main()
