@@ -24,7 +24,7 @@ def _taps(size_in: int, size_out: int, align_corners: bool):
     else:
         position = (position + 0.5) * (size_in / size_out) - 0.5
     position = np.clip(position, 0, size_in - 1)
-    low = np.minimum(np.floor(position).astype(np.int64), size_in - 1)
+    low = np.minimum(np.floor(position).astype(np.int32), size_in - 1)
     return low, np.minimum(low + 1, size_in - 1), position - low
 
 
