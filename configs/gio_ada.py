@@ -87,7 +87,7 @@ def get_config(preset: str = "streets"):
         guides=("label", "depth"),  # what the image transform network is helped by
         lam_identity=0.3 if small else 0.0,  # of the change of the image
         # Whether the task's losses train the transform network, as the recipe has it. On streets it
-        # would paint every class in a colour of its own.
+        # may paint every class in a colour of its own; see docs/design.md.
         task_gradient=not small,
         gan="vanilla",
         # Against discriminators that win or collapse; all off, as the recipe has none of them.
