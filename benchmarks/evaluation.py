@@ -17,7 +17,6 @@ The exit code is 1 when the two do not compute the same, 2 when PyTorch is missi
 """
 
 import argparse
-import os
 import shutil
 import statistics
 import sys
@@ -27,6 +26,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.step import MISSING, has_torch, start  # noqa: E402
+from benchmarks.turns import available  # noqa: E402
 
 # Backbone, the network's (height, width), the label's.
 SIZES = {
@@ -43,7 +43,6 @@ ALLOWED = dict(pixels=1e-4, counts=1e-4, entropy=1e-3)
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    cores = _cores()
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -55,7 +54,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--no_flip", action="store_true", help="no mirror images in --mode=scales")
     parser.add_argument("--entropy", action="store_true", help="of PyTorch's evaluation too")
     parser.add_argument("--images", type=int, default=5, help="timed, of each")
-    parser.add_argument("--threads", type=int, default=len(cores) or os.cpu_count())
+    parser.add_argument("--threads", type=int, default=len(available()))
     parser.add_argument("--channels_last", action="store_true", help="PyTorch's memory format")
     parser.add_argument("--torch_python", default=sys.executable, metavar="FILE")
     args = parser.parse_args(argv)
@@ -73,10 +72,6 @@ def scales(text: str) -> tuple[float, ...]:
     return values
 
 
-def _cores() -> list[int]:
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-
-
 def job_of(args: argparse.Namespace, folder: str) -> dict:
     """What both workers are told."""
     backbone, size, label_size = SIZES[args.size]
@@ -87,7 +82,7 @@ def job_of(args: argparse.Namespace, folder: str) -> dict:
         scales=args.scales if several else (1.0,), flip=several and not args.no_flip,
         entropy=args.entropy or args.mode == "predict", channels_last=args.channels_last,
         arrays=str(Path(folder, "arrays.npz")), warmup=1, gpu=False,
-        threads=args.threads, cores=_cores()[: args.threads],
+        threads=args.threads, cores=available()[: args.threads],
     )  # fmt: skip
 
 

@@ -10,8 +10,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import input_turns  # noqa: E402
-from benchmarks.turns import say  # noqa: E402
+from benchmarks import input_turns, turns  # noqa: E402
 from jaxseg.data import labels, pipeline, records  # noqa: E402
 
 
@@ -83,9 +82,9 @@ class Stream:
 def main() -> None:
     """Serves the job of the command line."""
     job = json.loads(sys.argv[1])
-    input_turns.stay_on(job["cores"])
+    turns.stay_on(job["cores"])
     stream = Stream(job)
-    say(name="jaxseg, " + ("stored at training size" if job["stored"] else "original files"))
+    turns.say(name="jaxseg, " + ("stored at training size" if job["stored"] else "original files"))
     ahead = 2 * job["threads"]  # batches that the pipeline reads ahead
     input_turns.serve(lambda turn, count: stream(turn), stream.save, skip=2 * ahead)
 

@@ -28,8 +28,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import input_files, input_turns, step  # noqa: E402
-from benchmarks.turns import Worker  # noqa: E402
+from benchmarks import input_files, step  # noqa: E402
+from benchmarks.turns import Worker, available  # noqa: E402
 from jaxseg.data import labels, records  # noqa: E402
 from jaxseg.errors import UserError  # noqa: E402
 
@@ -39,7 +39,7 @@ CLOSE = 1.0  # grey levels that the images may differ by on average
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    cores = len(input_turns.available())
+    cores = len(available())
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -96,7 +96,7 @@ def prepare(args: argparse.Namespace, name: str, folder: Path) -> dict:
         data=name, published=layout.published, files=files, size=layout.training,
         ids=labels.CITYSCAPES.ids,
         raw=str(folder / "published"), records=str(folder / "records"), batch=args.batch,
-        cores=input_turns.available()[: args.cores], threads=args.cores, released=args.released,
+        cores=available()[: args.cores], threads=args.cores, released=args.released,
     )  # fmt: skip
     for stored in FORMS.values():
         with contextlib.redirect_stdout(io.StringIO()):  # that there are fewer than published

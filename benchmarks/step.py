@@ -15,7 +15,6 @@ The exit code is 1 when the two do not compute the same, 2 when PyTorch is missi
 
 import argparse
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -26,7 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.turns import Worker  # noqa: E402
+from benchmarks.turns import Worker, available  # noqa: E402
 
 # Preset, (source size, target size), batch of each domain.
 SIZES = {
@@ -51,7 +50,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--steps", type=int, default=15, help="timed, of each")
     parser.add_argument("--turn", type=int, default=1, help="steps in a row")
-    parser.add_argument("--threads", type=int, default=len(_cores()) or os.cpu_count())
+    parser.add_argument("--threads", type=int, default=len(available()))
     parser.add_argument("--gpu", action="store_true", help="on the first GPU instead of the CPU")
     parser.add_argument("--compile", action="store_true", help="torch.compile")
     parser.add_argument("--channels_last", action="store_true", help="PyTorch's memory format")
@@ -59,10 +58,6 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--torch_python", default=sys.executable, metavar="FILE")
     parser.add_argument("--warm", action="store_true", help="our time to a first step, cached, too")
     return parser.parse_args(argv)
-
-
-def _cores() -> list[int]:
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
 def has_torch(python: str) -> bool:
@@ -100,7 +95,7 @@ def main(argv: list[str] | None = None) -> int:
     folder = Path(tempfile.mkdtemp(prefix="jaxseg-step-"))
     job = dict(
         preset=preset, size=size, batch=args.batch or batch, dtype=args.dtype, gpu=args.gpu,
-        threads=args.threads, cores=_cores()[: args.threads], warmup=3, remat=args.remat,
+        threads=args.threads, cores=available()[: args.threads], warmup=3, remat=args.remat,
         cache=str(folder / "compiled"), arrays=str(folder / "arrays.npz"),
         compile=args.compile, channels_last=args.channels_last,
     )  # fmt: skip

@@ -18,8 +18,7 @@ from torch.utils import data
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import input_turns  # noqa: E402
-from benchmarks.turns import say  # noqa: E402
+from benchmarks import input_turns, turns  # noqa: E402
 
 IGNORE = 255
 MEAN = np.array((104.00698793, 116.66876762, 122.67891434), np.float32)  # BGR
@@ -86,7 +85,7 @@ class Order(data.Sampler):
 def main() -> None:
     """Serves the job of the command line."""
     job = json.loads(sys.argv[1])
-    input_turns.stay_on(job["cores"])
+    turns.stay_on(job["cores"])
     pairs, workers = Pairs(job), job["workers"]
     order = Order(len(pairs))
     loader = data.DataLoader(
@@ -100,7 +99,7 @@ def main() -> None:
         order.seed = turn
         return iter(loader)
 
-    say(name=f"PyTorch {torch.__version__.split('+')[0]}, {workers} workers")
+    turns.say(name=f"PyTorch {torch.__version__.split('+')[0]}, {workers} workers")
     input_turns.serve(stream, pairs.save, skip=max(1, 2 * AHEAD * workers))
 
 

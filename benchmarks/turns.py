@@ -14,6 +14,19 @@ from collections.abc import Callable
 from typing import Any
 
 
+def available() -> list[int]:
+    """Numbers of the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def stay_on(cores: list[int]) -> None:
+    """Keeps this process and those it starts to these cores, where the system can."""
+    if cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)
+
+
 def say(**values) -> None:
     """Answers with one line of JSON."""
     print(json.dumps(values), flush=True)

@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "selection": {"jaxseg.metrics"},
     "evaluate": {"jaxseg.core", "jaxseg.evaluate_gather", "jaxseg.evaluate_results",
                  "jaxseg.evaluate_tally", "jaxseg.losses.entropy", "jaxseg.metrics",
-                 "jaxseg.metrics_depth", "jaxseg.programs", "jaxseg.selection"},
+                 "jaxseg.metrics_depth", "jaxseg.selection"},
     "evaluate_gather": set(),
     "evaluate_results": {"jaxseg.metrics", "jaxseg.metrics_boundary", "jaxseg.metrics_cityscapes",
                          "jaxseg.metrics_depth"},

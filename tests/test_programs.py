@@ -44,7 +44,7 @@ def test_results_are_those_of_pmap_for_every_shape_and_kind():
         jax.tree.map(np.testing.assert_array_equal, kept(state, batch), plain(state, batch))
 
 
-def test_it_is_compiled_once_and_what_is_donated_is_gone(monkeypatch):
+def test_it_is_compiled_once_and_what_is_donated_is_gone():
     counted, original = [], pmapped(donate=0)
 
     def update(*args):
