@@ -88,15 +88,15 @@ def main(argv):
         config = _CONFIG.value
         if mistake := _misuse():
             _fail(mistake)
-        from jaxseg import distributed
+        from jaxseg.engine import processes
         from jaxseg.errors import UserError  # the heavy imports come after the flags are known good
     except Exception as error:
         _fail(str(error))
     workdir = _WORKDIR.value or _default_workdir(config)
     address = (_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     try:
-        distributed.start(*address, automatic=_DISTRIBUTED.value)
-        with distributed.together():
+        processes.start(*address, automatic=_DISTRIBUTED.value)
+        with processes.together():
             sys.exit(_run(config, workdir))
     except UserError as error:
         _fail(str(error))
@@ -108,19 +108,19 @@ def main(argv):
 def _run(config, workdir):
     """Does what --mode says; returns the exit code."""
     if _MODE.value == "train" and config.sweep.over:
-        from jaxseg import sweep
+        from jaxseg.run import sweep
 
         return sweep.run(config, workdir)
     if _MODE.value == "train":
-        from jaxseg import train
+        from jaxseg.run import train
 
         return train.run(config, workdir)
     if _MODE.value == "inspect":
-        from jaxseg import survey
+        from jaxseg.run import inspect
 
-        survey.run(config, os.path.join(workdir, "survey"))
+        inspect.run(config, os.path.join(workdir, "survey"))
         return 0
-    from jaxseg import apply
+    from jaxseg.run import evaluate, predict
 
     which = dict(
         weights=_WEIGHTS.value or "",
@@ -130,9 +130,9 @@ def _run(config, workdir):
         given=config_flags.get_override_values(flags.FLAGS["config"]),
     )
     if _MODE.value == "evaluate":
-        apply.evaluate(config, workdir, _STEP.value, **which)
+        evaluate.evaluate(config, workdir, _STEP.value, **which)
     else:
-        apply.predict(
+        predict.predict(
             config, workdir, _STEP.value, _INPUT.value, _OUTPUT.value,
             submission=_SUBMISSION.value, **which,
         )  # fmt: skip

@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import streets  # noqa: E402
+from benchmarks import streets
 
 BASELINE, MULTI_SCALE = "baseline", "multi_scale_flip"
 _LOSSES = "--config.method.settings.losses"

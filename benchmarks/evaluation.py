@@ -25,8 +25,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.step import MISSING, has_torch, start  # noqa: E402
-from benchmarks.turns import available  # noqa: E402
+from benchmarks.step import MISSING, has_torch, start
+from benchmarks.turns import available
 
 # Backbone, the network's (height, width), the label's.
 SIZES = {

@@ -18,8 +18,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import streets  # noqa: E402
-from jaxseg import logs  # noqa: E402
+from benchmarks import streets
+from jaxseg.storage import logs
 
 _SET = "--config.method.settings"
 ABLATIONS = {  # name in the table -> modifier of the preset, and overrides

@@ -10,8 +10,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import input_turns, turns  # noqa: E402
-from jaxseg.data import labels, pipeline, records  # noqa: E402
+from benchmarks import input_turns, turns
+from jaxseg.data import (
+    labels,
+    pipeline,
+    records,
+)
 
 
 class Repeated:

@@ -28,10 +28,13 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import input_files, step  # noqa: E402
-from benchmarks.turns import Worker, available  # noqa: E402
-from jaxseg.data import labels, records  # noqa: E402
-from jaxseg.errors import UserError  # noqa: E402
+from benchmarks import input_files, step
+from benchmarks.turns import Worker, available
+from jaxseg.data import (
+    labels,
+    records,
+)
+from jaxseg.errors import UserError
 
 FORMS = {"originals": False, "stored": True}  # of the records: whether they are at training size
 CLOSE = 1.0  # grey levels that the images may differ by on average

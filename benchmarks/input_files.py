@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from jaxseg.data import codec, labels, streets
+from jaxseg.data import codec, labels
+from jaxseg.data.streets import scene as streets_scene
 
 EGO_VEHICLE = 1  # Cityscapes' id of what is ignored at the bottom of the picture
 
@@ -76,7 +77,7 @@ def picture(layout: Layout, number: int) -> tuple[np.ndarray, np.ndarray]:
     """An image uint8 [H, W, 3] and its label uint8 [H, W] in Cityscapes' published ids."""
     height, width = layout.size
     small = (height // layout.enlarged, width // layout.enlarged)
-    scene = streets.render(0, number, layout.domain, small)
+    scene = streets_scene.render(0, number, layout.domain, small)
     image = codec.resize_image(scene["image"], layout.size).astype(np.float32)
     rng = np.random.default_rng(number)
     image += layout.noise * rng.standard_normal(image.shape, np.float32)

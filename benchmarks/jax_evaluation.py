@@ -1,7 +1,7 @@
 """Evaluation and prediction of jaxseg: our side of `evaluation.py`, which starts it.
 
-What is timed is the project's own code, with all that a user gets: `evaluate.make_evaluator` or
-`predict.make_predictor` of the preset's method under the protocol of `config.eval`, on one device.
+What is timed is the project's own code, with all that a user gets: `evaluator.make_evaluator` or
+`predict.make_image_predictor` of the preset's method under the protocol of `config.eval`, on one device.
 """
 
 import json
@@ -11,6 +11,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from jaxseg.evaluation.evaluator import make_evaluator
+from jaxseg.experiment.method import make_method, make_predictor
+from jaxseg.experiment.optimisers import make_optimisers
+from jaxseg.experiment.state import abstract_state
+
 BEGAN = time.perf_counter()
 if __name__ == "__main__":
     os.environ["JAX_PLATFORMS"] = "cpu"
@@ -18,13 +23,16 @@ if __name__ == "__main__":
         os.sched_setaffinity(0, cores)  # before JAX counts the cores
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import jax  # noqa: E402
-import numpy as np  # noqa: E402
+import jax
+import numpy as np
 
-from benchmarks import turns  # noqa: E402
-from configs import advent  # noqa: E402
-from jaxseg import assemble, evaluate, optim, predict  # noqa: E402
-from jaxseg.models import layers, resnet  # noqa: E402
+from benchmarks import turns
+from configs import advent
+from jaxseg.engine import optim
+from jaxseg.experiment import settings
+from jaxseg.models.backbones import resnet
+from jaxseg.models.layers import layers
+from jaxseg.run import predict
 
 SHOWN = "shown"  # the id of the image whose maps come back
 
@@ -91,8 +99,8 @@ def prepared(job: dict) -> tuple[Callable, dict, dict]:
       ValueError: the evaluator's scores are not those of its own class map.
     """
     config = configured(job)
-    method, classes = assemble.method(config), assemble.label_set(config).classes
-    state = assemble.abstract_state(config, method, assemble.optimisers(config))
+    method, classes = make_method(config), settings.label_set(config).classes
+    state = abstract_state(config, method, make_optimisers(config))
     model = drawn(state.params, state.stats)
     image, label = example(job["size"], job["label_size"], len(classes))
     paths = jax.tree_util.tree_leaves_with_path(model)
@@ -100,15 +108,15 @@ def prepared(job: dict) -> tuple[Callable, dict, dict]:
     arrays |= dict(image=image, label=label)
     gen = {"gen": model[0]["gen"]}
     on_device = jax.device_put((gen, model[1], {}))
-    predictor = assemble.predictor(config, method)
+    predictor = make_predictor(config, method)
     if job["mode"] == "predict":
-        look, size = predict.make_predictor(predictor), tuple(job["label_size"])
+        look, size = predict.make_image_predictor(predictor), tuple(job["label_size"])
 
         def step(show=False):
             ids, entropy = (np.asarray(x) for x in look(on_device, image, size))
             return dict(prediction=ids, entropy=entropy) if show else None
     else:
-        evaluator = evaluate.make_evaluator(
+        evaluator = make_evaluator(
             predictor, len(classes), jax.local_devices()[:1], pictures={SHOWN}
         )
         batch = dict(image=image[None], label=label[None], valid=np.ones(1, bool))

@@ -1,7 +1,7 @@
 """The AdvEnt training step of jaxseg: our side of `step.py`, which starts it.
 
-The step is the one that `launch.py` trains with: `train.pmapped_update` of the preset's method, on
-one device.
+The step is the one that `launch.py` trains with: `programs.pmapped_update` of the preset's method,
+on one device.
 """
 
 import json
@@ -10,6 +10,10 @@ import os
 import sys
 import time
 from pathlib import Path
+
+from jaxseg.experiment.method import make_method
+from jaxseg.experiment.optimisers import make_optimisers
+from jaxseg.experiment.state import first_state
 
 BEGAN = time.perf_counter()
 JOB = json.loads(sys.argv[1])
@@ -21,14 +25,19 @@ else:
     os.environ["JAX_PLATFORMS"] = "cpu"
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
+import jax
+import jax.numpy as jnp
+import numpy as np
 
-from benchmarks import turns  # noqa: E402
-from configs import advent  # noqa: E402
-from jaxseg import assemble, optim, train  # noqa: E402
-from jaxseg.models import layers, resnet  # noqa: E402
+from benchmarks import turns
+from configs import advent
+from jaxseg.engine import (
+    optim,
+    programs,
+)
+from jaxseg.experiment import settings as experiment_settings
+from jaxseg.models.backbones import resnet
+from jaxseg.models.layers import layers
 
 
 def configured(job: dict):
@@ -57,7 +66,7 @@ def facts(config) -> dict:
     paper = config.net.preprocess == "caffe"
     settings = config.method.settings
     return dict(
-        classes=len(assemble.label_set(config).classes),
+        classes=len(experiment_settings.label_set(config).classes),
         rates=list(config.net.rates),
         sizes=resnet.SIZES[config.net.backbone]._asdict(),
         disc_width=config.disc.width,
@@ -91,13 +100,13 @@ def main() -> None:
     if JOB["cache"]:
         jax.config.update("jax_compilation_cache_dir", JOB["cache"])
     config, device = configured(JOB), jax.local_devices()[0]
-    method, players = assemble.method(config), assemble.optimisers(config)
-    state, batch = assemble.first_state(config, method, players), batch_of(JOB)
+    method, players = make_method(config), make_optimisers(config)
+    state, batch = first_state(config, method, players), batch_of(JOB)
     leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(state.params))
     arrays = {optim.path_name(path): leaf for path, leaf in leaves}
     on_device = {k: jax.device_put(v[None], device) for k, v in batch.items()}
-    update = train.pmapped_update(method, players.txs, devices=[device])
-    held, history = [train.place(state, [device])], []
+    update = programs.pmapped_update(method, players.txs, devices=[device])
+    held, history = [programs.place(state, [device])], []
 
     def step():
         held[0], metrics = update(held[0], on_device)

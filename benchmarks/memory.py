@@ -17,6 +17,10 @@ import sys
 import time
 from pathlib import Path
 
+from jaxseg.experiment.method import make_method
+from jaxseg.experiment.optimisers import make_optimisers
+from jaxseg.experiment.state import abstract_state, example
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 VARIANTS = {
@@ -38,16 +42,16 @@ def peak_bytes(config) -> dict[str, int]:
     """'peak' of the whole step, and its parts 'temporaries' and 'state'; bytes on one device."""
     import jax  # after the backend is chosen
 
-    from jaxseg import assemble, programs, train
+    from jaxseg.engine import programs
 
-    method, players = assemble.method(config), assemble.optimisers(config)
-    state = assemble.abstract_state(config, method, players)
+    method, players = make_method(config), make_optimisers(config)
+    state = abstract_state(config, method, players)
     count = config.train.batch
     batch = {
         name: jax.ShapeDtypeStruct((1, count, *x.shape[1:]), x.dtype)
-        for name, x in assemble.example(config, method).items()
+        for name, x in example(config, method).items()
     }
-    update = train.pmapped_update(
+    update = programs.pmapped_update(
         method, players.txs, config.train.accumulate, devices=jax.local_devices()[:1]
     )
     # The machine code is never run; what buffers there are is decided before it is made.

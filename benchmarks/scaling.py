@@ -110,27 +110,29 @@ def experiment(preset, **train):
     """(config, method, optimisers) of CONFIG."""
     import importlib
 
-    from jaxseg import assemble
+    from jaxseg.experiment.method import make_method
+    from jaxseg.experiment.optimisers import make_optimisers
 
     config = importlib.import_module(f"configs.{CONFIG}").get_config(preset)
     config.train.update(train)
-    return config, assemble.method(config), assemble.optimisers(config)
+    return config, make_method(config), make_optimisers(config)
 
 
 def collectives(preset):
     """Counts and bytes of the collectives of one step, and of what the state holds."""
     import jax
 
-    from jaxseg import assemble, train
+    from jaxseg.engine import programs
+    from jaxseg.experiment import state as experiment_state
 
     config, method, players = experiment(preset)
-    state = assemble.abstract_state(config, method, players)
+    state = experiment_state.abstract_state(config, method, players)
     devices = jax.local_devices()
     batch = {
         key: jax.ShapeDtypeStruct((len(devices), *array.shape), array.dtype)
-        for key, array in assemble.example(config, method).items()
+        for key, array in experiment_state.example(config, method).items()
     }
-    update = train.pmapped_update(method, players.txs, config.train.accumulate, devices)
+    update = programs.pmapped_update(method, players.txs, config.train.accumulate, devices)
     lowered = update.lower(state, batch)
     in_lowered = len(re.findall(r"stablehlo\.all_reduce", lowered.as_text()))
     # What crosses between devices does not change with the rest of the optimisation.
@@ -175,23 +177,24 @@ def measure(batch, steps, address=None):
     """Seconds of a step of the `streets` preset on random images: the mean of this process's
     processor time, the median of the wall's.
     """
-    from jaxseg import distributed
+    from jaxseg.engine import processes
 
     if address:
-        distributed.start(*address)
+        processes.start(*address)
     import jax
     import numpy as np
 
-    from jaxseg import assemble, train
-    from jaxseg.data import feed
+    from jaxseg.engine import feed, programs
+    from jaxseg.experiment import settings
+    from jaxseg.experiment import state as experiment_state
 
     config, method, players = experiment("streets", batch=batch)
-    devices = assemble.devices(config)
-    state = train.place(assemble.first_state(config, method, players), devices)
-    update = train.pmapped_update(method, players.txs, config.train.accumulate, devices)
-    rng = np.random.default_rng(distributed.index())
-    mine = batch // distributed.count()
-    example = assemble.example(config, method)
+    devices = settings.devices(config)
+    state = programs.place(experiment_state.first_state(config, method, players), devices)
+    update = programs.pmapped_update(method, players.txs, config.train.accumulate, devices)
+    rng = np.random.default_rng(processes.index())
+    mine = batch // processes.count()
+    example = experiment_state.example(config, method)
     host = {k: rng.integers(0, 19, (mine, *x.shape[1:]), np.uint8) for k, x in example.items()}
     times, busy = [], 0.0
     with feed.prefetch(iter(lambda: host, None), devices) as stream:

@@ -25,7 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.turns import Worker, available  # noqa: E402
+from benchmarks.turns import Worker, available
 
 # Preset, (source size, target size), batch of each domain.
 SIZES = {

@@ -25,7 +25,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from jaxseg import logs, selection  # noqa: E402
+from jaxseg.evaluation import selection
+from jaxseg.storage import logs
 
 # Name in the table -> config, with a modifier of the preset, and overrides.
 METHODS = {

@@ -24,6 +24,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from jaxseg.experiment.method import make_method
+from jaxseg.experiment.optimisers import make_optimisers
+from jaxseg.experiment.state import first_state, first_states
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
@@ -97,7 +101,9 @@ def measure(name, over, size, batch, steps, how, begun):
     import jax
     import numpy as np
 
-    from jaxseg import assemble, sweep, sweep_members, train
+    from jaxseg.engine import programs as engine_programs
+    from jaxseg.experiment import settings
+    from jaxseg.run import sweep, sweep_members
 
     module, _, preset = name.partition(":")
     config = importlib.import_module(f"configs.{module}").get_config(preset or "streets")
@@ -110,23 +116,25 @@ def measure(name, over, size, batch, steps, how, begun):
         config.sweep.how = ""
         return {"members": len(sweep_members.members(config))}
     members = sweep_members.members(config)
-    devices, method = assemble.devices(config), assemble.method(members[0].config)
+    devices, method = settings.devices(config), make_method(members[0].config)
     phases = ["warmup", "full"] if method.warmup else ["full"]
-    players = assemble.optimisers(members[0].config)
+    players = make_optimisers(members[0].config)
     if how.isdigit():
         member = members[int(how)]
-        method, players = assemble.method(member.config), assemble.optimisers(member.config)
-        state = jax.device_get(assemble.first_state(member.config, method, players))
+        method, players = make_method(member.config), make_optimisers(member.config)
+        state = jax.device_get(first_state(member.config, method, players))
         losses = {"warmup": method.warmup, "full": method.losses}
         update = {
-            p: train.pmapped_update(method._replace(losses=losses[p]), players.txs, devices=devices)
+            p: engine_programs.pmapped_update(
+                method._replace(losses=losses[p]), players.txs, devices=devices
+            )
             for p in phases
         }
         inner = ()
     else:
         sweep_members.check_traceable(members)
         seeds = [member.config.seed for member in members]
-        made = assemble.first_states(config, method, players, seeds)
+        made = first_states(config, method, players, seeds)
         way = sweep.how(config)
         state = sweep.joined(jax.device_get(made), way)
         update = {p: sweep.members_update(members, p, devices, way) for p in phases}
@@ -139,7 +147,7 @@ def measure(name, over, size, batch, steps, how, begun):
         else rng.integers(0, 256, (*shape, 3)).astype(np.uint8)
         for key in method.reads
     }
-    state, walls, busy = train.place(state, devices), [], []
+    state, walls, busy = engine_programs.place(state, devices), [], []
     for phase in [*phases[:-1], *("full",) * (steps + 1)]:
         wall, processor = time.perf_counter(), time.process_time()
         state, _ = update[phase](state, data)

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import turns  # noqa: E402
-from benchmarks.torch_networks import DeepLabV2, load  # noqa: E402
+from benchmarks import turns
+from benchmarks.torch_networks import DeepLabV2, load
 
 NET = "gen/segmenter/"
 STATISTICS = {"mean": "running_mean", "var": "running_var"}

@@ -18,7 +18,7 @@ from torch.utils import data
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import input_turns, turns  # noqa: E402
+from benchmarks import input_turns, turns
 
 IGNORE = 255
 MEAN = np.array((104.00698793, 116.66876762, 122.67891434), np.float32)  # BGR

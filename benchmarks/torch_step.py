@@ -19,8 +19,8 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import turns  # noqa: E402
-from benchmarks.torch_networks import DeepLabV2, Discriminator, load  # noqa: E402
+from benchmarks import turns
+from benchmarks.torch_networks import DeepLabV2, Discriminator, load
 
 SOURCE, TARGET = 0.0, 1.0
 

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseg.core import AXIS, init_state, make_update
-from jaxseg.data import feed
-from jaxseg.models import fcn_layers, resnet, vgg
+from jaxseg.engine import feed
+from jaxseg.engine.method import AXIS
+from jaxseg.engine.update import init_state, make_update
+from jaxseg.models.backbones import fcn_layers, resnet, vgg
 from jaxseg.models.network import Network
 
 SIZE = (32, 64)

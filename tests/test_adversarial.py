@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 
 from jaxseg.losses import adversarial
-from jaxseg.models.conv import conv2d
+from jaxseg.models.layers.conv import conv2d
 
 
 def test_smoothing_moves_the_label_of_real_images_alone():

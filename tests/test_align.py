@@ -7,7 +7,7 @@ import optax
 import pytest
 from small import run
 
-from jaxseg.core import AXIS, Carry
+from jaxseg.engine.method import AXIS, Carry
 from jaxseg.methods import adaptsegnet, advent, minent, source_only
 from jaxseg.models.network import Network
 

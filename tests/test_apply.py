@@ -10,9 +10,19 @@ from PIL import Image
 from small import shrink_networks, small_config
 from test_published import write_cityscapes
 
-from jaxseg import apply, assemble, batches, checkpoint, ensembles, evaluate, logs, restore, train
 from jaxseg.errors import UserError
-from jaxseg.weights import files, recognise
+from jaxseg.evaluation import evaluator as evaluation_evaluator
+from jaxseg.evaluation.evaluator import make_evaluator
+from jaxseg.experiment import batches, ensembles, restore
+from jaxseg.experiment import settings as experiment_settings
+from jaxseg.experiment.method import make_method, make_predictor
+from jaxseg.experiment.optimisers import make_optimisers
+from jaxseg.experiment.state import abstract_state
+from jaxseg.run import evaluate as run_evaluate
+from jaxseg.run import predict as run_predict
+from jaxseg.storage import logs, run_folder
+from jaxseg.storage.checkpoints import checkpoint
+from jaxseg.storage.weights import files, recognise
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +51,8 @@ def other_config(records):
 
 
 def shapes_of(config):
-    method, players = assemble.method(config), assemble.optimisers(config)
-    return assemble.abstract_state(config, method, players)
+    method, players = make_method(config), make_optimisers(config)
+    return abstract_state(config, method, players)
 
 
 def drawn(config, seed, shapes=None):
@@ -68,7 +78,7 @@ def write_run(config, workdir, scores):
             state = drawn(config, step, shapes)._replace(step=np.int32(step))
             metrics = score if isinstance(score, dict) else {"miou": score}
             checkpoint.save(manager, state, config.to_dict(), metrics)
-    train.write_config(config, workdir)
+    run_folder.write_config(config, workdir)
     return workdir
 
 
@@ -81,16 +91,16 @@ def run(records, tmp_path_factory):
 
 def by_hand(config, loaded):
     """What an evaluator says of a network, without `apply`."""
-    classes = assemble.label_set(config).classes
-    predict = assemble.predictor(config, loaded.method)
-    evaluator = evaluate.make_evaluator(predict, len(classes), scored=assemble.scored(config))
+    classes = experiment_settings.label_set(config).classes
+    predict = make_predictor(config, loaded.method)
+    evaluator = make_evaluator(predict, len(classes), scored=experiment_settings.scored(config))
     model = (loaded.model[key] for key in ("params", "stats", "memory"))
     return evaluator(*model, batches.eval_batches(config), classes)[0]
 
 
 def test_every_snapshot_of_a_run(config, run, capsys):
     config.eval.also = ("synthia16", "synthia13")
-    best = apply.evaluate(config, str(run), "all")
+    best = run_evaluate.evaluate(config, str(run), "all")
     printed = capsys.readouterr().out
     saved = json.loads((run / "snapshots.json").read_text())
     assert [s["step"] for s in saved["snapshots"]] == [2, 4]
@@ -100,7 +110,7 @@ def test_every_snapshot_of_a_run(config, run, capsys):
     assert f"│ {best['step']} * " in printed and printed.count(" * ") == 1
     assert "mIoU synthia13" in printed.replace("\n", " ") and "entropy" in printed
     # The same as each alone; 'best' is the best of the run's log.
-    alone = apply.evaluate(config, str(run), "best")
+    alone = run_evaluate.evaluate(config, str(run), "best")
     assert alone["step"] == 2
     keys = ("miou", "entropy", "miou_synthia16", "miou_synthia13")
     assert [alone[k] for k in keys] == [saved["snapshots"][0][k] for k in keys]
@@ -116,7 +126,7 @@ def test_a_snapshot_chosen_without_target_labels(config, records, tmp_path, caps
         for step, result in results.items():
             log.evaluation(step, {**result, "iou": {}})
     # From step 2 on, the end of the warm-up.
-    assert apply.evaluate(config, str(folder), "entropy")["step"] == 4
+    assert run_evaluate.evaluate(config, str(folder), "entropy")["step"] == 4
     printed = capsys.readouterr().out
     assert "val, step 4, 3 images" in printed and "there is no checkpoint" not in printed
     both = ensembles.load(config, f"{folder}@entropy,{folder}", announce=lambda line: None)
@@ -139,7 +149,7 @@ def test_a_snapshot_chosen_without_target_labels(config, records, tmp_path, caps
 
 def test_a_protocol_is_said_and_used(config, run, capsys):
     config.eval.update(dict(flip=True, scales=(0.5, 1.0), window=(24, 48), full_resolution=True))
-    result = apply.evaluate(config, str(run))
+    result = run_evaluate.evaluate(config, str(run))
     told = "with full resolution, scales 0.5 1, flip, windows of 24x48"
     assert told in capsys.readouterr().out
     loaded = restore.first(restore.from_workdir(config, run))
@@ -147,7 +157,7 @@ def test_a_protocol_is_said_and_used(config, run, capsys):
     assert result["miou"] == expected["miou"] and result["entropy"] == expected["entropy"]
     config.eval.window = (24,)
     with pytest.raises(UserError, match=r"config.eval.window=\(24,\) is not \(height, width\)"):
-        apply.evaluate(config, str(run))
+        run_evaluate.evaluate(config, str(run))
 
 
 # --- weight files ---
@@ -194,7 +204,7 @@ def test_published_weights_evaluate_and_become_a_run(config, published, tmp_path
     own, folder, state = published
     results, run = tmp_path / "results", tmp_path / "run"
     file = str(folder / "GTA5_9.npz")
-    result = apply.evaluate(config, str(results), weights=file, save=str(run))
+    result = run_evaluate.evaluate(config, str(results), weights=file, save=str(run))
     printed = capsys.readouterr().out
     assert "19 classes" in printed and "config.net.preprocess=caffe (was imagenet)" in printed
     assert "left over      0" in printed and "missing        0" in printed
@@ -203,7 +213,7 @@ def test_published_weights_evaluate_and_become_a_run(config, published, tmp_path
     assert json.loads((results / "results.json").read_text())["weights"] == file
     # What a network under this project's own names says under the right settings.
     model = {"params": state.params, "stats": state.stats, "memory": state.memory}
-    expected = by_hand(own, restore.Loaded("", {}, own, assemble.method(own), model))
+    expected = by_hand(own, restore.Loaded("", {}, own, make_method(own), model))
     assert result["miou"] == expected["miou"] and result["entropy"] == expected["entropy"]
     # The run is evaluated under another config of the same classes, ...
     again = restore.first(restore.from_workdir(small_config("minent", own.data.records), run))
@@ -213,10 +223,10 @@ def test_published_weights_evaluate_and_become_a_run(config, published, tmp_path
     ):
         np.testing.assert_array_equal(a, b)
     # ... and trained on from: the whole state is there, and the config is accepted.
-    train.compare_config(own, str(run))
-    method, players = assemble.method(own), assemble.optimisers(own)
+    run_folder.compare_config(own, str(run))
+    method, players = make_method(own), make_optimisers(own)
     with checkpoint.open_manager(run / "checkpoints") as manager:
-        start = checkpoint.restore_state(manager, assemble.abstract_state(own, method, players))
+        start = checkpoint.restore_state(manager, abstract_state(own, method, players))
     assert start.step == 0 and all(np.isfinite(x).all() for x in jax.tree.leaves(start))
     for a, b in zip(
         jax.tree.leaves(start.params["gen"]), jax.tree.leaves(state.params["gen"]), strict=True
@@ -224,7 +234,7 @@ def test_published_weights_evaluate_and_become_a_run(config, published, tmp_path
         np.testing.assert_array_equal(a, b)
     assert not any(np.any(x) for x in jax.tree.leaves(start.opt))
     with pytest.raises(UserError, match="holds checkpoints already"):
-        apply.evaluate(config, str(results), weights=file, save=str(run))
+        run_evaluate.evaluate(config, str(results), weights=file, save=str(run))
 
 
 def test_settings_given_by_hand_stay(config, published):
@@ -241,11 +251,11 @@ def test_settings_given_by_hand_stay(config, published):
 def test_a_folder_of_weights(config, published, tmp_path, capsys, monkeypatch):
     _, folder, _ = published
     made = []
-    original = evaluate.make_evaluator
+    original = evaluation_evaluator.make_evaluator
     monkeypatch.setattr(
-        evaluate, "make_evaluator", lambda *a, **k: made.append(1) or original(*a, **k)
+        evaluation_evaluator, "make_evaluator", lambda *a, **k: made.append(1) or original(*a, **k)
     )
-    apply.evaluate(config, str(tmp_path / "out"), weights=str(folder))
+    run_evaluate.evaluate(config, str(tmp_path / "out"), weights=str(folder))
     printed = capsys.readouterr().out
     saved = json.loads((tmp_path / "out" / "snapshots.json").read_text())
     assert [s["name"] for s in saved["snapshots"]] == ["GTA5_9.npz", "GTA5_10.npz"]
@@ -253,7 +263,7 @@ def test_a_folder_of_weights(config, published, tmp_path, capsys, monkeypatch):
     assert printed.count("matched") == 1 and len(made) == 1  # one report, one program
     (tmp_path / "none").mkdir()
     with pytest.raises(UserError, match="none: no .npz, .safetensors, .pth, .pt file in it"):
-        apply.evaluate(config, str(tmp_path), weights=str(tmp_path / "none"))
+        run_evaluate.evaluate(config, str(tmp_path), weights=str(tmp_path / "none"))
 
 
 def test_another_number_of_classes_is_refused(config, published):
@@ -261,7 +271,7 @@ def test_another_number_of_classes_is_refused(config, published):
     config.data.classes = "synthia16"
     message = r"predicts 19 classes, but config.data.classes=synthia16 has 16: give .*\(cityscapes"
     with pytest.raises(UserError, match=message):
-        apply.evaluate(config, "unused", weights=str(folder / "GTA5_9.npz"))
+        run_evaluate.evaluate(config, "unused", weights=str(folder / "GTA5_9.npz"))
 
 
 # --- ensembles ---
@@ -273,7 +283,9 @@ def test_an_ensemble_of_runs_with_other_methods_and_networks(
     other = other_config(records)
     second = write_run(other, tmp_path / "b", {6: 0.3})
     text = f"{run}@last,{second}"
-    result = apply.evaluate(config, str(tmp_path / "out"), ensemble=text, ensemble_weights="3,1")
+    result = run_evaluate.evaluate(
+        config, str(tmp_path / "out"), ensemble=text, ensemble_weights="3,1"
+    )
     assert f"ensemble: 0.75 of {run}@4" in capsys.readouterr().out
     saved = json.loads((tmp_path / "out" / "results.json").read_text())
     assert saved["ensemble_weights"] == [0.75, 0.25] and saved["ensemble"][1] == f"{second}@6"
@@ -297,11 +309,13 @@ def test_an_ensemble_of_runs_with_other_methods_and_networks(
 
     # The same for pictures.
     Image.fromarray(np.full((20, 40, 3), 90, np.uint8)).save(tmp_path / "photo.png")
-    count = apply.predict(config, "unused", "best", str(tmp_path / "photo.png"),
+    count = run_predict.predict(config, "unused", "best", str(tmp_path / "photo.png"),
                           str(tmp_path / "seen"), ensemble=text, submission=True)  # fmt: skip
     assert count == 1
     ids = np.asarray(Image.open(tmp_path / "seen" / "photo_labelIds.png"))
-    assert ids.shape == (20, 40) and set(np.unique(ids)) <= set(assemble.label_set(config).ids)
+    assert ids.shape == (20, 40) and set(np.unique(ids)) <= set(
+        experiment_settings.label_set(config).ids
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from jaxseg import augmentation_sheet
+from benchmarks import augmentation_sheet
 from jaxseg.data import transforms
 
 

@@ -9,7 +9,7 @@ from test_benchmark import fabricate
 
 from benchmarks import camvid
 from configs import baseline, fcn
-from jaxseg import validate
+from jaxseg.experiment import check
 
 
 def test_table_tells_what_exceeds_the_seed_noise(tmp_path):
@@ -47,7 +47,7 @@ def test_cells_are_settings_that_work(cell):
         old = functools.reduce(lambda group, part: group[part], key.split("."), config)
         changed[key] = (value,) if isinstance(old, tuple) else type(old)(value)
     config.update_from_flattened_dict(changed)
-    validate.check(config)
+    check.check(config)
     assert config.train.eval_every == 0
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import geometry
 from configs import gio_ada
-from jaxseg import assemble, validate
+from jaxseg.experiment import check, method
 
 
 def fabricate(folder, name, miou, finished=True, **depth):
@@ -45,5 +45,5 @@ def test_cells_are_settings_that_work(cell):
         old = functools.reduce(lambda group, part: group[part], key.split("."), config)
         changed[key] = value if isinstance(old, str) else type(old)(ast.literal_eval(value))
     config.update_from_flattened_dict(changed)
-    validate.check(config)
-    assemble.method(config)
+    check.check(config)
+    method.method(config)

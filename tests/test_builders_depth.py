@@ -7,7 +7,8 @@ import pytest
 from test_builders import draw, label_of, make_cityscapes, open_all, save, zip_up
 from test_builders_cities import make_minicity
 
-from jaxseg.data import codec, pipeline, records, streets
+from jaxseg.data import codec, pipeline, records
+from jaxseg.data.streets import scene as streets_scene
 from jaxseg.errors import UserError
 
 SIZE = (12, 20)
@@ -178,7 +179,7 @@ def test_streets_delivers_depth_at_any_size(tmp_path, size):
     batch = next(stream)
     assert batch["source_depth"].dtype == np.float32
     assert batch["source_depth"].shape == batch["source_label"].shape == (2, *size)
-    scenes = [streets.render(0, i, "rendered", (32, 64)) for i in range(2)]
+    scenes = [streets_scene.render(0, i, "rendered", (32, 64)) for i in range(2)]
     for depth, label in zip(batch["source_depth"], batch["source_label"], strict=True):
         (scene,) = (s for s in scenes if np.array_equal(nearest(s["label"], size), label))
         expected = nearest(scene["depth"], size)

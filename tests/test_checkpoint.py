@@ -9,10 +9,10 @@ import numpy as np
 import optax
 import pytest
 
-from jaxseg import checkpoint, checkpoint_orbax
-from jaxseg.core import State
+from jaxseg.engine.method import State
 from jaxseg.errors import UserError
-from jaxseg.selection import CRITERIA
+from jaxseg.evaluation.selection import CRITERIA
+from jaxseg.storage.checkpoints import checkpoint, orbax
 
 
 def make_state(step: int, seed: int = 0, classes: int = 3) -> State:
@@ -272,7 +272,7 @@ def test_a_step_that_cannot_be_read_now_is_not_damaged(tmp_path, monkeypatch, er
 
 def test_a_folder_that_may_not_be_entered_is_told_from_a_missing_one(tmp_path, monkeypatch):
     missing = FileNotFoundError("Metadata file (named _METADATA) does not exist")
-    assert checkpoint_orbax.hindrance(missing, tmp_path) is None
+    assert orbax.hindrance(missing, tmp_path) is None
     listing = os.scandir
 
     def refuse(path):
@@ -282,7 +282,7 @@ def test_a_folder_that_may_not_be_entered_is_told_from_a_missing_one(tmp_path, m
 
     (tmp_path / "model").mkdir()
     monkeypatch.setattr(os, "scandir", refuse)
-    assert "denied" in checkpoint_orbax.hindrance(missing, tmp_path)
+    assert "denied" in orbax.hindrance(missing, tmp_path)
 
 
 def test_a_file_in_place_of_the_folder(tmp_path):

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseg.core import AXIS
+from jaxseg.engine.method import AXIS
 from jaxseg.losses import class_ratio
 from jaxseg.losses.entropy import highest
-from jaxseg.methods import _memory
+from jaxseg.methods.parts import memory as parts_memory
 
 # One image of two pixels, three classes; the mean softmax is (0.35, 0.25, 0.4).
 PROBABILITIES = np.array([[[[0.5, 0.25, 0.25], [0.2, 0.25, 0.55]]]])
@@ -91,10 +91,10 @@ def over_devices(function, memory, labels, devices):
 @pytest.mark.parametrize("devices", [1, 2])
 def test_the_histogram_is_the_mean_of_the_batches(devices):
     rng = np.random.default_rng(0)
-    memory, shares = _memory.empty_histogram(3), []
+    memory, shares = parts_memory.empty_histogram(3), []
     for _ in range(4):
         labels = rng.choice([0, 1, 2, 255], (2, 5, 7))
-        memory = over_devices(_memory.histogram, memory, jnp.asarray(labels), devices)
+        memory = over_devices(parts_memory.histogram, memory, jnp.asarray(labels), devices)
         counts = np.bincount(labels[labels != 255], minlength=3)
         shares.append(counts / counts.sum())
     np.testing.assert_allclose(memory["shares"], np.mean(shares, 0), rtol=1e-6)
@@ -104,14 +104,14 @@ def test_the_histogram_is_the_mean_of_the_batches(devices):
 @pytest.mark.parametrize("devices", [1, 2])
 def test_percentiles_are_over_the_latest_images_that_hold_a_class(devices):
     rng = np.random.default_rng(1)
-    room, memory, shares = 6, _memory.empty_ring(6, 4), []
+    room, memory, shares = 6, parts_memory.empty_ring(6, 4), []
     for _ in range(5):
         labels = rng.choice([0, 1, 2, 255], (2, 4, 6), p=[0.6, 0.04, 0.16, 0.2])
-        memory = over_devices(_memory.remember, memory, jnp.asarray(labels), devices)
+        memory = over_devices(parts_memory.remember, memory, jnp.asarray(labels), devices)
         for image in labels:
             counts = np.bincount(image[image != 255], minlength=4)
             shares.append(counts / counts.sum())
-        lower, upper = _memory.bounds(memory, 10.0, 90.0)
+        lower, upper = parts_memory.bounds(memory, 10.0, 90.0)
         for k, kept in enumerate(np.array(shares[-room:]).T):
             kept = kept[kept > 0]
             expected = np.percentile(kept, [10, 90]) if len(kept) else (0, 1)
@@ -121,4 +121,6 @@ def test_percentiles_are_over_the_latest_images_that_hold_a_class(devices):
 
 def test_a_batch_that_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="a batch of 4 images, and room for 3"):
-        over_devices(_memory.remember, _memory.empty_ring(3, 2), jnp.zeros((4, 2, 2), int), 2)
+        over_devices(
+            parts_memory.remember, parts_memory.empty_ring(3, 2), jnp.zeros((4, 2, 2), int), 2
+        )

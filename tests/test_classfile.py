@@ -75,7 +75,7 @@ def test_class_files_that_make_no_sense(tmp_path, text, said):
 
 def test_a_class_file_is_a_label_set_by_its_path(tmp_path):
     read(tmp_path, "road\nPavement\nsky\nmoon\n")
-    mine = labels.by_name(str(tmp_path / "classes.txt"))
+    mine = classfile.by_name(str(tmp_path / "classes.txt"))
     assert mine.classes == ("road", "Pavement", "sky", "moon")
     table = labels.remap(labels.CITYSCAPES, mine)  # by name
     assert {i: int(t) for i, t in enumerate(table) if t != 255} == {0: 0, 10: 2}
@@ -84,10 +84,10 @@ def test_a_class_file_is_a_label_set_by_its_path(tmp_path):
     assert (table[3:] == 255).all()
     assert (labels.remap(labels.UNLABELLED, mine) == 255).all()
     with pytest.raises(UserError, match="nor is there such a file; choose one of cityscapes"):
-        labels.by_name(str(tmp_path / "clases.txt"))
+        classfile.by_name(str(tmp_path / "clases.txt"))
     (tmp_path / "latin.txt").write_bytes("Straße\n".encode("latin-1"))
     with pytest.raises(UserError, match="latin.txt: cannot be read as a class file"):
-        labels.by_name(str(tmp_path / "latin.txt"))
+        classfile.by_name(str(tmp_path / "latin.txt"))
 
 
 # --- label files

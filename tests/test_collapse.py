@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from jaxseg import collapse, logs
+from jaxseg.run import collapse
+from jaxseg.storage import logs
 
 
 def lines(accuracy, name="accuracy/main"):

@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 
 from configs import common
-from jaxseg import assemble, networks, optim, train
+from jaxseg.engine import optim, programs
+from jaxseg.experiment import networks
+from jaxseg.experiment.method import make_method
+from jaxseg.experiment.optimisers import make_optimisers
+from jaxseg.experiment.state import abstract_state
 
 NO_CONFIG = ("__init__", "common", "geometry", "settings", "supervised")
 SUPERVISED = ("baseline", "fcn")  # with presets of their own: test_supervised_configs.py
@@ -166,8 +170,8 @@ def flat(tree, prefix=""):
 def test_the_backbone_is_updated_as_often_as_in_the_references():
     """Their lists hold a stage's convolutions 3 times, its shortcuts' 4 times, the stem's once."""
     config = load("advent", "reference")
-    method, players = assemble.method(config), assemble.optimisers(config)
-    params = assemble.abstract_state(config, method, players).params["gen"]
+    method, players = make_method(config), make_optimisers(config)
+    params = abstract_state(config, method, players).params["gen"]
     counts = {}
     for path, _ in jax.tree_util.tree_leaves_with_path(params):
         name = optim.path_name(path)
@@ -229,8 +233,8 @@ def test_every_preset_assembles(name, preset):
     config = load(name, preset)
     written = {"reference": "gta5_cityscapes_reference"}.get(preset, preset.replace("+", "_"))
     assert config.name == f"{name}_{written}" and config.seed == 0
-    method, players = assemble.method(config), assemble.optimisers(config)
-    state = assemble.abstract_state(config, method, players)
+    method, players = make_method(config), make_optimisers(config)
+    state = abstract_state(config, method, players)
     assert set(state.params) == set(method.losses)
     leaves = jax.tree.leaves((state.params, state.stats))
     assert all(leaf.dtype == jnp.float32 for leaf in leaves)
@@ -242,8 +246,8 @@ def test_every_preset_assembles(name, preset):
 @pytest.mark.parametrize("name", ["advent", "adaptsegnet"])
 def test_paper_scale_has_the_references_numbers(name):
     config = load(name, "gta5_cityscapes")
-    method, players = assemble.method(config), assemble.optimisers(config)
-    state = assemble.abstract_state(config, method, players)
+    method, players = make_method(config), make_optimisers(config)
+    state = abstract_state(config, method, players)
     assert count(state.params["gen"]) == 44_601_560
     assert set(state.params["disc"]) == {"main", "aux"}
     assert all(count(disc) == 2_781_121 for disc in state.params["disc"].values())
@@ -255,8 +259,8 @@ def test_paper_scale_has_the_references_numbers(name):
 
 def test_learning_rate_groups_at_paper_scale():
     config = load("advent", "gta5_cityscapes")
-    method, players = assemble.method(config), assemble.optimisers(config)
-    params = assemble.abstract_state(config, method, players).params["gen"]
+    method, players = make_method(config), make_optimisers(config)
+    params = abstract_state(config, method, players).params["gen"]
     factors = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         name = optim.path_name(path)
@@ -279,14 +283,14 @@ def test_learning_rate_groups_at_paper_scale():
 )
 def test_paper_scale_update_lowers(name, preset, height, metric):
     config = load(name, preset)
-    method, players = assemble.method(config), assemble.optimisers(config)
-    state = assemble.abstract_state(config, method, players)
+    method, players = make_method(config), make_optimisers(config)
+    state = abstract_state(config, method, players)
     batch = {
         "source_image": jax.ShapeDtypeStruct((1, 1, height, 1280, 3), jnp.uint8),
         "source_label": jax.ShapeDtypeStruct((1, 1, height, 1280), jnp.uint8),
         "target_image": jax.ShapeDtypeStruct((1, 1, 512, 1024, 3), jnp.uint8),
     }
-    lowered = train.pmapped_update(method, players.txs, 1, jax.devices()[:1]).lower(state, batch)
+    lowered = programs.pmapped_update(method, players.txs, 1, jax.devices()[:1]).lower(state, batch)
     assert "stablehlo.convolution" in lowered.as_text()
     new_state, metrics = lowered.out_info
     assert jax.tree.map(lambda x: x.shape, new_state) == jax.tree.map(lambda x: x.shape, state)

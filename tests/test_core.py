@@ -8,8 +8,9 @@ import pytest
 from small import C, K, linear_discriminator, linear_segmenter, run
 from small import linear_batches as batches
 
-from jaxseg import optim
-from jaxseg.core import AXIS, Method, init_state, make_update
+from jaxseg.engine import optim
+from jaxseg.engine.method import AXIS, Method
+from jaxseg.engine.update import init_state, make_update
 from jaxseg.methods import advent, source_only
 
 SEG, ADV = {"main": 1.0, "aux": 0.1}, {"main": 0.3, "aux": 0.07}

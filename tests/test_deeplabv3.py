@@ -12,12 +12,12 @@ import pytest
 from flax.errors import InvalidRngError
 from oracle64 import count, drawn, output_shapes, shapes
 
-from jaxseg.models import layers
-from jaxseg.models.deeplabv3 import DeepLabV3
+from jaxseg.models.backbones.resnet import Sizes
+from jaxseg.models.layers import layers
 from jaxseg.models.network import network
-from jaxseg.models.resnet import Sizes
+from jaxseg.models.segmenters.deeplabv3 import DeepLabV3
 from jaxseg.resize import resize_bilinear
-from jaxseg.weights import merge, rename, rename_torchvision
+from jaxseg.storage.weights import merge, rename, rename_torchvision
 
 FIXTURES = Path(__file__).parent / "fixtures"
 TINY = Sizes((1, 1, 1, 1), widths=(2, 2, 2, 2), stem=4)

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 from oracle64 import conv, count, drawn, leaves, output_shapes, quick, shapes
 
-from jaxseg import networks, optim, restore
+from jaxseg.engine import optim
 from jaxseg.errors import UserError
-from jaxseg.models.deeplabv3plus import Decoder, DeepLabV3Plus
+from jaxseg.experiment import networks, restore
+from jaxseg.models.backbones.resnet import Sizes
 from jaxseg.models.network import network, redrawn
-from jaxseg.models.resnet import Sizes
+from jaxseg.models.segmenters.deeplabv3plus import Decoder, DeepLabV3Plus
 from jaxseg.resize import resize_matrix
-from jaxseg.weights import initial
+from jaxseg.storage import run_folder
+from jaxseg.storage.weights import initial
 
 TINY = Sizes((1, 1, 1, 1), widths=(2, 2, 2, 2), stem=4)
 RESNET50, RESNET101 = 23_508_032, 42_500_160  # torchvision's, without their classifiers
@@ -211,12 +213,12 @@ def test_initial_deviation_by_config():
 def test_runs_from_before_these_settings(tmp_path):
     """Their networks had none of it, whatever the config that they are evaluated with says."""
     saved = plus().to_dict()
-    for group, names in restore.LATER.items():
+    for group, names in run_folder.LATER.items():
         for name in names:
             del saved[group][name]
     saved["net"]["architecture"] = "deeplabv2"
     (tmp_path / "config.json").write_text(json.dumps(saved))
-    own = restore.read_config(tmp_path)
+    own = run_folder.read_config(tmp_path)
     assert not own.net.depth and own.net.low_level == 48 and not own.disc.spectral
     said = []
     found = restore._adopted(plus(depth=True, low_level=24), own, (), "run", said.append)

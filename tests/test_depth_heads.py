@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from oracle64 import conv, count, drawn, leaves, output_shapes, quick, shapes
 
-from jaxseg import networks
-from jaxseg.models.deeplab import DeepLabV2
-from jaxseg.models.depth_head import DepthHead
-from jaxseg.models.layers import he_normal
+from jaxseg.experiment import networks
+from jaxseg.models.backbones.resnet import Sizes
+from jaxseg.models.backbones.vgg import Full
+from jaxseg.models.backbones.vgg import Sizes as VGGSizes
+from jaxseg.models.layers.layers import he_normal
 from jaxseg.models.network import network
-from jaxseg.models.resnet import Sizes
-from jaxseg.models.vgg import Full
-from jaxseg.models.vgg import Sizes as VGGSizes
+from jaxseg.models.segmenters.deeplabv2 import DeepLabV2
+from jaxseg.models.segmenters.depth_head import DepthHead
 
 TINY = Sizes((1, 1, 1, 1), widths=(4, 4, 4, 4), stem=4)
 THIN = VGGSizes((1,) * 5, (4,) * 5, Full(3, 2, 16), Full(3, 2, 16))

@@ -9,11 +9,11 @@ import pytest
 from jax import lax
 from oracle64 import count, quick
 
-from jaxseg import networks
 from jaxseg.errors import UserError
+from jaxseg.experiment import networks
 from jaxseg.models.discriminator import Discriminator, PixelDiscriminator
+from jaxseg.models.layers.spectral import largest_singular_value
 from jaxseg.models.network import network
-from jaxseg.models.spectral import largest_singular_value
 
 KEY = jax.random.PRNGKey(0)
 SPECTRAL = network(Discriminator(2, spectral=True))

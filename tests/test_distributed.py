@@ -18,9 +18,15 @@ import pytest
 from PIL import Image
 from small import shrink_networks, small_config
 
-from jaxseg import apply, assemble, checkpoint, distributed, logs, train, watch
+from jaxseg.engine import processes, programs, watch
+from jaxseg.engine.interrupt import interrupt
 from jaxseg.errors import UserError
-from jaxseg.interrupt import interrupt
+from jaxseg.experiment.method import make_method
+from jaxseg.experiment.optimisers import make_optimisers
+from jaxseg.experiment.state import abstract_state
+from jaxseg.run import evaluate, predict, train
+from jaxseg.storage import logs
+from jaxseg.storage.checkpoints import checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS, SLOW, TIMEOUT = 6, 0.2, 600
@@ -40,7 +46,7 @@ def experiment(records):
 
 def before_each_step(action):
     """`action(step)` is called before the update of every step."""
-    original = train.pmapped_update
+    original = programs.pmapped_update
 
     def wrapped(*args, **kwargs):
         update = original(*args, **kwargs)
@@ -57,8 +63,8 @@ def before_each_step(action):
 def child(folder, port, index):
     """What each of the two processes does."""
     watch.LOOK = 0.02
-    distributed.start(f"127.0.0.1:{port}", 2, index, find=100)
-    with distributed.together(), pytest.MonkeyPatch.context() as patched:
+    processes.start(f"127.0.0.1:{port}", 2, index, find=100)
+    with processes.together(), pytest.MonkeyPatch.context() as patched:
         shrink_networks(patched)
         config = experiment(folder / "records")
 
@@ -76,10 +82,12 @@ def child(folder, port, index):
             slow.setattr(train, "pmapped_update", before_each_step(signalled))
             tell("interrupted", train.run(config, str(folder / "parts")))
         tell("resumed", train.run(config, str(folder / "parts")))
-        result = apply.evaluate(config, str(folder / "whole"), "last")
+        result = evaluate.evaluate(config, str(folder / "whole"), "last")
         tell("evaluated", result["miou"])
         photographs, output = str(folder / "photos"), str(folder / "predicted")
-        tell("predicted", apply.predict(config, str(folder / "whole"), "last", photographs, output))
+        tell(
+            "predicted", predict.predict(config, str(folder / "whole"), "last", photographs, output)
+        )
 
         def fails(step):
             if step == 2 and index == 1:
@@ -133,8 +141,8 @@ def both(two, name):
 
 def leaves(config, workdir, step=STEPS):
     """All arrays of a checkpoint by path."""
-    method, players = assemble.method(config), assemble.optimisers(config)
-    template = assemble.abstract_state(config, method, players)
+    method, players = make_method(config), make_optimisers(config)
+    template = abstract_state(config, method, players)
     with checkpoint.open_manager(workdir / "checkpoints", read_only=True) as manager:
         state = checkpoint.restore_state(manager, template, step)
     return {jax.tree_util.keystr(k): v for k, v in jax.tree_util.tree_leaves_with_path(state)}
@@ -184,11 +192,11 @@ def test_a_signal_to_one_stops_both_and_they_go_on_bit_for_bit(two, config):
 def test_two_evaluate_and_predict_as_one_does(two, config, tmp_path):
     logged = logs.evaluations(two[0] / "whole")[-1]
     assert both(two, "evaluated") == [str(logged["miou"])] * 2
-    result = apply.evaluate(config, str(two[0] / "whole"), "last")
+    result = evaluate.evaluate(config, str(two[0] / "whole"), "last")
     for name in ("images", "miou", "pixel_accuracy", "iou"):
         assert result[name] == logged[name], name
     assert both(two, "predicted") == ["3", "3"]
-    apply.predict(config, str(two[0] / "whole"), "last", str(two[0] / "photos"), str(tmp_path))
+    predict.predict(config, str(two[0] / "whole"), "last", str(two[0] / "photos"), str(tmp_path))
     written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert len(written) == 12
     assert written == {path.name: path.read_bytes() for path in (two[0] / "predicted").iterdir()}
@@ -220,8 +228,8 @@ def test_an_error_in_one_ends_both_with_its_message(two):
 )
 def test_flags_that_cannot_work_are_named(given, message):
     with pytest.raises(UserError, match=message):
-        distributed.start(**given)
-    assert distributed.count() == 1
+        processes.start(**given)
+    assert processes.count() == 1
 
 
 @pytest.mark.parametrize(
@@ -254,30 +262,30 @@ def test_a_process_alone_is_told_of():
 
 
 def test_processes_that_differ_are_refused(monkeypatch, tmp_path):
-    distributed.same("the config", "a")  # alone, anything goes
-    distributed.shared_folder(str(tmp_path / "alone"))
+    processes.same("the config", "a")  # alone, anything goes
+    processes.shared_folder(str(tmp_path / "alone"))
     assert not (tmp_path / "alone").exists()
-    monkeypatch.setattr(distributed, "count", lambda: 2)
-    monkeypatch.setattr(distributed, "gather", lambda what, value: [value, value + "x"])
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    monkeypatch.setattr(processes, "gather", lambda what, value: [value, value + "x"])
     with pytest.raises(UserError, match="the config of process 1 is not that of process 0"):
-        distributed.same("the config", "a")
-    monkeypatch.setattr(distributed, "GIVE_UP", 0)
+        processes.same("the config", "a")
+    monkeypatch.setattr(processes, "GIVE_UP", 0)
     for index, found in ((0, ["True", "True"]), (1, ["True", "False"])):
         folder = str(tmp_path / str(index))  # that of process 1 is its own
-        monkeypatch.setattr(distributed, "index", lambda index=index: index)
+        monkeypatch.setattr(processes, "index", lambda index=index: index)
         answers = iter([["mark-of-0"] * 2, found])
         if index == 0:
-            monkeypatch.setattr(distributed, "gather", lambda what, value: [value, value])
-            distributed.shared_folder(folder)
+            monkeypatch.setattr(processes, "gather", lambda what, value: [value, value])
+            processes.shared_folder(folder)
             assert os.listdir(folder) == []
         else:
-            monkeypatch.setattr(distributed, "gather", lambda what, value, a=answers: next(a))
+            monkeypatch.setattr(processes, "gather", lambda what, value, a=answers: next(a))
             with pytest.raises(UserError, match="process 1 does not see .*all hosts share"):
-                distributed.shared_folder(folder)
+                processes.shared_folder(folder)
 
 
 def test_the_last_step_is_the_furthest_that_any_process_has_begun(monkeypatch):
-    monkeypatch.setattr(distributed, "count", lambda: 2)
+    monkeypatch.setattr(processes, "count", lambda: 2)
     fast, slow = interrupt(10), interrupt(10)
     for step in (11, 12):
         assert not fast.ends_after(step)

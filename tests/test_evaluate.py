@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from jaxseg import evaluate, evaluate_gather, evaluate_results, selection
+from jaxseg.engine import gather as engine_gather
 from jaxseg.errors import UserError
+from jaxseg.evaluation import results as evaluation_results
+from jaxseg.evaluation import selection
+from jaxseg.evaluation.evaluator import make_evaluator
 
 CLASSES = ("road", "sky", "car", "bus")
 
@@ -73,9 +76,7 @@ def by_hand(image, label):
 
 
 def run(devices, size, pictures=0, maps=None):
-    evaluator = evaluate.make_evaluator(
-        predict, 4, jax.local_devices()[:devices], pictures=pictures
-    )
+    evaluator = make_evaluator(predict, 4, jax.local_devices()[:devices], pictures=pictures)
     return evaluator(*model(), batches(*images_and_labels(), size), CLASSES, maps)
 
 
@@ -145,8 +146,8 @@ def test_two_processes_bring_their_images_together(monkeypatch):
             yield {"image": image[mine], "label": label[mine], "valid": valid, "id": names[mine]}
 
     def evaluated(gather):
-        monkeypatch.setattr(evaluate_gather.multihost_utils, "process_allgather", gather)
-        evaluator, maps = evaluate.make_evaluator(predict, 4, jax.local_devices()[:1]), [{}, {}]
+        monkeypatch.setattr(engine_gather.multihost_utils, "process_allgather", gather)
+        evaluator, maps = make_evaluator(predict, 4, jax.local_devices()[:1]), [{}, {}]
         return [evaluator(*model(), share(i), CLASSES, maps[i])[0] for i in (0, 1)], maps
 
     one = {}
@@ -172,7 +173,7 @@ def test_logits_of_full_size_are_looked_at_as_sparsely():
         return images.astype(jnp.float32) / 255 @ params["gen"]["seg"]["kernel"]
 
     maps, (image, label) = {}, images_and_labels()
-    evaluator = evaluate.make_evaluator(full, 4)
+    evaluator = make_evaluator(full, 4)
     result, _ = evaluator(*model(), batches(image, label, 2), CLASSES, maps)
     logits = image[:, 4::8, 4::8] / 255.0 @ model()[0]["gen"]["seg"]["kernel"].astype(np.float64)
     assert logits.shape == (5, 2, 4, 4)
@@ -188,7 +189,7 @@ def test_images_of_several_sizes(devices):
     draw = np.random.default_rng(3)
     other = draw.integers(0, 256, (2, 25, 49, 3)).astype(np.uint8)
     truth = draw.choice([0, 1, 2, 255], (2, 25, 49)).astype(np.uint8)
-    evaluator = evaluate.make_evaluator(predict, 4, jax.local_devices()[:devices], pictures=9)
+    evaluator = make_evaluator(predict, 4, jax.local_devices()[:devices], pictures=9)
     small, large, both = {}, {}, {}
     a, _ = evaluator(*model(), batches(*images_and_labels(), 2), CLASSES, small)
     names = iter(["wide0", "wide1"])
@@ -209,7 +210,7 @@ def test_images_of_several_sizes(devices):
 
 
 def test_further_sets_of_classes_are_counted_from_the_same_predictions():
-    evaluator = evaluate.make_evaluator(predict, 4, also={"two": (0, 2), "one": (1,), "no": (3,)})
+    evaluator = make_evaluator(predict, 4, also={"two": (0, 2), "one": (1,), "no": (3,)})
     result, _ = evaluator(*model(), batches(*images_and_labels(), 2), CLASSES)
     full, _ = run(1, 5)
     iou = full["iou"]
@@ -221,14 +222,14 @@ def test_further_sets_of_classes_are_counted_from_the_same_predictions():
         "neighbourhood_density": pytest.approx(full["neighbourhood_density"], rel=1e-6),
     }
     text = io.StringIO()
-    evaluate_results.print_table(result, CLASSES, Console(file=text, width=100))
+    evaluation_results.print_table(result, CLASSES, Console(file=text, width=100))
     lines = text.getvalue().splitlines()
     assert f" {100 * result['miou_two']:.1f} " in next(x for x in lines if "mean IoU, two" in x)
     assert " – " in next(line for line in lines if "mean IoU, no" in line)
 
 
 def test_subset_protocol_scores_only_its_classes():
-    evaluator = evaluate.make_evaluator(predict, 4, scored=(0, 2))
+    evaluator = make_evaluator(predict, 4, scored=(0, 2))
     result, _ = evaluator(*model(), batches(*images_and_labels(), 2), CLASSES)
     full, _ = run(1, 5)
     assert list(result["iou"]) == ["road", "car"]
@@ -236,16 +237,18 @@ def test_subset_protocol_scores_only_its_classes():
 
 
 def test_percent():
-    assert evaluate_results.percent(0.12345) == "12.35 %" and evaluate_results.percent(None) == "–"
-    assert evaluate_results.percent(1.0, 1, "") == "100.0"
+    assert (
+        evaluation_results.percent(0.12345) == "12.35 %" and evaluation_results.percent(None) == "–"
+    )
+    assert evaluation_results.percent(1.0, 1, "") == "100.0"
 
 
 def test_results_file_and_table(tmp_path):
     result = {"step": 30, "split": "val", **run(1, 5)[0]}
-    evaluate_results.write_results(tmp_path / "run" / "results.json", result)
+    evaluation_results.write_results(tmp_path / "run" / "results.json", result)
     assert json.loads((tmp_path / "run" / "results.json").read_text()) == result
     text = io.StringIO()
-    evaluate_results.print_table(result, CLASSES, Console(file=text, width=100))
+    evaluation_results.print_table(result, CLASSES, Console(file=text, width=100))
     lines = text.getvalue().splitlines()
     assert lines[0].strip() == "val, step 30, 5 images"
     road = next(line for line in lines if "road" in line)
@@ -254,15 +257,15 @@ def test_results_file_and_table(tmp_path):
     assert f"{100 * result['miou']:.1f}" in next(line for line in lines if "mean IoU" in line)
     assert sum("mean IoU" in line for line in lines) == 1
     text = io.StringIO()
-    evaluate_results.print_table(result, CLASSES, Console(file=text), name="model_6.npz")
+    evaluation_results.print_table(result, CLASSES, Console(file=text), name="model_6.npz")
     assert text.getvalue().startswith("val, model_6.npz, 5 images")
     text = io.StringIO()
-    evaluate_results.print_table(run(1, 5)[0], CLASSES, Console(file=text))
+    evaluation_results.print_table(run(1, 5)[0], CLASSES, Console(file=text))
     assert text.getvalue().startswith("5 images")
 
 
 def test_user_errors():
-    evaluator = evaluate.make_evaluator(predict, 4)
+    evaluator = make_evaluator(predict, 4)
     image, label = images_and_labels()
     with pytest.raises(UserError, match="no image to evaluate"):
         evaluator(*model(), iter(()), CLASSES)

@@ -17,21 +17,14 @@ from small import shrink_networks, small_config
 from test_apply import write_run
 from test_metrics_cityscapes import EVERYTHING, SCORED, TRAIN, by_cityscapes, scene
 
-from jaxseg import (
-    apply,
-    assemble,
-    batches,
-    evaluate,
-    evaluate_gather,
-    evaluate_results,
-    metrics,
-    metrics_boundary,
-    metrics_cityscapes,
-    restore,
-    validate,
-)
 from jaxseg.data import codec, labels, pipeline, records
+from jaxseg.engine import gather as engine_gather
 from jaxseg.errors import UserError
+from jaxseg.evaluation import results
+from jaxseg.evaluation.evaluator import make_evaluator
+from jaxseg.evaluation.metrics import boundary, cityscapes, confusion
+from jaxseg.experiment import batches, check, method, restore
+from jaxseg.run import evaluate as run_evaluate
 
 CLASSES = labels.CITYSCAPES.classes
 TO_ID = np.asarray(TRAIN.ids, np.uint8)
@@ -122,7 +115,7 @@ def together(count, work, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr(jax, "process_count", lambda: count)
-        patched.setattr(evaluate_gather.multihost_utils, "process_allgather", gather)
+        patched.setattr(engine_gather.multihost_utils, "process_allgather", gather)
         with concurrent.futures.ThreadPoolExecutor(count) as pool:
             return [each.result() for each in [pool.submit(run, i) for i in range(count)]]
 
@@ -131,26 +124,24 @@ def together(count, work, monkeypatch):
 def test_equal_to_cityscapes_scripts_whatever_the_devices(scenes, source, tmp_path):
     expected = by_cityscapes(tmp_path, scenes)
     for devices, batch in ((1, 5), (1, 2), (2, 3)):
-        evaluator = evaluate.make_evaluator(
-            read_off, 19, jax.local_devices()[:devices], boundary=True
-        )
+        evaluator = make_evaluator(read_off, 19, jax.local_devices()[:devices], boundary=True)
         found, _ = evaluator(*NO_MODEL, stream(source, batch), CLASSES)
         equals_the_official(found, expected)
-    edges = metrics_boundary.BoundaryCounts(*np.zeros((3, 19), np.int64))
+    edges = boundary.BoundaryCounts(*np.zeros((3, 19), np.int64))
     total = np.zeros((19, 19), np.int64)
     for label, _, prediction in scenes:
         label, prediction = train_ids(label), train_ids(prediction)
-        total += np.asarray(metrics.confusion(prediction, label, 19))
-        counts = metrics_boundary.boundary_counts(prediction, label, 19)
-        edges = metrics_boundary.add(edges, counts)
-    wanted = metrics_boundary.scores(edges, CLASSES)
+        total += np.asarray(confusion.confusion(prediction, label, 19))
+        counts = boundary.boundary_counts(prediction, label, 19)
+        edges = boundary.add(edges, counts)
+    wanted = boundary.scores(edges, CLASSES)
     assert {key: found[key] for key in wanted} == wanted
-    assert found["mean_class_accuracy"] == metrics.mean(metrics.class_accuracy(total))
+    assert found["mean_class_accuracy"] == confusion.mean(confusion.class_accuracy(total))
     assert list(found["class_accuracy"]) == list(CLASSES)
-    assert found["frequency_weighted_iou"] == metrics.frequency_weighted_iou(total)
+    assert found["frequency_weighted_iou"] == confusion.frequency_weighted_iou(total)
     # What was there before is what it was.
-    assert found["miou"] == metrics.mean_iou(total)
-    assert found["pixel_accuracy"] == metrics.pixel_accuracy(total)
+    assert found["miou"] == confusion.mean_iou(total)
+    assert found["pixel_accuracy"] == confusion.pixel_accuracy(total)
     assert found["pixels"]["road"] == total[0].sum() / total.sum()
     # Numbers first, then what goes by class.
     assert [isinstance(v, dict) for v in found.values()] == sorted(
@@ -178,7 +169,7 @@ def test_two_processes_add_up_as_one(images, scenes, source, monkeypatch):
         return images[..., 2] / 5.0
 
     def work(index, count):
-        evaluator = evaluate.make_evaluator(
+        evaluator = make_evaluator(
             read_off, 19, [jax.local_devices()[index]], boundary=True, depth=depth
         )
         data = list(stream(Few(), 1, (index, count)))
@@ -200,18 +191,18 @@ def test_rows_come_in_the_order_of_the_images(monkeypatch):
 
     def gathered(index):
         places = [np.full(len(own), i) for i, own in enumerate(rows[index::3])]
-        return evaluate_gather.in_order(list(zip(places, rows[index::3], strict=True)))
+        return engine_gather.in_order(list(zip(places, rows[index::3], strict=True)))
 
     for found in together(3, gathered, monkeypatch):
         np.testing.assert_array_equal(found, expected)
     none = (np.zeros(0, int), np.zeros((0, 2), int))
-    assert evaluate_gather.in_order([none]).shape == (0, 2)
-    for found in together(2, lambda index: evaluate_gather.in_order([none]), monkeypatch):
+    assert engine_gather.in_order([none]).shape == (0, 2)
+    for found in together(2, lambda index: engine_gather.in_order([none]), monkeypatch):
         assert found.shape == (0, 2)
 
 
 def test_what_is_not_known_is_not_reported(source):
-    evaluator = evaluate.make_evaluator(read_off, 19)
+    evaluator = make_evaluator(read_off, 19)
     found, _ = evaluator(*NO_MODEL, stream(source, 5, keys=()), CLASSES)
     assert "category_miou" in found
     assert not {"iiou", "miiou", "boundary_miou", "depth"} & found.keys()
@@ -234,7 +225,7 @@ def test_what_is_not_known_is_not_reported(source):
 
 def test_a_subset_of_classes(source):
     chosen = [CLASSES.index(name) for name in ("road", "car", "person")]
-    evaluator = evaluate.make_evaluator(read_off, 19, scored=chosen, boundary=True)
+    evaluator = make_evaluator(read_off, 19, scored=chosen, boundary=True)
     found, _ = evaluator(*NO_MODEL, stream(source, 5), CLASSES)
     for key in ("iou", "class_accuracy", "boundary_iou"):
         assert list(found[key]) == ["road", "car", "person"], key
@@ -305,7 +296,7 @@ def test_depth_equals_numpy(devices, size, cap):
                     *(np.mean(ratio < 1.25**k) for k in (1, 2, 3)),
                 )
             )
-    evaluator = evaluate.make_evaluator(
+    evaluator = make_evaluator(
         four_classes, 4, jax.local_devices()[:devices], depth=far_or_near, depth_cap=cap, pictures=4
     )
     result, examples = evaluator(*NO_MODEL, depth_batches(images, truth, size), "abcd")
@@ -326,7 +317,7 @@ def test_depth_where_one_side_is_missing():
     empty = [{**batch, "depth": 0 * batch["depth"]} for batch in data]
 
     def run(data, **options):
-        evaluator = evaluate.make_evaluator(four_classes, 4, pictures=3, **options)
+        evaluator = make_evaluator(four_classes, 4, pictures=3, **options)
         return evaluator(*NO_MODEL, data, "abcd")
 
     for data_, options in ((data, {}), (without, {"depth": far_or_near})):
@@ -353,11 +344,11 @@ def config(source, scenes, tmp_path, monkeypatch):
 
 def test_a_run_evaluated_equals_cityscapes_scripts(config, scenes, tmp_path, capsys):
     run = write_run(config, tmp_path / "run", {2: 0.3, 4: 0.1})
-    result = apply.evaluate(config, str(run), "last")
+    result = run_evaluate.evaluate(config, str(run), "last")
     printed = capsys.readouterr().out
     # The predictions, by an evaluator without instances, as the images that are handed in.
     loaded = restore.first(restore.from_workdir(config, run, "last"))
-    evaluator = evaluate.make_evaluator(assemble.predictor(config, loaded.method), 19, pictures=5)
+    evaluator = make_evaluator(method.predictor(config, loaded.method), 19, pictures=5)
     model = (loaded.model[key] for key in ("params", "stats", "memory"))
     _, examples = evaluator(*model, batches.eval_batches(config), CLASSES)
     predicted = [
@@ -376,12 +367,12 @@ def test_a_run_evaluated_equals_cityscapes_scripts(config, scenes, tmp_path, cap
     )
     # Boundaries are looked at here, in training not; the table tells the means.
     assert "boundary_iou" in result
-    for key, title in evaluate_results.SUMMARY.items():
+    for key, title in results.SUMMARY.items():
         line = next(line for line in printed.splitlines() if f" {title} " in line)
         assert f" {100 * result[key]:.1f} " in line
     # Of a list of snapshots each has the means, and of classes only the IoU and the pixels.
     config.eval.boundary = ""
-    apply.evaluate(config, str(run), "all")
+    run_evaluate.evaluate(config, str(run), "all")
     for each in json.loads((run / "snapshots.json").read_text())["snapshots"]:
         by_class = {key for key, value in each.items() if isinstance(value, dict)}
         assert by_class == {"iou", "pixels", "protocol"}
@@ -402,30 +393,30 @@ def test_batches_hold_what_is_scored(config):
 def test_wrong_settings(config):
     config.eval.boundary = "sometimes"
     with pytest.raises(UserError, match="config.eval.boundary='sometimes': give one of 'evaluate'"):
-        validate.check(config)
+        check.check(config)
     config.eval.boundary, config.eval.depth_cap = "always", 0.0
     with pytest.raises(UserError, match="config.eval.depth_cap=0.0 metres"):
-        validate.check(config)
+        check.check(config)
 
 
 def test_table_of_depth_and_of_an_older_result():
     result = {"split": "val", "miou": 0.5, "images": 3, "iou": {"a": 0.5}, "pixels": {"a": 1.0}}
     depth = {"abs_rel": 0.2134, "rmse": None, "rmse_log": 0.3, "delta1": 0.61, "cap": 80.0}
     text = io.StringIO()
-    evaluate_results.print_table(
+    results.print_table(
         {**result, "depth": {**depth, "images": 3}}, "a", Console(file=text, width=80)
     )
     told = " ".join(text.getvalue().split())
     assert "depth up to 80 m: abs rel 0.213, RMSE – m, RMSE log 0.300," in told
     assert "within 1.25: 61.0 %" in told and "iIoU" not in told
-    assert evaluate_results.depth_line(result) is None
+    assert results.depth_line(result) is None
 
 
 def test_known_classes():
-    assert metrics_cityscapes.known(CLASSES) == TRAIN
-    assert metrics_cityscapes.known(labels.SYNTHIA13.classes) is not None
-    assert metrics_cityscapes.known(labels.CAMVID.classes) is None
-    assert metrics_cityscapes.known(("road", "caravan")) is None  # which the benchmark leaves out
+    assert cityscapes.known(CLASSES) == TRAIN
+    assert cityscapes.known(labels.SYNTHIA13.classes) is not None
+    assert cityscapes.known(labels.CAMVID.classes) is None
+    assert cityscapes.known(("road", "caravan")) is None  # which the benchmark leaves out
 
 
 def test_records_hand_out_instances_and_depth():

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from oracle64 import conv, count, drawn, leaves, output_shapes, pool, shapes
 
-from jaxseg.models import fcn, fcn_layers
-from jaxseg.models.fcn import FCN, local_response_norm
-from jaxseg.models.fcn_layers import SIZES, Sizes, upsamplings
-from jaxseg.models.geometry import Place, Step, crop_offset, place
+from jaxseg.models.backbones import fcn_layers
+from jaxseg.models.backbones.fcn_layers import SIZES, Sizes, upsamplings
+from jaxseg.models.layers.receptive_field import Place, Step, crop_offset, place
+from jaxseg.models.layers.transposed import bilinear_kernel, upsample
 from jaxseg.models.network import network
-from jaxseg.models.transposed import bilinear_kernel, upsample
+from jaxseg.models.segmenters import fcn
+from jaxseg.models.segmenters.fcn import FCN, local_response_norm
 
 # The published crops, typed in.
 OFFSETS = {

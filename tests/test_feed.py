@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxseg.data import feed
+from jaxseg.engine import feed
 from jaxseg.errors import UserError
 
 

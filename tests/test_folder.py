@@ -7,7 +7,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from jaxseg.data import codec, labels, pipeline, records
-from jaxseg.data.builders import _folder
+from jaxseg.data.conversion import folder_files
 from jaxseg.errors import UserError
 
 SIZE = (12, 20)
@@ -66,11 +66,11 @@ def test_nested_folders_and_a_share_for_validation(tmp_path):
 
 
 def test_the_share_hardly_depends_on_what_is_added_later():
-    files = [_folder.Files(f"{i:04d}", "") for i in range(400)]
-    before = {f.id for f in _folder.share(files[:300], "val", 10, 0)}
-    after = {f.id for f in _folder.share(files, "val", 10, 0)}
+    files = [folder_files.Files(f"{i:04d}", "") for i in range(400)]
+    before = {f.id for f in folder_files.share(files[:300], "val", 10, 0)}
+    after = {f.id for f in folder_files.share(files, "val", 10, 0)}
     assert len(before) == 30 and len(after) == 40 and len(before & after) >= 20
-    again = _folder.share(files[299::-1], "val", 10, 0)
+    again = folder_files.share(files[299::-1], "val", 10, 0)
     assert {f.id for f in again} == before
 
 

@@ -5,8 +5,12 @@ import jax.numpy as jnp
 import pytest
 from test_configs import count, load, read
 
-from jaxseg import assemble, train, validate
+from jaxseg.engine import programs
 from jaxseg.errors import UserError
+from jaxseg.experiment import check
+from jaxseg.experiment.method import make_method
+from jaxseg.experiment.optimisers import make_optimisers
+from jaxseg.experiment.state import abstract_state
 
 PAIRS = ("virtual_kitti_kitti", "synthia_cityscapes")
 GIO_PRESETS = ("streets", *PAIRS)
@@ -87,7 +91,7 @@ def test_schedules_follow_the_steps():
     config = load("gio_ada")
     config.train.steps, config.train.warmup_steps = 900, 200
     assert config.optim.gen.schedule_steps == 900 and config.optim.disc.schedule_steps == 700
-    rates = assemble.optimisers(config).schedules
+    rates = make_optimisers(config).schedules
     for player, steps in (("gen", 900), ("disc", 700)):
         highest = config.optim[player].lr
         top = config.optim[player].warm * steps - 1
@@ -99,9 +103,9 @@ def test_schedules_follow_the_steps():
 def test_every_preset_assembles(name, preset):
     config = load(name, preset)
     assert config.name == f"{name}_{preset.replace('+', '_')}"
-    validate.check(config)
-    method, players = assemble.method(config), assemble.optimisers(config)
-    state = assemble.abstract_state(config, method, players)
+    check.check(config)
+    method, players = make_method(config), make_optimisers(config)
+    state = abstract_state(config, method, players)
     assert set(state.params) == set(method.losses)
     leaves = jax.tree.leaves((state.params, state.stats))
     assert all(leaf.dtype == jnp.float32 for leaf in leaves)
@@ -125,8 +129,8 @@ def patch_discriminator(channels):
 @pytest.mark.parametrize("pair, classes", [("virtual_kitti_kitti", 10), ("synthia_cityscapes", 16)])
 def test_paper_scale_has_the_right_sizes(pair, classes):
     config = load("gio_ada", pair)
-    method, players = assemble.method(config), assemble.optimisers(config)
-    state = assemble.abstract_state(config, method, players)
+    method, players = make_method(config), make_optimisers(config)
+    state = abstract_state(config, method, players)
     disc = state.params["disc"]
     assert count(disc["input"]) == patch_discriminator(3)
     assert count(disc["output"]) == patch_discriminator(classes + 1)
@@ -150,12 +154,12 @@ def test_dada_has_the_references_sizes():
     """DeepLabV2's ResNet-101 with the main head (16 classes), and the depth head's convolutions,
     1x1, 3x3, 1x1 and 1x1, between 2048, 512, 512, 128 and 2048 channels."""
     config = load("dada", "synthia_cityscapes")
-    method, players = assemble.method(config), assemble.optimisers(config)
-    params = assemble.abstract_state(config, method, players).params
+    method, players = make_method(config), make_optimisers(config)
+    params = abstract_state(config, method, players).params
     plain = load("advent", "synthia_cityscapes")
     plain.net.aux = False
-    method, players = assemble.method(plain), assemble.optimisers(plain)
-    alone = count(assemble.abstract_state(plain, method, players).params["gen"])
+    method, players = make_method(plain), make_optimisers(plain)
+    alone = count(abstract_state(plain, method, players).params["gen"])
     head = 2048 * 512 + 512 + 9 * 512 * 512 + 512 + 512 * 128 + 128 + 128 * 2048 + 2048
     assert count(params["gen"]["segmenter"]["depth_head"]) == head
     assert count(params["gen"]) == alone + head
@@ -183,9 +187,9 @@ def shapes(config, *lead):
 )
 def test_paper_scale_update_lowers(name, preset, told):
     config = load(name, preset)
-    method, players = assemble.method(config), assemble.optimisers(config)
-    state = assemble.abstract_state(config, method, players)
-    update = train.pmapped_update(method, players.txs, 1, jax.devices()[:1])
+    method, players = make_method(config), make_optimisers(config)
+    state = abstract_state(config, method, players)
+    update = programs.pmapped_update(method, players.txs, 1, jax.devices()[:1])
     lowered = update.lower(state, shapes(config, 1, config.train.batch))
     assert "stablehlo.convolution" in lowered.as_text()
     after, metrics = lowered.out_info
@@ -233,4 +237,4 @@ def test_settings_that_cannot_work_are_refused(setting, value, match):
             target = target[part]
         target[key] = value
     with pytest.raises(UserError, match=match):
-        validate.check(config)
+        check.check(config)

@@ -10,12 +10,13 @@ import optax
 import pytest
 from small import run
 
-from jaxseg import checkpoint
-from jaxseg.core import AXIS, make_update
-from jaxseg.data import feed
+from jaxseg.engine import feed
+from jaxseg.engine.method import AXIS
+from jaxseg.engine.update import make_update
 from jaxseg.methods import gio_ada
-from jaxseg.methods._gio_maps import guided, joint, to_levels, to_unit
+from jaxseg.methods.parts.gio_maps import guided, joint, to_levels, to_unit
 from jaxseg.models.network import Network
+from jaxseg.storage.checkpoints import checkpoint
 
 K, SIZE = 3, (4, 6)
 RATE = 0.1

@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseg import evaluate, inference
-from jaxseg.models import layers
-from jaxseg.models.deeplab import DeepLabV2
+from jaxseg.evaluation import protocol as evaluation_protocol
+from jaxseg.evaluation.evaluator import make_evaluator
+from jaxseg.models.layers import layers
 from jaxseg.models.network import network
+from jaxseg.models.segmenters.deeplabv2 import DeepLabV2
 
 K = 4
 KERNEL = np.random.default_rng(0).normal(size=(3, K)).astype(np.float32)
@@ -90,7 +91,7 @@ def images(count=2, size=(20, 34), seed=1):
 
 
 def run(predict, images, **protocol):
-    wrapped = inference.protocol(predict, **protocol)
+    wrapped = evaluation_protocol.protocol(predict, **protocol)
     return np.asarray(jax.jit(wrapped)(PARAMS, {}, {}, images))
 
 
@@ -129,8 +130,8 @@ def test_changes_nothing_where_pixels_do_not_look_around(protocol):
 
 
 def test_nothing_asked_for_is_the_function_itself():
-    assert inference.protocol(pointwise) is pointwise
-    assert inference.protocol(pointwise, scales=(1,), window=(), stride=()) is pointwise
+    assert evaluation_protocol.protocol(pointwise) is pointwise
+    assert evaluation_protocol.protocol(pointwise, scales=(1,), window=(), stride=()) is pointwise
 
 
 def test_the_stride_is_two_thirds_of_the_window_by_default():
@@ -141,7 +142,9 @@ def test_the_stride_is_two_thirds_of_the_window_by_default():
 
 
 def test_one_program_for_each_shape():
-    wrapped = jax.jit(inference.protocol(contextual, flip=True, scales=(0.5, 1.0), window=(8, 12)))
+    wrapped = jax.jit(
+        evaluation_protocol.protocol(contextual, flip=True, scales=(0.5, 1.0), window=(8, 12))
+    )
     for seed in range(3):
         wrapped(PARAMS, {}, {}, images(seed=seed))
     assert wrapped._cache_size() == 1
@@ -157,8 +160,8 @@ def test_the_evaluator_takes_any_protocol_on_one_and_two_devices():
     protocol = dict(flip=True, scales=(0.5, 1.0), window=(16, 20), stride=(10, 13))
     results = []
     for devices in (1, 2):
-        evaluator = evaluate.make_evaluator(
-            inference.protocol(contextual, **protocol), K, jax.local_devices()[:devices]
+        evaluator = make_evaluator(
+            evaluation_protocol.protocol(contextual, **protocol), K, jax.local_devices()[:devices]
         )
         results.append(evaluator(PARAMS, {}, {}, [batch], list("abcd"))[0])
     expected = np.stack(
@@ -187,7 +190,7 @@ def test_the_evaluator_takes_any_protocol_on_one_and_two_devices():
 )
 def test_settings_that_make_no_sense(settings, message):
     with pytest.raises(ValueError, match=message):
-        inference.protocol(pointwise, **settings)
+        evaluation_protocol.protocol(pointwise, **settings)
 
 
 # --- ensembles ---
@@ -197,11 +200,11 @@ OTHER = {"kernel": KERNEL[:, ::-1].copy()}
 
 def test_the_ensemble_is_the_weighted_mean_of_logits():
     seen = images()
-    predict = inference.ensemble([contextual, contextual], (3, 1))
+    predict = evaluation_protocol.ensemble([contextual, contextual], (3, 1))
     found = predict((PARAMS, OTHER), ({}, {}), ({}, {}), seen)
     parts = [np.asarray(contextual(p, {}, {}, seen)) for p in (PARAMS, OTHER)]
     np.testing.assert_allclose(found, 0.75 * parts[0] + 0.25 * parts[1], atol=1e-6)
-    alone = inference.ensemble([contextual, contextual], (2, 0))(
+    alone = evaluation_protocol.ensemble([contextual, contextual], (2, 0))(
         (PARAMS, OTHER), *[({}, {})] * 2, seen
     )
     np.testing.assert_allclose(alone, parts[0], atol=1e-6)
@@ -209,7 +212,7 @@ def test_the_ensemble_is_the_weighted_mean_of_logits():
 
 def test_networks_of_several_strides_meet_at_the_size_of_the_image():
     seen = images(1)
-    predict = inference.ensemble([contextual, pointwise], (0.5, 0.5))
+    predict = evaluation_protocol.ensemble([contextual, pointwise], (0.5, 0.5))
     found = predict((PARAMS, OTHER), ({}, {}), ({}, {}), seen)
     expected = resized(contextual_by_hand(seen[0]), (20, 34))
     expected = (expected + seen[0] / 255 @ OTHER["kernel"].astype(np.float64)) / 2
@@ -218,9 +221,14 @@ def test_networks_of_several_strides_meet_at_the_size_of_the_image():
 
 def test_protocols_go_round_ensembles():
     seen, protocol = images(), dict(scales=(0.5, 1.0), flip=True, window=(12, 16), stride=(6, 8))
-    predict = inference.protocol(inference.ensemble([contextual] * 2, (1, 3)), **protocol)
+    predict = evaluation_protocol.protocol(
+        evaluation_protocol.ensemble([contextual] * 2, (1, 3)), **protocol
+    )
     found = predict((PARAMS, OTHER), ({}, {}), ({}, {}), seen)
-    parts = [inference.protocol(contextual, **protocol)(p, {}, {}, seen) for p in (PARAMS, OTHER)]
+    parts = [
+        evaluation_protocol.protocol(contextual, **protocol)(p, {}, {}, seen)
+        for p in (PARAMS, OTHER)
+    ]
     np.testing.assert_allclose(found, 0.25 * parts[0] + 0.75 * parts[1], atol=1e-5)
 
 
@@ -236,7 +244,7 @@ def test_protocols_go_round_ensembles():
 )
 def test_weights_that_make_no_sense(weights, message):
     with pytest.raises(ValueError, match=message):
-        inference.ensemble([pointwise, pointwise], weights)
+        evaluation_protocol.ensemble([pointwise, pointwise], weights)
 
 
 # --- memory ---
@@ -252,7 +260,7 @@ def test_memory_at_paper_scale_is_that_of_a_window():
         return net.apply(params, stats, images, False)[0]["main"]
 
     def gigabytes(**protocol):
-        wrapped = inference.protocol(predict, **protocol)
+        wrapped = evaluation_protocol.protocol(predict, **protocol)
         lowered = jax.jit(lambda p, s, i: wrapped(p, s, {}, i).argmax(-1)).lower(
             params, stats, large
         )

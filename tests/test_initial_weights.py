@@ -10,12 +10,14 @@ from small import shrink_networks, small_config
 from test_deeplabv3 import torchvision_shapes
 from test_surgery import ALEXNET, VGG, field, layer
 
-from jaxseg import assemble
 from jaxseg.errors import UserError
-from jaxseg.models import fcn_layers
-from jaxseg.models.deeplabv3 import DeepLabV3
-from jaxseg.models.fcn import FCN
-from jaxseg.weights import files, initial, vgg
+from jaxseg.experiment.method import make_method
+from jaxseg.experiment.optimisers import make_optimisers
+from jaxseg.experiment.state import abstract_state, with_initial_weights
+from jaxseg.models.backbones import fcn_layers
+from jaxseg.models.segmenters.deeplabv3 import DeepLabV3
+from jaxseg.models.segmenters.fcn import FCN
+from jaxseg.storage.weights import files, initial, vgg
 
 
 def caffe(module, left_out=()):
@@ -36,11 +38,11 @@ def caffe(module, left_out=()):
 def started(config, path, monkeypatch, tmp_path):
     """(segmenter's parameters, statistics, what was announced) from the file `path`."""
     config.init.backbone = str(path)
-    method, players = assemble.method(config), assemble.optimisers(config)
-    shape = assemble.abstract_state(config, method, players)
+    method, players = make_method(config), make_optimisers(config)
+    shape = abstract_state(config, method, players)
     state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype) - 1, shape)
     said = []
-    state = assemble.with_initial_weights(config, state, str(tmp_path), said.append)
+    state = with_initial_weights(config, state, str(tmp_path), said.append)
     return state.params["gen"]["segmenter"], state.stats["segmenter"], "\n".join(said)
 
 

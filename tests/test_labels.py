@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxseg.data import labels
+from jaxseg.data import classfile, labels
 from jaxseg.errors import UserError
 
 
@@ -39,13 +39,13 @@ def test_crosscity13_has_the_classes_of_synthia13_under_the_ids_of_cityscapes():
     pairs = (pair.split(":") for pair in published.split(","))
     assert labels.CROSSCITY13.ids == {int(raw): int(train) for raw, train in pairs}
     assert labels.CROSSCITY13.classes == labels.SYNTHIA13.classes
-    assert labels.by_name("crosscity13") is labels.CROSSCITY13
+    assert classfile.by_name("crosscity13") is labels.CROSSCITY13
     same = labels.remap(labels.SYNTHIA13, labels.CROSSCITY13)
     np.testing.assert_array_equal(same[:13], np.arange(13))
 
 
 def test_virtual_kitti_has_the_ten_classes_it_shares_with_kitti():
-    found = labels.by_name("virtual_kitti")
+    found = classfile.by_name("virtual_kitti")
     published = "road, building, pole, traffic light, traffic sign, vegetation, terrain, sky, car"
     assert found.classes == (*published.split(", "), "truck")
     ids = {7: 0, 11: 1, 17: 2, 19: 3, 20: 4, 21: 5, 22: 6, 23: 7, 26: 8, 27: 9}
@@ -99,9 +99,9 @@ def test_coarse_classes_cannot_be_split():
 
 
 def test_by_name():
-    assert labels.by_name("camvid") is labels.CAMVID
+    assert classfile.by_name("camvid") is labels.CAMVID
     with pytest.raises(UserError, match="synthia13"):
-        labels.by_name("camvit")
+        classfile.by_name("camvit")
 
 
 def test_lookup_ignores_what_lies_outside_the_table():

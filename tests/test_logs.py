@@ -8,7 +8,8 @@ import numpy as np
 from rich.console import Console
 from tensorboardX.proto import event_pb2
 
-from jaxseg import logs, progress
+from jaxseg.run import progress
+from jaxseg.storage import logs
 
 RESULT = {
     "step": 2,
@@ -132,7 +133,7 @@ def test_depth_goes_to_the_events(tmp_path):
 
 def test_plain_lines_without_a_terminal(monkeypatch):
     clock = iter([100.0, 104.0, 106.0])
-    monkeypatch.setattr("jaxseg.progress.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("jaxseg.run.progress.time.perf_counter", lambda: next(clock))
     text = io.StringIO()
     with progress.console(60, output=Console(file=text, width=40)) as console:
         for step in (10, 20, 30):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxseg.core import AXIS, global_mean
+from jaxseg.engine.method import AXIS, global_mean
 from jaxseg.errors import UserError
 from jaxseg.losses import balance, region, segmentation
 

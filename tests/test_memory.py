@@ -9,8 +9,8 @@ import optax
 import pytest
 from small import run
 
-from jaxseg.core import AXIS, Method
-from jaxseg.methods import _memory
+from jaxseg.engine.method import AXIS, Method
+from jaxseg.methods.parts import memory as parts_memory
 
 SHAPE = (2, 3, 1)
 
@@ -25,7 +25,7 @@ def numbered(first, count):
 def over_devices(devices):
     """(memory, images [N, ...], key, chance) -> (shown images of all devices, memory)."""
     function = jax.pmap(
-        _memory.pooled, AXIS, in_axes=(None, 0, 0, None), devices=jax.devices()[:devices]
+        parts_memory.pooled, AXIS, in_axes=(None, 0, 0, None), devices=jax.devices()[:devices]
     )
 
     def pooled(memory, images, key, chance):
@@ -41,7 +41,7 @@ def over_devices(devices):
 
 def pool_run(devices, steps=12, batch=4, room=5, chance=0.5):
     """Numbers of the images shown and kept, step by step."""
-    memory, shown, kept = _memory.empty_pool(room, SHAPE), [], []
+    memory, shown, kept = parts_memory.empty_pool(room, SHAPE), [], []
     for step in range(steps):
         key = jax.random.PRNGKey(step)
         given = numbered(step * batch, batch)
@@ -84,11 +84,11 @@ def test_chances_of_zero_and_one():
 
 
 def test_the_pool_keeps_its_type_and_passes_no_gradient():
-    memory = _memory.empty_pool(2, SHAPE, jnp.bfloat16)
+    memory = parts_memory.empty_pool(2, SHAPE, jnp.bfloat16)
     images = jax.random.normal(jax.random.PRNGKey(0), (1, 2, *SHAPE))
 
     def total(x, memory):
-        shown, memory = _memory.pooled(memory, x, jax.random.PRNGKey(1))
+        shown, memory = parts_memory.pooled(memory, x, jax.random.PRNGKey(1))
         return shown.sum(), memory
 
     graded = jax.pmap(jax.grad(total, has_aux=True), AXIS, in_axes=(0, None),
@@ -100,14 +100,14 @@ def test_the_pool_keeps_its_type_and_passes_no_gradient():
         found["images"][0].astype(jnp.float32), images[0], rtol=1e-2, atol=1e-6
     )
     with pytest.raises(ValueError, match="a pool of 0 images"):
-        _memory.empty_pool(0, SHAPE)
+        parts_memory.empty_pool(0, SHAPE)
 
 
 def test_the_average_is_float64s_and_starts_as_a_plain_mean():
     draw, decay = np.random.default_rng(0), 0.9
     trees = [{"w": draw.normal(size=3), "n": np.int32(i)} for i in range(30)]
     average = {"w": jnp.full(3, 7.0), "n": jnp.int32(-1)}  # of no importance
-    expected, update = 0.0, jax.jit(_memory.ema, static_argnums=2)
+    expected, update = 0.0, jax.jit(parts_memory.ema, static_argnums=2)
     for step, tree in enumerate(trees):
         average = update(average, jax.tree.map(jnp.asarray, tree), decay, jnp.int32(step))
         own = min(decay, 1 - 1 / (step + 1))
@@ -118,23 +118,23 @@ def test_the_average_is_float64s_and_starts_as_a_plain_mean():
             np.testing.assert_allclose(
                 average["w"], np.mean([t["w"] for t in trees[:10]], 0), rtol=1e-5, atol=1e-6
             )
-    slope = jax.grad(lambda x: _memory.ema(x, x, 0.5, 3).sum() - 0.5 * x.sum())(jnp.ones(2))
+    slope = jax.grad(lambda x: parts_memory.ema(x, x, 0.5, 3).sum() - 0.5 * x.sum())(jnp.ones(2))
     np.testing.assert_allclose(slope, 0, atol=1e-7)  # through the average alone, none by the tree
 
 
 def test_both_pass_through_the_update_whatever_the_number_of_devices():
     def init(key, batch):
-        memory = {"pool": _memory.empty_pool(3, (2, 2, 1)), "average": {"w": jnp.zeros(())}}
+        memory = {"pool": parts_memory.empty_pool(3, (2, 2, 1)), "average": {"w": jnp.zeros(())}}
         return {"gen": {"w": jnp.float32(2.0)}, "disc": {"v": jnp.float32(0.5)}}, {}, memory
 
     def disc(params, carry, batch, key):
         fakes = params["gen"]["w"] * batch["source_image"]
-        shown, pool = _memory.pooled(carry.memory["pool"], fakes, key)
+        shown, pool = parts_memory.pooled(carry.memory["pool"], fakes, key)
         carry = carry._replace(memory={**carry.memory, "pool": pool})
         return jnp.mean(params["disc"]["v"] * shown), carry
 
     def gen(params, carry, batch, key):
-        average = _memory.ema(carry.memory["average"], params["gen"], 0.9, carry.step)
+        average = parts_memory.ema(carry.memory["average"], params["gen"], 0.9, carry.step)
         carry = carry._replace(memory={**carry.memory, "average": average})
         return jnp.mean(params["disc"]["v"] * params["gen"]["w"] * batch["source_image"]), carry
 

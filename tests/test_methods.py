@@ -8,11 +8,13 @@ import pytest
 from small import shrink_networks, small_config
 from test_configs import CONFIGS
 
-from jaxseg import assemble, networks, train
-from jaxseg.data import feed
+from jaxseg.engine import feed, programs
+from jaxseg.experiment import networks, optimisers
+from jaxseg.experiment.method import make_method
+from jaxseg.experiment.state import first_state
 
 SIZE = (32, 32)  # the least that the discriminators take
-# A compiled program runs for two steps only: as with `assemble.first_state`, the compiler's time
+# A compiled program runs for two steps only: as with `state.first_state`, the compiler's time
 # counts. The numbers are those of the optimised program but for round-off.
 QUICK = {"xla_backend_optimization_level": 0}
 
@@ -53,18 +55,18 @@ def two_steps(name, folder):
             config.method.settings[setting] = 0.3
         if setting == "pool":
             config.method.settings[setting] = 6
-    method = assemble.method(config)
+    method = make_method(config)
     # SGD: Adam would divide round-off by round-off. The discriminators' loss is not small.
     txs = {player: optax.sgd(0.01, momentum=0.9) for player in method.losses}
-    start = jax.device_get(assemble.first_state(config, method, assemble.Players(txs, {})))
+    start = jax.device_get(first_state(config, method, optimisers.Players(txs, {})))
     results = []
     for devices in (1, 2):
         used = jax.devices()[:devices]
-        state, update = train.place(start, used), None
+        state, update = programs.place(start, used), None
         for batch in batches(19, method.reads):
             cut = feed.shard(batch, used)
             if update is None:
-                lowered = train.pmapped_update(method, txs, 1, used).lower(state, cut)
+                lowered = programs.pmapped_update(method, txs, 1, used).lower(state, cut)
                 update = lowered.compile(compiler_options=QUICK)
             state, metrics = update(state, cut)
             jax.block_until_ready(state)

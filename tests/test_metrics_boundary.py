@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxseg import metrics_boundary as boundary
 from jaxseg.errors import UserError
+from jaxseg.evaluation.metrics import boundary
 
 
 def inner_rim(mask, distance):

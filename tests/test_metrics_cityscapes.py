@@ -9,12 +9,12 @@ from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as offic
 from cityscapesscripts.helpers.labels import labels as official_labels
 from PIL import Image
 
-from jaxseg import metrics
-from jaxseg import metrics_cityscapes as ours
 from jaxseg.data import labels
 from jaxseg.errors import UserError
+from jaxseg.evaluation.metrics import cityscapes
+from jaxseg.evaluation.metrics import confusion as metrics_confusion
 
-TRAIN = ours.classes(labels.CITYSCAPES.classes)
+TRAIN = cityscapes.classes(labels.CITYSCAPES.classes)
 SCORED = TRAIN.ids  # the 19 that count
 OBJECTS = (24, 25, 26, 27, 28, 29, 30, 31, 32, 33)
 SIZE = (48, 64)
@@ -78,9 +78,9 @@ def count(scenes, table):
     for label, instances, prediction in scenes:
         label, prediction = to_row[label], to_row[prediction]
         assert (prediction < 255).all()
-        total += np.asarray(metrics.confusion(prediction, label, len(table.ids)))
+        total += np.asarray(metrics_confusion.confusion(prediction, label, len(table.ids)))
         ignored += int((label == 255).sum())
-        rows.append(ours.instance_rows(prediction, instances, table))
+        rows.append(cityscapes.instance_rows(prediction, instances, table))
     return total, ignored, rows
 
 
@@ -103,7 +103,7 @@ CASES = {
     ),
     "no objects": (TRAIN, tuple(range(24)), SCORED, 2),
     "only void": (TRAIN, (0, 4, 9), SCORED, 2),
-    "all ids": (ours.ALL, EVERYTHING, EVERYTHING, 4),
+    "all ids": (cityscapes.ALL, EVERYTHING, EVERYTHING, 4),
     "many objects": (TRAIN, (7, 21, *OBJECTS), (7, 21, 24, 25, 26, 27, 28, 31, 32, 33), 12),
 }
 
@@ -116,7 +116,7 @@ def test_scores_equal_cityscapes_scripts_to_the_last_digit(case, seed, tmp_path)
     scenes = [scene((seed, i), truth, predictable) for i in range(images)]
     expected = by_cityscapes(tmp_path, scenes)
     total, ignored, rows = count(scenes, table)
-    found = ours.scores(total, table, rows, ignored=ignored)
+    found = cityscapes.scores(total, table, rows, ignored=ignored)
 
     same(found["iou"], expected["classScores"])
     same(found["iiou"], expected["classInstScores"])
@@ -135,7 +135,7 @@ def test_scores_equal_cityscapes_scripts_to_the_last_digit(case, seed, tmp_path)
     json.dumps(found, allow_nan=False)
     # The 19 classes' own miou is the one that training reports.
     if table is TRAIN and found["miou"] is not None:
-        assert found["miou"] == metrics.mean_iou(total)
+        assert found["miou"] == metrics_confusion.mean_iou(total)
 
 
 def test_the_cases_hold_what_they_are_meant_to():
@@ -151,11 +151,14 @@ def test_classes_are_those_of_cityscapes_scripts():
     for label in official_labels:
         if label.id < 0:
             continue
-        assert ours.ALL.names[label.id] == label.name and ours.ALL.ids[label.id] == label.id
-        assert ours.ALL.categories[label.id] == label.category
-        assert ours.ALL.scored[label.id] == (not label.ignoreInEval)
+        assert (
+            cityscapes.ALL.names[label.id] == label.name
+            and cityscapes.ALL.ids[label.id] == label.id
+        )
+        assert cityscapes.ALL.categories[label.id] == label.category
+        assert cityscapes.ALL.scored[label.id] == (not label.ignoreInEval)
         size = official.args.avgClassSize[label.name] if label.hasInstances else 0
-        assert ours.ALL.sizes[label.id] == size
+        assert cityscapes.ALL.sizes[label.id] == size
     assert TRAIN.ids == tuple(labels.CITYSCAPES.ids) and all(TRAIN.scored)
 
 
@@ -164,11 +167,11 @@ def test_iiou_by_hand():
     # car. The cars weigh size / 4 and size / 1 a pixel.
     instances = np.array([[26001, 26001, 26001, 26001], [26002, 7, 7, 26]])
     prediction = np.array([[13, 13, 13, 14], [0, 13, 0, 13]])
-    rows = ours.instance_rows(prediction, instances, TRAIN)
+    rows = cityscapes.instance_rows(prediction, instances, TRAIN)
     np.testing.assert_array_equal(rows, [[13, 4, 3, 4], [13, 1, 0, 0]])
     label = np.array([[13, 13, 13, 13], [13, 0, 0, 13]])
-    confusion = metrics.confusion(prediction, label, 19)
-    found = ours.scores(confusion, TRAIN, [rows])
+    confusion = metrics_confusion.confusion(prediction, label, 19)
+    found = cityscapes.scores(confusion, TRAIN, [rows])
     size = 12794.0202738185
     assert found["iiou"]["car"] == pytest.approx(
         (0.75 * size) / (0.75 * size + 1 + 0.25 * size + size)
@@ -186,13 +189,13 @@ def test_iiou_by_hand():
 def test_scores_of_a_subset_and_of_other_classes():
     matrix = np.random.default_rng(0).integers(0, 99, (19, 19))
     chosen = (0, 1, 11, 13)
-    found = ours.scores(matrix, TRAIN, [], scored=chosen)
+    found = cityscapes.scores(matrix, TRAIN, [], scored=chosen)
     assert list(found["iou"]) == ["road", "sidewalk", "person", "car"]
     assert list(found["iiou"]) == ["person", "car"]
-    assert found["miou"] == metrics.mean_iou(matrix, chosen)
-    assert found["pixel_accuracy"] == metrics.pixel_accuracy(matrix, chosen)
+    assert found["miou"] == metrics_confusion.mean_iou(matrix, chosen)
+    assert found["pixel_accuracy"] == metrics_confusion.pixel_accuracy(matrix, chosen)
     assert len(found["category_iou"]) == 7
-    small = ours.scores(np.array([[3, 1], [0, 4]]), names=("sky", "tree"), ignored=2)
+    small = cityscapes.scores(np.array([[3, 1], [0, 4]]), names=("sky", "tree"), ignored=2)
     assert small == {
         "miou": pytest.approx((3 / 4 + 4 / 5) / 2),
         "iou": {"sky": 0.75, "tree": 0.8},
@@ -206,7 +209,7 @@ def test_scores_of_a_subset_and_of_other_classes():
 
 def test_results_txt_has_minicitys_five_lines():
     found = {"miou": 0.6069831962012341, "miiou": None, "category_miou": 0.5}
-    assert ours.results_txt({**found, "pixel_accuracy_all": 0.8056700706481934}) == (
+    assert cityscapes.results_txt({**found, "pixel_accuracy_all": 0.8056700706481934}) == (
         "IoU Class: 0.6069831962012341\niIoU Class: nan\nIoU Category: 0.5\niIoU Category: nan\n"
         "Accuracy: 0.8056700706481934"
     )
@@ -214,9 +217,9 @@ def test_results_txt_has_minicitys_five_lines():
 
 def test_what_is_not_cityscapes_is_named():
     with pytest.raises(UserError, match="'Sky' is no class of Cityscapes"):
-        ours.classes(labels.CAMVID.classes)
+        cityscapes.classes(labels.CAMVID.classes)
     with pytest.raises(UserError, match=r"map of a\.png is \(1, 2\), the prediction \(1, 3\)"):
-        ours.instance_rows(np.zeros((1, 3), int), np.zeros((1, 2), int), TRAIN, name="a.png")
+        cityscapes.instance_rows(np.zeros((1, 3), int), np.zeros((1, 2), int), TRAIN, name="a.png")
     for number, identity in ((7003, 7), (65000, 65)):
         with pytest.raises(UserError, match=f"holds {number}, but id {identity} is no class with"):
-            ours.instance_rows(np.zeros((1, 1), int), np.array([[number]]), TRAIN)
+            cityscapes.instance_rows(np.zeros((1, 1), int), np.array([[number]]), TRAIN)

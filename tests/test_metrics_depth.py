@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseg import metrics_depth
-from jaxseg.core import AXIS
+from jaxseg.engine.method import AXIS
+from jaxseg.evaluation.metrics import depth
 
 NAMES = ("abs_rel", "sq_rel", "rmse", "rmse_log", "delta1", "delta2", "delta3")
 
@@ -53,13 +53,13 @@ def compare(found, expected):
 def test_by_hand():
     truth = jnp.array([[[2.0, 4.0, 0.0, 90.0]], [[10.0, 0.0, 0.0, 0.0]]])
     prediction = jnp.array([[[3.0, 4.0, 7.0, 7.0]], [[13.0, 1.0, 1.0, 1.0]]])
-    rows = metrics_depth.rows(prediction, truth, 80.0)
+    rows = depth.rows(prediction, truth, 80.0)
     expected = [
         [2, 0.5, 0.5, 1, np.log(1.5) ** 2, 1, 2, 2],  # 3 / 2 is below 1.25^2 = 1.5625
         [1, 0.3, 0.9, 9, np.log(1.3) ** 2, 0, 1, 1],
     ]
     np.testing.assert_allclose(rows, expected, rtol=1e-5)
-    found = metrics_depth.scores(rows)
+    found = depth.scores(rows)
     assert found["images"] == 2
     np.testing.assert_allclose(found["abs_rel"], (0.25 + 0.3) / 2, rtol=1e-6)
     np.testing.assert_allclose(found["sq_rel"], (0.25 + 0.9) / 2, rtol=1e-6)
@@ -71,22 +71,22 @@ def test_by_hand():
 @pytest.mark.parametrize("cap", [80.0, 50.0, 655.35])
 def test_scores_are_float64s(cap):
     prediction, truth = maps()
-    rows = metrics_depth.rows(jnp.asarray(prediction), jnp.asarray(truth), cap)
+    rows = depth.rows(jnp.asarray(prediction), jnp.asarray(truth), cap)
     assert rows.shape == (6, 8) and rows.dtype == jnp.float32
     assert rows[1].tolist() == [0.0] * 8
-    compare(metrics_depth.scores(rows), by_numpy(prediction, truth, cap))
+    compare(depth.scores(rows), by_numpy(prediction, truth, cap))
 
 
 def test_a_perfect_prediction_has_no_error():
     _, truth = maps()
-    found = metrics_depth.scores(metrics_depth.rows(jnp.asarray(truth), jnp.asarray(truth)))
+    found = depth.scores(depth.rows(jnp.asarray(truth), jnp.asarray(truth)))
     assert [found[name] for name in NAMES] == [0, 0, 0, 0, 1, 1, 1]
 
 
 def test_large_images_keep_their_digits():
     prediction, truth = maps(images=5, size=(512, 1024), seed=2)
-    rows = metrics_depth.rows(jnp.asarray(prediction), jnp.asarray(truth), 80.0)
-    compare(metrics_depth.scores(rows), by_numpy(prediction, truth, 80.0))
+    rows = depth.rows(jnp.asarray(prediction), jnp.asarray(truth), 80.0)
+    compare(depth.scores(rows), by_numpy(prediction, truth, 80.0))
     counted = ((truth > 0) & (truth <= 80)).sum((1, 2))
     np.testing.assert_array_equal(rows[:, 0], counted)
 
@@ -96,30 +96,28 @@ def test_devices_and_the_order_of_images_do_not_matter():
     found = {}
     for devices in (1, 2):
         parts = [x.reshape(devices, -1, *x.shape[1:]) for x in (prediction, truth)]
-        count = jax.pmap(
-            lambda p, t: metrics_depth.rows(p, t, 80.0), AXIS, devices=jax.devices()[:devices]
-        )
+        count = jax.pmap(lambda p, t: depth.rows(p, t, 80.0), AXIS, devices=jax.devices()[:devices])
         found[devices] = np.asarray(count(*parts)).reshape(-1, 8)
     np.testing.assert_array_equal(found[1], found[2])
-    forwards, backwards = (metrics_depth.scores(x) for x in (found[1], found[1][::-1]))
+    forwards, backwards = (depth.scores(x) for x in (found[1], found[1][::-1]))
     for name in NAMES:
         np.testing.assert_allclose(forwards[name], backwards[name], rtol=1e-12)
 
 
 def test_without_truth_there_are_no_scores_and_nan_is_not_hidden():
-    nothing = metrics_depth.scores(metrics_depth.rows(jnp.ones((2, 3, 4)), jnp.zeros((2, 3, 4))))
+    nothing = depth.scores(depth.rows(jnp.ones((2, 3, 4)), jnp.zeros((2, 3, 4))))
     assert nothing == dict.fromkeys(NAMES) | {"images": 0}
-    assert metrics_depth.scores(np.zeros((0, 8)))["images"] == 0
+    assert depth.scores(np.zeros((0, 8)))["images"] == 0
     prediction = jnp.ones((1, 2, 2)).at[0, 0, 0].set(jnp.nan)
-    found = metrics_depth.scores(metrics_depth.rows(prediction, jnp.ones((1, 2, 2))))
+    found = depth.scores(depth.rows(prediction, jnp.ones((1, 2, 2))))
     assert found["rmse"] is None and found["delta1"] == 0.75
     unknown = jnp.ones((1, 2, 2)).at[0, 0, 0].set(jnp.nan)
-    found = metrics_depth.scores(metrics_depth.rows(jnp.ones((1, 2, 2)), unknown))
+    found = depth.scores(depth.rows(jnp.ones((1, 2, 2)), unknown))
     assert found["rmse"] == 0
 
 
 def test_what_does_not_fit_is_named():
     with pytest.raises(ValueError, match=r"\(1, 2, 2\) does not fit truth \(1, 4, 4\)"):
-        metrics_depth.rows(jnp.ones((1, 2, 2)), jnp.ones((1, 4, 4)))
+        depth.rows(jnp.ones((1, 2, 2)), jnp.ones((1, 4, 4)))
     with pytest.raises(ValueError, match="a depth cap of 0"):
-        metrics_depth.rows(jnp.ones((1, 2, 2)), jnp.ones((1, 2, 2)), 0)
+        depth.rows(jnp.ones((1, 2, 2)), jnp.ones((1, 2, 2)), 0)

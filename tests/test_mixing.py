@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from test_mixing_masks import flood
 
-from jaxseg import mixing
 from jaxseg.errors import UserError
+from jaxseg.methods.parts import mixing
 
 N, H, W, K = 4, 12, 16, 6
 DRAWS = 60

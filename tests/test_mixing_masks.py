@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseg import mixing_masks
+from jaxseg.methods.parts import mixing_masks
 
 
 def test_boxes_by_hand():

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseg.models import conv, layers, resnet
-from jaxseg.models.conv import _convolve, conv2d
+from jaxseg.models.backbones import resnet
+from jaxseg.models.layers import conv, layers
+from jaxseg.models.layers.conv import _convolve, conv2d
 
 
 def loop_conv(x, kernel, stride, padding, dilation, groups):

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from test_model_layers import loop_conv
 
-from jaxseg.models import layers
-from jaxseg.models.deeplab import DeepLabV2
+from jaxseg.models.backbones.resnet import Sizes
 from jaxseg.models.discriminator import Discriminator
+from jaxseg.models.layers import layers
 from jaxseg.models.network import network
-from jaxseg.models.resnet import Sizes
+from jaxseg.models.segmenters.deeplabv2 import DeepLabV2
 
 KEY = jax.random.PRNGKey(0)
 TINY = Sizes((1, 2, 1, 1), widths=(2, 3, 2, 3), stem=4)

@@ -7,14 +7,14 @@ import pytest
 from oracle64 import drawn, leaves, shapes, slope
 
 from jaxseg.errors import UserError
-from jaxseg.models import layers
-from jaxseg.models.deeplab import DeepLabV2
-from jaxseg.models.deeplabv3 import DeepLabV3
-from jaxseg.models.layers import Norm
+from jaxseg.models.backbones.resnet import ResNet, Sizes
+from jaxseg.models.layers import layers
+from jaxseg.models.layers.layers import Norm
+from jaxseg.models.layers.norm import group_count
 from jaxseg.models.network import network
-from jaxseg.models.norm import group_count
-from jaxseg.models.resnet import ResNet, Sizes
-from jaxseg.models.unet import UNet
+from jaxseg.models.segmenters.deeplabv2 import DeepLabV2
+from jaxseg.models.segmenters.deeplabv3 import DeepLabV3
+from jaxseg.models.segmenters.unet import UNet
 
 TINY = Sizes((1, 1, 1, 1), widths=(2, 2, 2, 2), stem=4)
 ALONE = ("instancenorm", "groupnorm", "evonorm", "evonorm_paper")  # of each image alone

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxseg import optim
+from jaxseg.engine import optim
 from jaxseg.errors import UserError
 
 START, CURVATURE, LOWEST = [1.0, -2.0, 0.5], [1.0, 10.0, 0.1], [0.3, -0.4, 2.0]

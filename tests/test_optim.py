@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxseg import optim
+from jaxseg.engine import optim
 
 
 def test_poly_is_the_papers_schedule_and_ends_at_zero():

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxseg import predict, visualize
 from jaxseg.data.labels import CAMVID, CITYSCAPES, SYNTHIA13, SYNTHIA16
 from jaxseg.errors import UserError
-from jaxseg.evaluate import Example
+from jaxseg.evaluation.evaluator import Example
+from jaxseg.report import paint
+from jaxseg.run import predict
 
 SEEN = []
 
@@ -61,7 +62,7 @@ def test_pictures_have_the_size_of_the_image_and_hold_the_prediction(tmp_path, s
     np.testing.assert_array_equal(colour, np.array(CAMVID.palette, np.uint8)[ids])
     expected = 0.45 * image + 0.55 * colour
     np.testing.assert_allclose(over[:, :25], expected[:, :25], atol=0.51)
-    np.testing.assert_array_equal(entropy[0, 0], visualize.heat(np.zeros((1, 1)))[0, 0])
+    np.testing.assert_array_equal(entropy[0, 0], paint.heat(np.zeros((1, 1)))[0, 0])
 
 
 def test_a_folder_with_every_mode_and_equal_names(tmp_path):
@@ -170,13 +171,13 @@ def test_overlay_and_grid_by_hand():
     image = np.full((4, 6, 3), 100, np.uint8)
     label = np.full((4, 6), 3, np.uint8)
     label[:, 3:] = 255
-    shown = visualize.overlay(image, label, CAMVID, strength=0.5)
+    shown = paint.overlay(image, label, CAMVID, strength=0.5)
     np.testing.assert_array_equal(shown[0, 0], (100 + np.array(CAMVID.palette[3])) // 2)
     np.testing.assert_array_equal(shown[0, 5], [100, 100, 100])
     assert (shown[0, 3] > 180).all() or (shown[0, 3] == round(0.45 * 100 + 0.55 * 255)).all()
-    pictures = visualize.grid([[shown, shown], [shown]], ("one", "two"), width=30, gap=2)
+    pictures = paint.grid([[shown, shown], [shown]], ("one", "two"), width=30, gap=2)
     assert pictures.shape[1] == 2 * 32 + 2 and pictures.dtype == np.uint8
-    lightness = visualize.heat_palette() @ np.array([0.2126, 0.7152, 0.0722])
+    lightness = paint.heat_palette() @ np.array([0.2126, 0.7152, 0.0722])
     assert (np.diff(lightness) >= 0).all() and lightness[-1] - lightness[0] > 200
 
 
@@ -186,7 +187,7 @@ def test_saved_pictures_are_the_ids(tmp_path):
     label, prediction = (draw.integers(0, 11, (24, 32)).astype(np.uint8) for _ in range(2))
     entropy = draw.random((24, 32)).astype(np.float32)
     example = Example("one", image, label, prediction, entropy)
-    shown = visualize.save_pictures(tmp_path, 40, [example], CAMVID)
+    shown = paint.save_pictures(tmp_path, 40, [example], CAMVID)
     assert shown.dtype == np.uint8 and shown.shape[1] == 4 * 326 + 6
     np.testing.assert_array_equal(Image.open(tmp_path / "0_truth.png"), label)
     folder = tmp_path / "00000040"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxseg import programs
+from jaxseg.engine import programs
 
 
 def pmapped(donate=()):

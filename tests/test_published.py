@@ -5,7 +5,9 @@ import numpy as np
 from test_builders import draw, save
 
 from configs import advent
-from jaxseg import checkpoint, logs, train
+from jaxseg.run import train
+from jaxseg.storage import logs
+from jaxseg.storage.checkpoints import checkpoint
 
 SIZE = (48, 96)
 

@@ -6,10 +6,10 @@ import published
 import pytest
 import torch_files
 
-from jaxseg import networks
-from jaxseg.models.deeplab import DeepLabV2
+from jaxseg.experiment import networks
 from jaxseg.models.network import network
-from jaxseg.weights import files, merge, recognise, rename
+from jaxseg.models.segmenters.deeplabv2 import DeepLabV2
+from jaxseg.storage.weights import files, merge, recognise, rename
 
 FIXTURE = "fixtures/published_logits.npz"
 # file: container, settings of config.net that differ, parts of what is said of it

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from jaxseg.errors import UserError
-from jaxseg.models import vgg
-from jaxseg.models.deeplab import DeepLabV2
+from jaxseg.models.backbones import vgg
 from jaxseg.models.network import network
-from jaxseg.weights import merge, recognise, rename
-from jaxseg.weights.recognise import untouched
+from jaxseg.models.segmenters.deeplabv2 import DeepLabV2
+from jaxseg.storage.weights import merge, recognise, rename
+from jaxseg.storage.weights.recognise import untouched
 
 BRANCHES = "trained trained drawn drawn".split()
 TORCHVISION = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)

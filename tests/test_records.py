@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxseg.data import codec, records, streets
-from jaxseg.data.builders import _common, _render
-from jaxseg.data.builders import streets as streets_builder
+from jaxseg.data import codec, records
+from jaxseg.data.builders import streets as builders_streets
+from jaxseg.data.conversion import common
+from jaxseg.data.conversion import render as conversion_render
+from jaxseg.data.streets import scene as streets_scene
 from jaxseg.errors import UserError
 
 SIZE = (12, 20)
@@ -26,9 +28,9 @@ def open_all(name, tmp_path, split="train", **options):
 def test_streets(tmp_path, capsys):
     options = {"size": (32, 64), "counts": {"train": 3, "val": 2}, "seed": 5}
     found = open_all("streets", tmp_path, domain="photographic", **options)
-    start = streets_builder.first_index("photographic", "train")
+    start = builders_streets.first_index("photographic", "train")
     for i, record in enumerate(found.values()):
-        scene = streets.render(5, start + i, "photographic", (32, 64))
+        scene = streets_scene.render(5, start + i, "photographic", (32, 64))
         np.testing.assert_array_equal(codec.decode_image(record["image"]), scene["image"])
         np.testing.assert_array_equal(codec.decode_ids(record["label"]), scene["label"])
         depth = codec.decode_depth(record["depth"])
@@ -36,7 +38,7 @@ def test_streets(tmp_path, capsys):
         np.testing.assert_allclose(depth[near], scene["depth"][near], atol=1 / 256)
     ids = [
         name
-        for domain in streets_builder.DOMAINS
+        for domain in builders_streets.DOMAINS
         for split in ("train", "val")
         for name in open_all("streets", tmp_path, split, domain=domain, **options)
     ]
@@ -48,12 +50,12 @@ def test_streets(tmp_path, capsys):
 
 def test_worker_processes_render_the_same_in_the_same_order():
     indices = range(100, 134)
-    found = list(_render.records(0, indices, "rendered", (16, 32), workers=2))
-    assert found == [_render.record(0, index, "rendered", (16, 32)) for index in indices]
+    found = list(conversion_render.records(0, indices, "rendered", (16, 32), workers=2))
+    assert found == [conversion_render.record(0, index, "rendered", (16, 32)) for index in indices]
 
 
 def test_many_files_keep_the_order(tmp_path, monkeypatch):
-    monkeypatch.setattr(_common, "SHARD_BYTES", 4000)
+    monkeypatch.setattr(common, "SHARD_BYTES", 4000)
     source = records.open_split(
         "streets", "train", records_dir=tmp_path, size=(16, 32), counts={"train": 20}
     )
@@ -63,7 +65,7 @@ def test_many_files_keep_the_order(tmp_path, monkeypatch):
 
 def test_an_interrupted_preparation_is_done_again(tmp_path, monkeypatch):
     options = {"size": (16, 32), "counts": {"train": 4}}
-    render, calls = streets.render, []
+    render, calls = streets_scene.render, []
 
     def interrupted(*args):
         calls.append(args)
@@ -71,7 +73,7 @@ def test_an_interrupted_preparation_is_done_again(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return render(*args)
 
-    monkeypatch.setattr(streets, "render", interrupted)
+    monkeypatch.setattr(streets_scene, "render", interrupted)
     with pytest.raises(KeyboardInterrupt):
         open_all("streets", tmp_path, **options)
     folder = next((tmp_path / "records" / "streets").glob("rendered*"))

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from configs import advent
-from jaxseg import networks, programs
+from jaxseg.engine import programs
 from jaxseg.errors import UserError
-from jaxseg.models import resnet
-from jaxseg.models.deeplab import DeepLabV2
+from jaxseg.experiment import networks
+from jaxseg.models.backbones import resnet
 from jaxseg.models.network import network
+from jaxseg.models.segmenters.deeplabv2 import DeepLabV2
 
 SIZES = resnet.Sizes((1, 2, 2, 1), widths=(4, 4, 4, 4), stem=8)
 

@@ -6,10 +6,14 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from jaxseg import logs, report, report_charts, report_selection, selection, visualize
 from jaxseg.data.labels import CAMVID
-from jaxseg.evaluate import Example
-from jaxseg.evaluate_results import write_results
+from jaxseg.evaluation import selection
+from jaxseg.evaluation.evaluator import Example
+from jaxseg.evaluation.results import write_results
+from jaxseg.report import charts, paint
+from jaxseg.report import page as report_page
+from jaxseg.report import selection as report_selection
+from jaxseg.storage import logs
 
 
 class Page(HTMLParser):
@@ -57,8 +61,8 @@ def make_run(workdir, steps=(20, 40, 60), pictures=2):
                 label = draw.integers(0, 11, (16, 32)).astype(np.uint8)
                 entropy = draw.random((16, 32))
                 examples.append(Example(f"<image {i}>", image, label, label, entropy))
-            visualize.save_pictures(workdir / "pictures", step, examples, CAMVID)
-    return report.write_report(workdir)
+            paint.save_pictures(workdir / "pictures", step, examples, CAMVID)
+    return report_page.write_report(workdir)
 
 
 def test_a_whole_run(tmp_path):
@@ -105,7 +109,7 @@ def test_choosing_a_snapshot_without_target_labels(tmp_path):
     (tmp_path / logs.FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
     comparison = selection.compare(logs.evaluations(tmp_path), since=20)
     write_results(tmp_path / "selection.json", comparison)
-    page = Page(report.write_report(tmp_path).read_text())
+    page = Page(report_page.write_report(tmp_path).read_text())
     assert title in page.texts
     at = page.texts.index("source validation mIoU")
     row = [text for text in page.texts[at:] if text][:6]
@@ -131,9 +135,9 @@ def test_one_snapshot_is_no_choice():
 
 def test_before_is_the_end_of_the_warm_up_or_the_first():
     evaluations = [{"step": 10}, {"step": 20}, {"step": 30}]
-    assert report.before_adaptation(evaluations, 25)["step"] == 20
-    assert report.before_adaptation(evaluations, 5)["step"] == 10
-    assert report.before_adaptation([], 5) is None
+    assert report_page.before_adaptation(evaluations, 25)["step"] == 20
+    assert report_page.before_adaptation(evaluations, 5)["step"] == 10
+    assert report_page.before_adaptation([], 5) is None
 
 
 @pytest.mark.parametrize(
@@ -146,18 +150,18 @@ def test_before_is_the_end_of_the_warm_up_or_the_first():
     ],
 )
 def test_ticks(low, high, expected):
-    np.testing.assert_allclose(report_charts.nice_ticks(low, high), expected)
+    np.testing.assert_allclose(charts.nice_ticks(low, high), expected)
 
 
 def test_thinning_keeps_the_mean_and_the_end():
     line = [(i, float(i % 2)) for i in range(1001)]
-    thinned = report_charts.thin(line, 101)
+    thinned = charts.thin(line, 101)
     assert len(thinned) <= 101 and thinned[-1] == line[-1]
     np.testing.assert_allclose([y for _, y in thinned[:-1]], 0.5)
-    assert report_charts.thin(line[:50], 101) == line[:50]
+    assert charts.thin(line[:50], 101) == line[:50]
 
 
 def test_values_that_are_not_numbers_are_left_out():
-    text = report_charts.chart("x", {"a": [(0, float("nan")), (1, 2.0)], "b": []}, (0, 2))
+    text = charts.chart("x", {"a": [(0, float("nan")), (1, 2.0)], "b": []}, (0, 2))
     assert "nan" not in text and text.count("<path") == 1
-    assert report_charts.chart("x", {"a": []}, (0, 1)) == ""
+    assert charts.chart("x", {"a": []}, (0, 1)) == ""

@@ -8,19 +8,13 @@ import numpy as np
 import pytest
 from test_report import Page, make_run
 
-from jaxseg import (
-    logs,
-    report,
-    report_charts,
-    report_curves,
-    report_depth,
-    report_source,
-    visualize,
-    visualize_source,
-)
 from jaxseg.data.labels import CAMVID
-from jaxseg.evaluate import Example
-from jaxseg.visualize_source import SourceExample
+from jaxseg.evaluation.evaluator import Example
+from jaxseg.report import charts, curves, depth, paint, paint_source
+from jaxseg.report import page as report_page
+from jaxseg.report import source as report_source
+from jaxseg.report.paint_source import SourceExample
+from jaxseg.storage import logs
 
 SIZE = (16, 32)
 SOURCE, DEPTH = "Source images as they are transformed", "Depth on target images"
@@ -54,14 +48,14 @@ def geometry_run(workdir, steps=(20, 40, 60), transforms=True):
                 Example(f"<t{i}>", image, label, label, draw.random(SIZE), metres, truth)
                 for i, truth in enumerate((metres, None))
             ]
-            visualize.save_pictures(workdir / "pictures", step, seen, CAMVID)
+            paint.save_pictures(workdir / "pictures", step, seen, CAMVID)
             if transforms:
                 moved = image.astype(np.float32) + step / 10
                 source = SourceExample("<s>", image, label, metres, moved, label, metres)
-                visualize_source.save_source_pictures(
+                paint_source.save_source_pictures(
                     workdir / "pictures", step, [source, source._replace(id="r")], CAMVID
                 )
-    return report.write_report(workdir)
+    return report_page.write_report(workdir)
 
 
 def test_a_run_that_transforms_and_predicts_depth(tmp_path):
@@ -101,7 +95,7 @@ def test_the_curves_of_such_a_run(tmp_path):
             "Change of source images, grey levels"} <= set(page.texts)  # fmt: skip
     # Scores, three of depth, loss, change, accuracy, depth loss, rate.
     assert page.tags.count("svg") == 1 + 3 + 5
-    chart = report_curves.section(
+    chart = curves.section(
         [{"kind": "train", "step": s, "accuracy/input": 0.7, "transform/change": 1.0}
          for s in (1, 2)], [], (0, 2), 0,
     )  # fmt: skip
@@ -110,10 +104,10 @@ def test_the_curves_of_such_a_run(tmp_path):
 
 
 def test_levels_are_reached_and_marked():
-    text = report_charts.chart("x", {"a": [(0, 0.7), (1, 0.8)]}, (0, 1), levels=(0.5, 1.0))
+    text = charts.chart("x", {"a": [(0, 0.7), (1, 0.8)]}, (0, 1), levels=(0.5, 1.0))
     marks = [float(y) for y in re.findall(r'class=mark x1="46" x2="410" y1="([\d.]+)"', text)]
     # The axis goes from 0.4 to 1, with a tick at 1 and none at 0.5, which therefore has a label.
-    bottom, top = report_charts.HEIGHT - report_charts.BOTTOM, report_charts.TOP
+    bottom, top = charts.HEIGHT - charts.BOTTOM, charts.TOP
     assert marks == pytest.approx([bottom - (bottom - top) / 6, top], abs=0.06)
     assert text.count(">0.5</text>") == 1 and text.count(">1</text>") == 2
 
@@ -122,8 +116,8 @@ def test_depth_without_a_transform_or_a_truth(tmp_path):
     page = Page(geometry_run(tmp_path, transforms=False).read_text())
     assert DEPTH in page.texts and SOURCE not in page.texts
     last = {"step": 60}
-    assert "<table" not in report_depth.section(tmp_path, last, last)
-    assert report_depth.section(tmp_path, last, last).count("<img") == 2 + 1 + 2
+    assert "<table" not in depth.section(tmp_path, last, last)
+    assert depth.section(tmp_path, last, last).count("<img") == 2 + 1 + 2
 
 
 def test_one_evaluation(tmp_path):
@@ -141,9 +135,9 @@ def test_many_evaluations_are_thinned(tmp_path):
 
 def test_more_pictures_since_the_run_was_resumed(tmp_path):
     geometry_run(tmp_path)
-    path = tmp_path / "pictures" / "00000020" / visualize_source.INDEX
+    path = tmp_path / "pictures" / "00000020" / paint_source.INDEX
     path.write_text(json.dumps({"change": [1.0], "right": [None]}))
-    page = Page(report.write_report(tmp_path).read_text())
+    page = Page(report_page.write_report(tmp_path).read_text())
     assert "step 20" in page.texts and "step 20: changed by 1.0 grey levels" in page.texts
 
 
@@ -155,13 +149,13 @@ def test_other_runs_have_none_of_it(tmp_path):
     assert not any(word in body for word in ("blocks", "warnings", "depth", "grey levels"))
 
 
-@pytest.mark.parametrize("count", [1, report.WARNINGS + 3])
+@pytest.mark.parametrize("count", [1, report_page.WARNINGS + 3])
 def test_warnings(tmp_path, count):
     with logs.open_logs(tmp_path, announce=lambda text: None) as log:
         for step in range(1, count + 1):
             log.train(step, {"loss/gen": 1.0})
             log.warning(step, "accuracy/input is <1>")
-    page = Page(report.write_report(tmp_path).read_text())
+    page = Page(report_page.write_report(tmp_path).read_text())
     assert "Warnings" in page.texts and "step 1" in page.texts
-    assert page.texts.count("accuracy/input is <1>") == min(count, report.WARNINGS)
+    assert page.texts.count("accuracy/input is <1>") == min(count, report_page.WARNINGS)
     assert any("and 3 more" in text for text in page.texts) == (count > 1)

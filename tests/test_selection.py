@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from jaxseg import selection
+from jaxseg.evaluation import selection
 
 
 def by_loops(logits, temperature):

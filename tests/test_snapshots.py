@@ -10,8 +10,15 @@ from rich.console import Console
 from small import shrink_networks, small_config
 from test_builders import draw, save
 
-from jaxseg import assemble, batches, evaluate, logs, selection, snapshots
 from jaxseg.data import pipeline
+from jaxseg.evaluation import selection
+from jaxseg.evaluation.evaluator import make_evaluator
+from jaxseg.experiment import batches, settings
+from jaxseg.experiment.method import make_method
+from jaxseg.experiment.optimisers import make_optimisers
+from jaxseg.experiment.state import first_state
+from jaxseg.run import snapshots
+from jaxseg.storage import logs
 
 
 @pytest.fixture
@@ -34,7 +41,7 @@ class Bar:
 
 def run(config, workdir, steps, states, start=0, depth=None):
     """Scores the states of some steps as the training loop does, from `start` on."""
-    method = assemble.method(config)._replace(depth=depth)
+    method = make_method(config)._replace(depth=depth)
     score = snapshots.make_scorer(config, method, jax.local_devices(), str(workdir), start)
     bar = Bar()
     with logs.open_logs(workdir, resume_step=start) as log:
@@ -43,8 +50,8 @@ def run(config, workdir, steps, states, start=0, depth=None):
 
 def different_states(config, steps):
     """The first state with the segmenter's parameters moved a little further at each step."""
-    method, players = assemble.method(config), assemble.optimisers(config)
-    first, states = jax.device_get(assemble.first_state(config, method, players)), {}
+    method, players = make_method(config), make_optimisers(config)
+    first, states = jax.device_get(first_state(config, method, players)), {}
     for step in steps:
         draw = np.random.default_rng(step)
 
@@ -87,10 +94,10 @@ def test_a_resumed_run_compares_with_the_snapshot_before(config, tmp_path):
 
 
 def test_the_score_is_the_evaluators(config, tmp_path):
-    method, states = assemble.method(config), different_states(config, [1])
+    method, states = make_method(config), different_states(config, [1])
     (result,), _ = run(config, tmp_path, (1,), states)
-    names = assemble.label_set(config).classes
-    evaluator = evaluate.make_evaluator(method.predict, len(names), jax.local_devices())
+    names = settings.label_set(config).classes
+    evaluator = make_evaluator(method.predict, len(names), jax.local_devices())
     model = (states[1].params, states[1].stats, states[1].memory)
     alone, _ = evaluator(*model, batches.eval_batches(config), names)
     assert {key: result[key] for key in alone} == alone

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from jaxseg.data import streets
-from jaxseg.data.streets_camera import make_camera
-from jaxseg.data.streets_domains import DOMAINS, PHOTOGRAPHIC, RENDERED
-from jaxseg.data.streets_draw import draw, tabulate
-from jaxseg.data.streets_layout import layout
-from jaxseg.data.streets_primitives import Material, Part, Primitive, box
-from jaxseg.data.streets_shadow import shadow_map
+from jaxseg.data.streets import scene as streets_scene
+from jaxseg.data.streets.camera import make_camera
+from jaxseg.data.streets.domains import DOMAINS, PHOTOGRAPHIC, RENDERED
+from jaxseg.data.streets.draw import draw, tabulate
+from jaxseg.data.streets.layout import layout
+from jaxseg.data.streets.primitives import Material, Part, Primitive, box
+from jaxseg.data.streets.shadow import shadow_map
 from jaxseg.errors import UserError
 
 SMALL = (64, 128)
@@ -27,10 +27,10 @@ def _crate(x, y, half, height, label):
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_a_scene_is_a_pure_function_of_its_arguments(domain):
     before = np.random.get_state()[1].copy()
-    first = streets.render(3, 5, domain, SMALL)
-    other = streets.render(3, 6, domain, SMALL)
-    another_seed = streets.render(4, 5, domain, SMALL)
-    again = streets.render(3, 5, domain, SMALL)
+    first = streets_scene.render(3, 5, domain, SMALL)
+    other = streets_scene.render(3, 6, domain, SMALL)
+    another_seed = streets_scene.render(4, 5, domain, SMALL)
+    again = streets_scene.render(3, 5, domain, SMALL)
     for key in first:
         np.testing.assert_array_equal(first[key], again[key])
     for key in ("image", "label", "depth"):
@@ -42,7 +42,7 @@ def test_a_scene_is_a_pure_function_of_its_arguments(domain):
 @pytest.mark.parametrize("domain", DOMAINS)
 @pytest.mark.parametrize("size", [(64, 128), (45, 60), (120, 90)])
 def test_shapes_types_and_values(domain, size):
-    scene = streets.render(0, 1, domain, size)
+    scene = streets_scene.render(0, 1, domain, size)
     assert {k: (v.shape, v.dtype) for k, v in scene.items()} == {
         "image": ((*size, 3), np.uint8),
         "label": (size, np.uint8),
@@ -56,8 +56,8 @@ def test_shapes_types_and_values(domain, size):
 
 
 def test_the_picture_does_not_depend_on_the_resolution():
-    coarse = streets.render(1, 2, "photographic", (64, 128))
-    fine = streets.render(1, 2, "photographic", (192, 384))
+    coarse = streets_scene.render(1, 2, "photographic", (64, 128))
+    fine = streets_scene.render(1, 2, "photographic", (192, 384))
     # The centre of a coarse pixel is the centre of the middle one of nine fine ones.
     middle = fine["label"][1::3, 1::3]
     np.testing.assert_array_equal(coarse["label"], middle)
@@ -70,7 +70,7 @@ def test_depth_of_the_road_follows_from_the_angles(pitch):
     scene = layout(rng, RENDERED)
     height, width = size = (72, 144)
     camera = make_camera(np.array((0.0, 0.0, 1.7)), 3.0, pitch, 0.0, 80.0)
-    result = streets.compose(rng, scene, camera, RENDERED, size)
+    result = streets_scene.compose(rng, scene, camera, RENDERED, size)
     focal = width / 2 / np.tan(np.radians(40))
     below_axis = np.arctan((np.arange(height) + 0.5 - height / 2) / focal)
     with np.errstate(divide="ignore"):
@@ -135,7 +135,7 @@ def test_the_look_changes_the_image_but_not_label_and_depth():
     scene = layout(np.random.default_rng(7), RENDERED)
     camera = make_camera(np.array((1.5, 0.0, 1.6)), 1.0, -2.0, 0.5, 75.0)
     looks = [
-        streets.compose(np.random.default_rng(1), scene, camera, knobs, SMALL)
+        streets_scene.compose(np.random.default_rng(1), scene, camera, knobs, SMALL)
         for knobs in (RENDERED, PHOTOGRAPHIC)
     ]
     np.testing.assert_array_equal(looks[0]["label"], looks[1]["label"])
@@ -160,7 +160,7 @@ def test_scenes_contain_most_classes_regularly(domain):
     seen = np.zeros(19)
     pixels = np.zeros(19)
     for index in range(count):
-        label = streets.render(11, index, domain, (96, 192))["label"]
+        label = streets_scene.render(11, index, domain, (96, 192))["label"]
         histogram = np.bincount(label.ravel(), minlength=19)
         seen += histogram > 0
         pixels += histogram
@@ -174,7 +174,7 @@ def test_scenes_contain_most_classes_regularly(domain):
 
 def test_mistakes_are_reported():
     with pytest.raises(UserError, match="'painted'.*rendered, photographic"):
-        streets.render(0, 0, "painted", SMALL)
+        streets_scene.render(0, 0, "painted", SMALL)
     for size in ((64,), (64, 0), (64.5, 128), None):
         with pytest.raises(UserError, match="size"):
-            streets.render(0, 0, "rendered", size)
+            streets_scene.render(0, 0, "rendered", size)

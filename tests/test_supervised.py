@@ -12,11 +12,14 @@ from small import K as LINEAR_K
 from small import linear_batches, linear_segmenter, run, shrink_networks, small_config
 from test_align import segmenter
 
-from jaxseg import apply, assemble, batches, train, validate
 from jaxseg.data import transforms
 from jaxseg.errors import UserError
+from jaxseg.experiment import batches, check
+from jaxseg.experiment import method as experiment_method
+from jaxseg.experiment.method import make_method
 from jaxseg.losses import balance
 from jaxseg.methods import supervised
+from jaxseg.run import evaluate, train
 
 K, LN2 = 4, math.log(2)
 # Probabilities of one image's four pixels; the third has no label. -log2 of the true class's are
@@ -192,20 +195,20 @@ def config(records, monkeypatch):
 def test_pairs_are_named(config):
     settings = config.method.settings
     settings.copy_pairs = (("wall", "somewhere"),)
-    assemble.method(config)  # nobody asks
+    make_method(config)  # nobody asks
     settings.mixes.copy_blob = 0.5
     with pytest.raises(UserError, match="'somewhere' is not among the classes of .*cityscapes"):
-        assemble.method(config)
+        make_method(config)
     settings.copy_pairs = (("wall", "road", "sidewalk"),)
     with pytest.raises(UserError, match="is not \\(class copied"):
-        assemble.method(config)
+        make_method(config)
     settings.copy_pairs = (("wall", "road"), ("bicycle", "sidewalk"))
-    assert assemble._pairs(config, settings.copy_pairs) == ((3, 0), (18, 1))
+    assert experiment_method._pairs(config, settings.copy_pairs) == ((3, 0), (18, 1))
     config.train.devices = 1
-    validate.check(config)
+    check.check(config)
     config.train.devices = 2
     with pytest.raises(UserError, match="mixes.copy_blob needs two images a device"):
-        validate.check(config)
+        check.check(config)
 
 
 @pytest.mark.parametrize("kind", balance.KINDS)
@@ -241,7 +244,7 @@ def test_a_run_goes_on_where_it_stopped(config, tmp_path, capsys):
     config.train.steps = 3
     assert train.run(config, str(tmp_path)) == 0
     assert "resuming from step 2" in capsys.readouterr().out
-    assert apply.evaluate(config, str(tmp_path)) is not None
+    assert evaluate.evaluate(config, str(tmp_path)) is not None
     config.method.settings.class_weights = ("inverse",)
     with pytest.raises(UserError, match="class_weights"):
         train.run(config, str(tmp_path))

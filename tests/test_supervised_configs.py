@@ -5,9 +5,12 @@ import jax.numpy as jnp
 import pytest
 from test_configs import SUPERVISED, count, load, read
 
-from jaxseg import assemble, validate
 from jaxseg.data import classfile, labels
 from jaxseg.errors import UserError
+from jaxseg.experiment import check, settings
+from jaxseg.experiment.method import make_method
+from jaxseg.experiment.optimisers import make_optimisers
+from jaxseg.experiment.state import abstract_state
 
 BASELINES = ("streets", "camvid", "minicity", "minicity+resnet101")
 FCNS = ("streets", "camvid", "synthia_rand_cvpr16", "synthia_rand_cvpr16+fcn8s")
@@ -55,50 +58,50 @@ def test_every_preset_assembles(name, preset):
     assert config.data.source.name == config.data.target.name
     assert (config.data.source.split, config.data.source.val_split) == ("train", "")
     assert config.data.target.val_split == "val"
-    validate.check(config)
+    check.check(config)
     config.method.settings.mixes.copy_blob = 0.0 if "synthia" in preset else 1.0
     config.train.devices = 1
-    validate.check(config)  # the classes of the pairs exist
-    method, players = assemble.method(config), assemble.optimisers(config)
-    state = assemble.abstract_state(config, method, players)
+    check.check(config)  # the classes of the pairs exist
+    method, players = make_method(config), make_optimisers(config)
+    state = abstract_state(config, method, players)
     assert set(state.params) == {"gen"} and count(state.params) > 1e4
     size = config.data.target.size
     images = jax.ShapeDtypeStruct((1, *size, 3), jnp.uint8)
     logits = jax.eval_shape(method.predict, state.params, state.stats, state.memory, images)
-    assert logits.shape == (1, *size, len(assemble.label_set(config).classes))
+    assert logits.shape == (1, *size, len(settings.label_set(config).classes))
 
 
 def test_the_fcns_of_the_published_sizes():
     for preset, parameters in (("", 56_000_000), ("+fcn8s", 134_000_000)):
         config = load("fcn", f"synthia_rand_cvpr16{preset}")
         assert (config.optim.gen.lr, config.train.batch) == (1e-4, 1)
-        method, players = assemble.method(config), assemble.optimisers(config)
+        method, players = make_method(config), make_optimisers(config)
         assert float(players.schedules["gen"](config.train.steps)) == pytest.approx(1e-4)
-        state = assemble.abstract_state(config, method, players)
+        state = abstract_state(config, method, players)
         assert count(state.params) == pytest.approx(parameters, rel=0.02)
     colours = classfile.read(config.data.classes).colours
     assert len(colours) == 12 and colours[0, 0, 0] == labels.IGNORE
-    assert len(assemble.label_set(config).classes) == 11
+    assert len(settings.label_set(config).classes) == 11
 
 
 def test_own_data(tmp_path):
     config = load("baseline", "folder")
     with pytest.raises(UserError, match="no label set is called 'classes.txt'"):
-        validate.check(config)
+        check.check(config)
     (tmp_path / "mine.txt").write_text("ground\nsky\nthing\n")
     config.data.classes = str(tmp_path / "mine.txt")
     config.data.target.options.images = "photos"
     assert config.data.source.options.images == "photos"
     assert config.data.source.options.classes == config.data.classes
-    validate.check(config)
+    check.check(config)
 
 
 def test_the_baseline_as_a_unet():
     config = load("baseline", "camvid")
     config.net.update(dict(architecture="unet", backbone="small", norm="evonorm"))
-    validate.check(config)
-    method, players = assemble.method(config), assemble.optimisers(config)
-    params = assemble.abstract_state(config, method, players).params["gen"]["segmenter"]
+    check.check(config)
+    method, players = make_method(config), make_optimisers(config)
+    params = abstract_state(config, method, players).params["gen"]["segmenter"]
     assert {"backbone", "main_head"} == set(params)
 
 

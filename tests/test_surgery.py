@@ -8,9 +8,9 @@ import pytest
 from oracle64 import leaves, shapes
 
 from jaxseg.errors import UserError
-from jaxseg.models.fcn import FCN
-from jaxseg.models.fcn_layers import Sizes
-from jaxseg.weights import caffemodel, files, merge, surgery
+from jaxseg.models.backbones.fcn_layers import Sizes
+from jaxseg.models.segmenters.fcn import FCN
+from jaxseg.storage.weights import caffemodel, files, merge, surgery
 
 ALEXNET = Sizes("alexnet", (4, 6, 4, 6, 4), full=5, full_kernel=6)
 VGG = Sizes("vgg16", (2, 3, 3, 4, 4), (2, 2, 3, 3, 3), full=5)

@@ -8,9 +8,9 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-from jaxseg import survey
-from jaxseg.data import codec, labels, records, tally
+from jaxseg.data import classfile, codec, labels, records, tally
 from jaxseg.errors import UserError
+from jaxseg.run import inspect
 
 # Rows of a 4x6 label file, by image: road 0, sky 1, moon 2 (never seen), ignored 255.
 ROWS = {"a": (0, 0, 1, 255), "b": (1, 1, 1, 1), "c": (255, 255, 255, 255), "d": (0, 1, 0, 1)}
@@ -52,7 +52,7 @@ def experiment(tmp_path, val_split="val"):
 
 
 def test_numbers_and_pictures(tmp_path, capsys):
-    survey.run(experiment(tmp_path), str(tmp_path / "out"))
+    inspect.run(experiment(tmp_path), str(tmp_path / "out"))
     written = json.loads((tmp_path / "out" / "survey.json").read_text())
     assert written["classes"] == ["road", "sky", "moon"]
     train, val, target, target_val = written["parts"]
@@ -84,7 +84,7 @@ def test_numbers_and_pictures(tmp_path, capsys):
         assert sheet.shape[0] > rows * 150
     # Road, in the colour of its class over a grey photograph, in the middle of the first row.
     sheet = np.asarray(Image.open(tmp_path / "out" / "source_val.png")).astype(int)
-    palette = labels.by_name(str(tmp_path / "classes.txt")).palette
+    palette = classfile.by_name(str(tmp_path / "classes.txt")).palette
     expected = 0.45 * 93 + 0.55 * np.array(palette[0])
     assert np.abs(sheet[6:200, 6:326] - expected).sum(-1).min() < 3
 
@@ -92,7 +92,7 @@ def test_numbers_and_pictures(tmp_path, capsys):
 def test_a_split_that_both_sides_read_is_told_once(tmp_path):
     config = experiment(tmp_path, val_split="")
     config.data.source = config.data.target
-    survey.run(config, str(tmp_path / "out"))
+    inspect.run(config, str(tmp_path / "out"))
     (part,) = json.loads((tmp_path / "out" / "survey.json").read_text())["parts"]
     assert part["title"] == "source train, target train"
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
@@ -108,7 +108,7 @@ def test_unknown_values_are_told_with_file_and_count(tmp_path):
     label[1] = 9
     save(path, label)
     with pytest.raises(UserError, match=f"{path}: unknown label value 9 in 6 pixels"):
-        survey.run(config, str(tmp_path / "out"))
+        inspect.run(config, str(tmp_path / "out"))
 
 
 class Memory:

@@ -11,18 +11,15 @@ import pytest
 import small
 from small import shrink_networks, small_config
 
-from jaxseg import (
-    apply,
-    assemble,
-    checkpoint,
-    logs,
-    networks,
-    sweep,
-    sweep_members,
-    sweep_report,
-    train,
-)
+from jaxseg.engine import programs
 from jaxseg.errors import UserError
+from jaxseg.experiment import networks
+from jaxseg.experiment.method import make_method
+from jaxseg.experiment.optimisers import make_optimisers
+from jaxseg.experiment.state import abstract_state, first_states
+from jaxseg.run import evaluate, sweep, sweep_members, sweep_tables, train
+from jaxseg.storage import logs
+from jaxseg.storage.checkpoints import checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -73,14 +70,14 @@ def test_a_member_is_its_run_alone(config, monkeypatch, devices, over):
     members = sweep_members.members(config)
     used, own = jax.devices()[:devices], sweep_members.own_batches(members)
     assert own == ("seed" in over)
-    method, players = assemble.method(config), assemble.optimisers(config)
+    method, players = make_method(config), make_optimisers(config)
     seeds = [m.config.seed for m in members]
-    states = jax.device_get(assemble.first_states(config, method, players, seeds))
+    states = jax.device_get(first_states(config, method, players, seeds))
     phases = ("warmup", "warmup", "full", "full")
     data = [list(small.linear_batches(len(phases), 2, seed=i * own)) for i in range(len(members))]
 
     def trained(update, state, data):
-        state, shown = train.place(state, used), []
+        state, shown = programs.place(state, used), []
         for phase, batch in zip(phases, data, strict=True):
             cut = {k: x.reshape(devices, -1, *x.shape[1:]) for k, x in batch.items()}
             state, metrics = update[phase](state, cut)
@@ -90,9 +87,11 @@ def test_a_member_is_its_run_alone(config, monkeypatch, devices, over):
 
     alone = []
     for i, member in enumerate(members):
-        method, players = assemble.method(member.config), assemble.optimisers(member.config)
+        method, players = make_method(member.config), make_optimisers(member.config)
         update = {
-            phase: train.pmapped_update(method._replace(losses=losses), players.txs, devices=used)
+            phase: programs.pmapped_update(
+                method._replace(losses=losses), players.txs, devices=used
+            )
             for phase, losses in (("warmup", method.warmup), ("full", method.losses))
         }
         alone.append(trained(update, states[i], data[i]))
@@ -113,8 +112,8 @@ def test_a_member_is_its_run_alone(config, monkeypatch, devices, over):
 
 
 def leaves(config, folder, step):
-    method, players = assemble.method(config), assemble.optimisers(config)
-    template = assemble.abstract_state(config, method, players)
+    method, players = make_method(config), make_optimisers(config)
+    template = abstract_state(config, method, players)
     with checkpoint.open_manager(folder / "checkpoints", read_only=True) as manager:
         return jax.tree.leaves(checkpoint.restore_state(manager, template, step))
 
@@ -163,7 +162,7 @@ def test_a_sweep_of_real_networks(config, tmp_path, capsys, monkeypatch):
         for key in a.keys() - {"images_per_second", "input_wait", "kind", "split"}:
             if isinstance(a[key], float):
                 assert a[key] == pytest.approx(b[key], rel=2e-3, abs=1e-4), key
-    evaluated = apply.evaluate(last, str(folder), "last")
+    evaluated = evaluate.evaluate(last, str(folder), "last")
     assert evaluated["miou"] == logs.evaluations(folder)[-1]["miou"]
 
     # Ctrl-C during step 3; then one member's checkpoint of step 3 is lost: all go on from step 2.
@@ -195,7 +194,7 @@ def test_a_sweep_of_real_networks(config, tmp_path, capsys, monkeypatch):
     with pytest.raises(UserError, match="holds a sweep with config.sweep.over='seed=0,3 .*--workd"):
         sweep.run(config, str(whole))
     with pytest.raises(UserError, match="holds a single run.*another --workdir"):
-        sweep_report.compare(str(alone), "seed=0,1")
+        sweep_tables.compare(str(alone), "seed=0,1")
 
 
 @pytest.mark.parametrize(
@@ -257,10 +256,10 @@ def test_augmentation_is_swept_by_batches_of_the_members_own(config):
 def test_products_and_spreads():
     rows = [{"values": {"seed": s, "x": x}, "last": {"miou": m}, "best": {"miou": m}}
             for s, x, m in ((0, 1, 0.2), (0, 2, 0.3), (1, 1, 0.4), (1, 2, None))]  # fmt: skip
-    one, two = sweep_report._groups(rows)
+    one, two = sweep_tables._groups(rows)
     assert one["last_miou"]["mean"] == pytest.approx(0.3)
     assert one["last_miou"]["std"] == pytest.approx(0.02**0.5)
     assert two["last_miou"] == {"mean": 0.3, "std": None} and two["members"] == 2
-    assert sweep_report.plus_minus(one["last_miou"]) == "30.00 ± 14.14"
-    assert sweep_report.mean_and_std([None]) == {"mean": None, "std": None}
-    assert sweep_report.plus_minus({"mean": None, "std": None}) == "–"
+    assert sweep_tables.plus_minus(one["last_miou"]) == "30.00 ± 14.14"
+    assert sweep_tables.mean_and_std([None]) == {"mean": None, "std": None}
+    assert sweep_tables.plus_minus({"mean": None, "std": None}) == "–"

@@ -9,8 +9,17 @@ import numpy as np
 import pytest
 from small import shrink_networks, small_config
 
-from jaxseg import apply, assemble, batches, checkpoint, evaluate, logs, restore, train
+from jaxseg.engine import programs
 from jaxseg.errors import UserError
+from jaxseg.evaluation import evaluator as evaluation_evaluator
+from jaxseg.experiment import batches, restore, settings
+from jaxseg.experiment.method import make_method
+from jaxseg.experiment.optimisers import make_optimisers
+from jaxseg.experiment.state import abstract_state
+from jaxseg.run import evaluate as run_evaluate
+from jaxseg.run import train
+from jaxseg.storage import logs
+from jaxseg.storage.checkpoints import checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -28,15 +37,15 @@ def config(records, monkeypatch):
 
 def leaves(config, workdir, step):
     """All arrays of a checkpoint: parameters, statistics, both optimisers, key and step."""
-    method, players = assemble.method(config), assemble.optimisers(config)
-    template = assemble.abstract_state(config, method, players)
+    method, players = make_method(config), make_optimisers(config)
+    template = abstract_state(config, method, players)
     with checkpoint.open_manager(workdir / "checkpoints", read_only=True) as manager:
         return jax.tree.leaves(checkpoint.restore_state(manager, template, step))
 
 
 def interrupt_after(step, monkeypatch):
     """SIGTERM arrives while the update of `step` runs."""
-    original = train.pmapped_update
+    original = programs.pmapped_update
 
     def interrupted(*args, **kwargs):
         update = original(*args, **kwargs)
@@ -90,7 +99,7 @@ def test_a_run_leaves_what_it_promises_and_is_resumed_bit_for_bit(
 
     # Evaluating the checkpoint gives the number that training logged, exactly.
     logged = [line for line in lines if line["kind"] == "eval"][-1]
-    result = apply.evaluate(config, str(whole), "last")
+    result = run_evaluate.evaluate(config, str(whole), "last")
     assert {k: logged[k] for k in ("miou", "pixel_accuracy", "iou")} == {
         k: result[k] for k in ("miou", "pixel_accuracy", "iou")
     }
@@ -105,7 +114,7 @@ def test_a_run_leaves_what_it_promises_and_is_resumed_bit_for_bit(
 
 def score_as(scores, monkeypatch):
     """The target's evaluations say what the iterator `scores` does."""
-    original = evaluate.make_evaluator
+    original = evaluation_evaluator.make_evaluator
 
     def make(*args, **kwargs):
         evaluator = original(*args, **kwargs)
@@ -117,7 +126,7 @@ def score_as(scores, monkeypatch):
 
         return scored
 
-    monkeypatch.setattr(evaluate, "make_evaluator", make)
+    monkeypatch.setattr(evaluation_evaluator, "make_evaluator", make)
 
 
 def test_what_a_criterion_chooses_is_still_there_at_the_end(config, tmp_path, capsys, monkeypatch):
@@ -199,23 +208,23 @@ def test_settings_that_cannot_work_are_named_and_not_remembered(config, tmp_path
 
 
 def test_devices_are_as_many_as_the_batch_can_be_shared_by(config):
-    assert len(assemble.devices(config)) == 2
+    assert len(settings.devices(config)) == 2
     config.train.batch = 3
-    assert len(assemble.devices(config)) == 1
+    assert len(settings.devices(config)) == 1
 
 
 def test_mean_over_a_subset_of_classes(config):
     config.eval.classes = "synthia13"
-    names = assemble.label_set(config).classes
-    chosen = [names[i] for i in assemble.scored(config)]
+    names = settings.label_set(config).classes
+    chosen = [names[i] for i in settings.scored(config)]
     assert len(chosen) == 13 and not {"wall", "fence", "pole", "terrain"} & set(chosen)
-    ids = assemble.scored(config)
+    ids = settings.scored(config)
     config.eval.also, config.eval.classes = ("synthia13", "cityscapes"), ""
-    assert assemble.also_scored(config) == {"synthia13": ids, "cityscapes": list(range(19))}
+    assert settings.also_scored(config) == {"synthia13": ids, "cityscapes": list(range(19))}
 
 
 def test_evaluate_without_a_checkpoint_says_so(config, tmp_path):
     with pytest.raises(UserError, match="no checkpoint in .*--workdir"):
-        apply.evaluate(config, str(tmp_path), "best")
+        run_evaluate.evaluate(config, str(tmp_path), "best")
     with pytest.raises(UserError, match="--step=miou: give best, last, source_miou, .* or a step"):
-        apply.evaluate(config, str(tmp_path), "miou")
+        run_evaluate.evaluate(config, str(tmp_path), "miou")

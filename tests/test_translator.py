@@ -9,8 +9,8 @@ import pytest
 from oracle64 import conv, count, quick
 
 from configs.settings import translator as settings
-from jaxseg import networks
 from jaxseg.errors import UserError
+from jaxseg.experiment import networks
 from jaxseg.models.network import network
 from jaxseg.models.translator import Translator, moved
 

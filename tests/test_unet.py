@@ -6,7 +6,7 @@ import pytest
 from oracle64 import conv, count, drawn, output_shapes, pool, shapes
 
 from jaxseg.models.network import network
-from jaxseg.models.unet import SIZES, UNet
+from jaxseg.models.segmenters.unet import SIZES, UNet
 from jaxseg.resize import resize_matrix
 
 

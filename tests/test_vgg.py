@@ -10,10 +10,11 @@ from test_model_layers import loop_conv
 from test_models import count, draw_initial, shapes_of, values_for
 
 from jaxseg.errors import UserError
-from jaxseg.models import layers, vgg
-from jaxseg.models.conv import conv2d
-from jaxseg.models.deeplab import DeepLabV2
+from jaxseg.models.backbones import vgg
+from jaxseg.models.layers import layers
+from jaxseg.models.layers.conv import conv2d
 from jaxseg.models.network import network
+from jaxseg.models.segmenters.deeplabv2 import DeepLabV2
 
 # VGG-16 has 138 357 544 parameters; its three fully connected layers have these.
 FC6, FC7, FC8 = 25088 * 4096 + 4096, 4096 * 4096 + 4096, 4096 * 1000 + 1000

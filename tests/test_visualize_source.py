@@ -9,9 +9,15 @@ import pytest
 from PIL import Image
 from small import shrink_networks, small_config
 
-from jaxseg import assemble, batches, logs, snapshots, visualize_depth, visualize_source
-from jaxseg.core import Method
 from jaxseg.data.labels import CAMVID
+from jaxseg.engine.method import Method
+from jaxseg.experiment import batches
+from jaxseg.experiment.method import make_method
+from jaxseg.experiment.optimisers import make_optimisers
+from jaxseg.experiment.state import first_state
+from jaxseg.report import paint_depth, paint_source
+from jaxseg.run import snapshots
+from jaxseg.storage import logs
 
 SIZE = (24, 32)
 
@@ -43,7 +49,7 @@ def samples():
 
 
 def view(method=METHOD):
-    look = visualize_source.make_viewer(method, jax.local_devices()[0])
+    look = paint_source.make_viewer(method, jax.local_devices()[0])
     return look(jnp.float32(5), {}, {}, samples())
 
 
@@ -57,9 +63,9 @@ def test_the_numbers_by_hand():
     np.testing.assert_array_equal(first.prediction[:4], 2)
     assert first.prediction.shape == first.predicted_depth.shape == SIZE
     np.testing.assert_allclose(first.predicted_depth[0], 11.6, rtol=1e-5)
-    grey = visualize_source.difference(first)
-    assert grey[0, 0, 0] == 128 + visualize_source.AMPLIFIED * 16
-    assert grey[-1, 0, 0] == 128 + visualize_source.AMPLIFIED * 6
+    grey = paint_source.difference(first)
+    assert grey[0, 0, 0] == 128 + paint_source.AMPLIFIED * 16
+    assert grey[-1, 0, 0] == 128 + paint_source.AMPLIFIED * 6
     unlabelled = first._replace(label=np.full(SIZE, 255, np.uint8))
     assert unlabelled.right is None
     assert first._replace(prediction=first.label).right == 1.0
@@ -73,26 +79,26 @@ def test_what_is_not_a_number_can_be_shown(tmp_path):
     broken = view()[0]
     broken = broken._replace(transformed=np.full_like(broken.transformed, np.nan))
     assert broken.change is None
-    visualize_source.save_source_pictures(tmp_path, 3, [broken], CAMVID)
-    numbers = json.loads((tmp_path / "00000003" / visualize_source.INDEX).read_text())
+    paint_source.save_source_pictures(tmp_path, 3, [broken], CAMVID)
+    numbers = json.loads((tmp_path / "00000003" / paint_source.INDEX).read_text())
     assert numbers == {"change": [None], "right": [0.0]}
 
 
 def test_the_files(tmp_path):
     first, second = view()
     second = second._replace(predicted_depth=None)
-    shown = visualize_source.save_source_pictures(tmp_path, 3, [first, second], CAMVID)
+    shown = paint_source.save_source_pictures(tmp_path, 3, [first, second], CAMVID)
     assert shown.dtype == np.uint8 and shown.shape[1] == 7 * 246 + 6
     here = tmp_path / "00000003"
-    numbers = json.loads((here / visualize_source.INDEX).read_text())
+    numbers = json.loads((here / paint_source.INDEX).read_text())
     assert numbers["change"] == pytest.approx([8.5, 7.5]) and numbers["right"] == [0.0, 0.0]
-    assert json.loads((tmp_path / visualize_source.INDEX).read_text())["ids"] == ["with", "without"]
+    assert json.loads((tmp_path / paint_source.INDEX).read_text())["ids"] == ["with", "without"]
     moved = np.asarray(Image.open(here / "source_0_transformed.jpg")).astype(int)
     assert moved.shape == (*SIZE, 3) and abs(moved[0, 0] - 116).max() <= 3
     np.testing.assert_array_equal(Image.open(here / "source_0_prediction.png"), first.prediction)
     np.testing.assert_array_equal(Image.open(tmp_path / "source_0_truth.png"), first.label)
     saved = np.asarray(Image.open(tmp_path / "source_0_depth.png"))
-    np.testing.assert_array_equal(saved, visualize_depth.depth_levels(first.depth))
+    np.testing.assert_array_equal(saved, paint_depth.depth_levels(first.depth))
     assert (here / "source_0_depth.png").exists() and (here / "source_panel.jpg").exists()
     assert not (tmp_path / "source_1_depth.png").exists()
     assert not (here / "source_1_depth.png").exists()
@@ -111,8 +117,8 @@ def test_a_run_shows_the_same_images_at_each_evaluation(tmp_path_factory, tmp_pa
         assert batch["source_depth"].shape == (1, 32, 64)
         return batch["source_image"].astype(jnp.float32) + 2
 
-    method, players = assemble.method(config), assemble.optimisers(config)
-    state = assemble.first_state(config, method, players)
+    method, players = make_method(config), make_optimisers(config)
+    state = first_state(config, method, players)
     method = method._replace(transform=brighter)
     score = snapshots.make_scorer(config, method, jax.local_devices(), str(tmp_path), 0)
 
@@ -123,10 +129,10 @@ def test_a_run_shows_the_same_images_at_each_evaluation(tmp_path_factory, tmp_pa
         for step in (1, 2):
             score(state, step, log, Bar)
     pictures = tmp_path / "pictures"
-    index = json.loads((pictures / visualize_source.INDEX).read_text())
+    index = json.loads((pictures / paint_source.INDEX).read_text())
     assert index["ids"] == [sample["id"] for sample in found]
     for step in (1, 2):
-        numbers = json.loads((pictures / f"{step:08d}" / visualize_source.INDEX).read_text())
+        numbers = json.loads((pictures / f"{step:08d}" / paint_source.INDEX).read_text())
         assert numbers["change"] == [2.0, 2.0]
     # The source is not scored: images that are trained on are shown.
     config.eval.source_images = 0

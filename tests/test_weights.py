@@ -9,10 +9,10 @@ import torch_files
 from torch_files import WRITERS, Stored
 
 from jaxseg.errors import UserError
-from jaxseg.models.deeplab import DeepLabV2
+from jaxseg.models.backbones.resnet import Sizes
 from jaxseg.models.network import network
-from jaxseg.models.resnet import Sizes
-from jaxseg.weights import files, merge, pth, rename
+from jaxseg.models.segmenters.deeplabv2 import DeepLabV2
+from jaxseg.storage.weights import files, merge, pth, rename
 
 TINY = Sizes((1, 2, 1, 1), widths=(2, 3, 2, 3), stem=4)
 

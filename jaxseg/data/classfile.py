@@ -15,7 +15,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxseg.data.labels import IGNORE, LabelSet
+from jaxseg.data.labels import IGNORE, SETS, LabelSet
 from jaxseg.errors import UserError
 
 _VOID = ("void", "ignore", "ignored", "unlabelled", "unlabeled")
@@ -35,6 +35,25 @@ class ClassFile(NamedTuple):
     label_set: LabelSet
     values: dict[int, int]
     colours: dict[tuple[int, int, int], int] | None
+
+
+def by_name(name: str) -> LabelSet:
+    """A label set of `jaxseg.data.labels`, or of a user's own.
+
+    Args:
+      name: of one of the sets, or the path of a text file as `read` takes it.
+
+    Raises:
+      UserError: neither; the message lists the names.
+    """
+    if name in SETS:
+        return SETS[name]
+    if not Path(name).expanduser().is_file():
+        raise UserError(
+            f"no label set is called {name!r}, nor is there such a file; choose one of "
+            f"{', '.join(SETS)}, or give the path of a text file with a class name on each line"
+        )
+    return read(name).label_set
 
 
 def read(path: str | os.PathLike) -> ClassFile:

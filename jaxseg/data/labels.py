@@ -10,7 +10,6 @@ Cross-City and the 10 of Virtual KITTI are subsets, reached with `remap`.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -128,28 +127,7 @@ _CITYSCAPES_TO_CAMVID = {
     **{"motorcycle": "Bicyclist", "bicycle": "Bicyclist"},
 }
 
-_SETS = {s.name: s for s in (CITYSCAPES, SYNTHIA16, SYNTHIA13, CROSSCITY13, VIRTUAL_KITTI, CAMVID)}
-
-
-def by_name(name: str) -> LabelSet:
-    """A label set of this module, or of a user's own.
-
-    Args:
-      name: of one of the sets, or the path of a text file as `classfile.read` takes it.
-
-    Raises:
-      UserError: neither; the message lists the names.
-    """
-    if name in _SETS:
-        return _SETS[name]
-    from jaxseg.data import classfile  # on use: it needs LabelSet
-
-    if not Path(name).expanduser().is_file():
-        raise UserError(
-            f"no label set is called {name!r}, nor is there such a file; choose one of "
-            f"{', '.join(_SETS)}, or give the path of a text file with a class name on each line"
-        )
-    return classfile.read(name).label_set
+SETS = {s.name: s for s in (CITYSCAPES, SYNTHIA16, SYNTHIA13, CROSSCITY13, VIRTUAL_KITTI, CAMVID)}
 
 
 UNLABELLED = LabelSet("unlabelled", (), (), {})  # of images without labels

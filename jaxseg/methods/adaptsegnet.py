@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 import jax
 
-from jaxseg.core import Method
-from jaxseg.methods import _align
+from jaxseg.engine.method import Method
+from jaxseg.methods.parts import align
 from jaxseg.models.network import Network
 
 NETWORKS = ("segmenter", "discriminator")
@@ -26,9 +26,9 @@ def make(
     statistics: str = "both",
 ) -> Method:
     """Args: see `_align.make`; one discriminator for each level of `adversarial_weights`."""
-    return _align.make(
+    return align.make(
         segmenter,
-        _align.Levels(dict(segmentation_weights), dict(adversarial_weights)),
+        align.Levels(dict(segmentation_weights), dict(adversarial_weights)),
         statistics=statistics,
         discriminator=discriminator,
         see=lambda outputs, level: jax.nn.softmax(outputs[level], axis=-1),

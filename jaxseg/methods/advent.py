@@ -5,9 +5,9 @@
 
 from collections.abc import Mapping
 
-from jaxseg.core import Method
+from jaxseg.engine.method import Method
 from jaxseg.losses.entropy import self_information
-from jaxseg.methods import _align
+from jaxseg.methods.parts import align
 from jaxseg.models.network import Network
 
 NETWORKS = ("segmenter", "discriminator")
@@ -25,13 +25,13 @@ def make(
     statistics: str = "both",
 ) -> Method:
     """Args: see `_align.make`; one discriminator for each level of `adversarial_weights`."""
-    return _align.make(
+    return align.make(
         segmenter,
-        _align.Levels(dict(segmentation_weights), dict(adversarial_weights)),
+        align.Levels(dict(segmentation_weights), dict(adversarial_weights)),
         statistics=statistics,
         discriminator=discriminator,
         see=lambda outputs, level: self_information(outputs[level]),
         num_classes=num_classes,
         gan=gan,
-        prior=_align.class_prior(class_prior),
+        prior=align.class_prior(class_prior),
     )

@@ -8,9 +8,10 @@ is near counts more. The product passes gradients to both of its factors, as the
 
 from collections.abc import Mapping
 
-from jaxseg.core import Method
+from jaxseg.engine.method import Method
 from jaxseg.losses.entropy import self_information
-from jaxseg.methods import _align, _depth
+from jaxseg.methods.parts import align
+from jaxseg.methods.parts import depth as parts_depth
 from jaxseg.models.network import Network
 
 NETWORKS = ("segmenter", "discriminator")
@@ -47,17 +48,17 @@ def make(
     Raises:
       ValueError: no weight of the depth.
     """
-    depth = _depth.checked(
-        _depth.Depth(lam_depth, depth_loss, depth_encoding, depth_near, depth_far, depth_scale)
+    depth = parts_depth.checked(
+        parts_depth.Depth(lam_depth, depth_loss, depth_encoding, depth_near, depth_far, depth_scale)
     )
     if depth is None:
         raise ValueError("lam_depth=0: without depth this is advent, see configs/advent.py")
-    return _align.make(
+    return align.make(
         segmenter,
-        _align.Levels(dict(segmentation_weights), dict(adversarial_weights)),
+        align.Levels(dict(segmentation_weights), dict(adversarial_weights)),
         statistics=statistics,
         discriminator=discriminator,
-        see=lambda outputs, level: self_information(outputs[level]) * outputs[_depth.LEVEL],
+        see=lambda outputs, level: self_information(outputs[level]) * outputs[parts_depth.LEVEL],
         num_classes=num_classes,
         gan=gan,
         depth=depth,

@@ -17,9 +17,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxseg.core import Method
+from jaxseg.engine.method import Method
 from jaxseg.losses import adversarial, class_ratio
-from jaxseg.methods import _align, _memory
+from jaxseg.methods.parts import align
+from jaxseg.methods.parts import memory as parts_memory
 from jaxseg.models.network import Network
 
 NETWORKS = ("segmenter", "discriminator")
@@ -64,28 +65,28 @@ def make(
     Raises:
       ValueError: a setting out of range.
     """
-    _align.check_statistics(statistics)
+    align.check_statistics(statistics)
     low, high = percentiles
     if confusion not in CONFUSIONS:
         raise ValueError(f"confusion={confusion!r}; choose one of {CONFUSIONS}")
     if not 0 <= low <= high <= 100:
         raise ValueError(f"percentiles={tuple(percentiles)}: two rising numbers within 0 and 100")
-    supervised = _align.supervise(segmenter, segmentation_weights, (_align.FEATURES,))
+    supervised = align.supervise(segmenter, segmentation_weights, (align.FEATURES,))
 
     def init(key, batch):
         net_key, disc_key = jax.random.split(key)
         image = batch["source_image"][:1]
         net, stats = segmenter.init(net_key, image)
-        classifier, moving = _align.first_discriminator(
-            discriminator, segmenter, net, stats, image, _align.FEATURES, disc_key
+        classifier, moving = align.first_discriminator(
+            discriminator, segmenter, net, stats, image, align.FEATURES, disc_key
         )
-        params = {"gen": {"segmenter": net}, "disc": {_align.FEATURES: classifier}}
-        memory = {"sizes": _memory.empty_ring(remembered, num_classes)}
-        running = {"segmenter": stats, **({_align.FEATURES: moving} if moving else {})}
+        params = {"gen": {"segmenter": net}, "disc": {align.FEATURES: classifier}}
+        memory = {"sizes": parts_memory.empty_ring(remembered, num_classes)}
+        running = {"segmenter": stats, **({align.FEATURES: moving} if moving else {})}
         return params, running, memory
 
     def judge(params, stats, features, train):
-        return _align.judge(discriminator, params, stats, _align.FEATURES, features, train)
+        return align.judge(discriminator, params, stats, align.FEATURES, features, train)
 
     def told_apart(of_source, of_target, flip=False):
         """Cross-entropy of the domains, each counting half."""
@@ -107,7 +108,7 @@ def make(
                 True,
                 own_key,
             )
-            score, stats = judge(params, stats, outputs[_align.FEATURES], True)
+            score, stats = judge(params, stats, outputs[align.FEATURES], True)
             scores.append(score)
         of_source, of_target = scores
         right = adversarial.accuracy(of_source, of_target, "vanilla")
@@ -116,16 +117,16 @@ def make(
 
     def learn(own, carry, batch, key):
         total, source, carry = supervised(own, carry, batch, key)
-        sizes = _memory.remember(carry.memory["sizes"], batch["source_label"])
+        sizes = parts_memory.remember(carry.memory["sizes"], batch["source_label"])
         return total, source, carry._replace(memory={**carry.memory, "sizes": sizes})
 
     def gen(params, carry, batch, key):
         before = carry
         source_key, target_key = jax.random.split(key)
         total, source, carry = learn(params["gen"], carry, batch, source_key)
-        look = _align.look_at_target(segmenter, ("main", _align.FEATURES), statistics, before)
+        look = align.look_at_target(segmenter, ("main", align.FEATURES), statistics, before)
         target, carry = look(params["gen"], carry, batch, target_key)
-        features = source[_align.FEATURES], target[_align.FEATURES]
+        features = source[align.FEATURES], target[align.FEATURES]
         scores = [judge(params, carry.stats, maps, False)[0] for maps in features]
         confused = told_apart(*scores, flip=True)
         if confusion == "both":
@@ -133,7 +134,7 @@ def make(
         metrics = {"adversarial/features": confused}
         total += adversarial_weight * confused
         if constraint_weight:
-            lower, upper = lax.stop_gradient(_memory.bounds(carry.memory["sizes"], low, high))
+            lower, upper = lax.stop_gradient(parts_memory.bounds(carry.memory["sizes"], low, high))
             held = class_ratio.present(target["main"], lower, present_fraction)
             outside = class_ratio.size_constraints(target["main"], held, lower, upper)
             outside = jnp.where(lower > large_share, large_weight, 1.0) * outside
@@ -150,7 +151,7 @@ def make(
     return Method(
         init,
         {"disc": disc, "gen": gen},
-        _align.predictor(segmenter),
+        align.predictor(segmenter),
         alternate=True,
         warmup={"gen": warmup},
     )

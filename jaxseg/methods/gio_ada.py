@@ -16,10 +16,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxseg.core import Method
+from jaxseg.engine.method import Method
 from jaxseg.losses import adversarial
-from jaxseg.methods import _align, _average, _depth, _memory
-from jaxseg.methods._gio_maps import GUIDES, guided, joint, to_levels, to_unit
+from jaxseg.methods.parts import align, average
+from jaxseg.methods.parts import depth as parts_depth
+from jaxseg.methods.parts import memory as parts_memory
+from jaxseg.methods.parts.gio_maps import GUIDES, guided, joint, to_levels, to_unit
 from jaxseg.models.network import Network
 
 NETWORKS = ("segmenter", "translator", "discriminator")
@@ -88,19 +90,19 @@ def make(
     Raises:
       ValueError: a setting out of range.
     """
-    _align.check_statistics(statistics)
+    align.check_statistics(statistics)
     _check(lam_input, lam_output, lam_identity, guides, r1, r1_every, pool, ramp_steps)
     domain_loss = adversarial.by_name(gan)
     adversarial.label(adversarial.TARGET, smooth)
-    encoding = _depth.Depth(lam_depth, depth_loss, depth_encoding, depth_near, depth_far)
-    depth = _depth.checked(encoding)
+    encoding = parts_depth.Depth(lam_depth, depth_loss, depth_encoding, depth_near, depth_far)
+    depth = parts_depth.checked(encoding)
     weights = {level: w for level, w in ((INPUT, lam_input), (OUTPUT, lam_output)) if w}
     if not weights:
-        levels = _align.Levels(dict(segmentation_weights), {})
-        alone = _align.make(segmenter, levels, statistics=statistics, depth=depth)
-        return _average.averaged(alone, ema)
-    supervised = _align.supervise(segmenter, segmentation_weights, depth=depth)
-    asked = ("main", _depth.LEVEL) if depth else ("main",)
+        levels = align.Levels(dict(segmentation_weights), {})
+        alone = align.make(segmenter, levels, statistics=statistics, depth=depth)
+        return average.averaged(alone, ema)
+    supervised = align.supervise(segmenter, segmentation_weights, depth=depth)
+    asked = ("main", parts_depth.LEVEL) if depth else ("main",)
 
     def transformed(own, batch):
         """The source's images in -1..1 as the task network learns from them."""
@@ -127,7 +129,7 @@ def make(
 
         def maps(images):
             found = segmenter.apply(net, stats, images, False)[0]
-            return joint({level: _align.upsampled(found[level], images) for level in asked}, depth)
+            return joint({level: align.upsampled(found[level], images) for level in asked}, depth)
 
         seen = {INPUT: jax.eval_shape(to_unit, batch["source_image"])}
         seen[OUTPUT] = jax.eval_shape(maps, batch["source_image"])
@@ -137,7 +139,7 @@ def make(
             running |= {level: moving} if moving else {}
         memory = {}
         if pool and INPUT in weights:
-            memory["pool"] = _memory.empty_pool(pool, seen[INPUT].shape[1:])
+            memory["pool"] = parts_memory.empty_pool(pool, seen[INPUT].shape[1:])
         if ramp_steps:
             memory["began"] = jnp.full((), -1, jnp.int32)  # the first step of adversarial play
         return params, running, memory
@@ -157,21 +159,21 @@ def make(
                 True,
                 source_key,
             )
-            fake[OUTPUT] = joint({x: _align.upsampled(found[x], images) for x in asked}, depth)
+            fake[OUTPUT] = joint({x: align.upsampled(found[x], images) for x in asked}, depth)
         if OUTPUT in weights or statistics != "source":
-            look = _align.look_at_target(segmenter, asked, statistics, carry)
+            look = align.look_at_target(segmenter, asked, statistics, carry)
             found, carry = look(own, carry, batch, target_key)
             real[OUTPUT] = joint(found, depth)
         if "pool" in memory:
-            fake[INPUT], memory["pool"] = _memory.pooled(memory["pool"], images, pool_key)
+            fake[INPUT], memory["pool"] = parts_memory.pooled(memory["pool"], images, pool_key)
         if ramp_steps:
             began = memory["began"]
             memory["began"] = jnp.where(began < 0, carry.step, began)
 
         total, metrics, stats = 0.0, {}, carry.stats
         for level, weight in weights.items():
-            of_real, stats = _align.judge(discriminator, params, stats, level, real[level], True)
-            of_fake, stats = _align.judge(discriminator, params, stats, level, fake[level], True)
+            of_real, stats = align.judge(discriminator, params, stats, level, real[level], True)
+            of_fake, stats = align.judge(discriminator, params, stats, level, fake[level], True)
             value = jnp.mean(domain_loss(of_real, adversarial.TARGET, smooth))
             value += jnp.mean(domain_loss(of_fake, adversarial.SOURCE))
             metrics[f"discriminator/{level}"] = value
@@ -190,7 +192,7 @@ def make(
         """R1's squared gradient; in the steps without it, 0."""
 
         def score(maps):
-            scores, _ = _align.judge(discriminator, params, stats, level, maps, False)
+            scores, _ = align.judge(discriminator, params, stats, level, maps, False)
             return jnp.mean(scores, axis=(1, 2, 3))
 
         def penalty():
@@ -214,7 +216,7 @@ def make(
             played = carry.step - carry.memory["began"] + 1
             ramp = jnp.minimum(played.astype(jnp.float32) / ramp_steps, 1.0)
         for level, weight in weights.items():
-            scores, _ = _align.judge(discriminator, params, carry.stats, level, maps[level], False)
+            scores, _ = align.judge(discriminator, params, carry.stats, level, maps[level], False)
             value = jnp.mean(domain_loss(scores, adversarial.TARGET))
             metrics[f"adversarial/{level}"] = value
             total += ramp * weight * value
@@ -237,15 +239,15 @@ def make(
     method = Method(
         init,
         {"disc": disc, "gen": gen},
-        _align.predictor(segmenter),
+        align.predictor(segmenter),
         alternate=True,
         warmup={"gen": warmup},
         reads=("source_image", "source_label", *(("source_depth",) if needs_depth else ()),
                "target_image"),
-        depth=_depth.predictor(segmenter, depth) if depth else None,
+        depth=parts_depth.predictor(segmenter, depth) if depth else None,
         transform=transform if INPUT in weights else None,
     )  # fmt: skip
-    return _average.averaged(method, ema)
+    return average.averaged(method, ema)
 
 
 def _check(lam_input, lam_output, lam_identity, guides, r1, r1_every, pool, ramp_steps):

@@ -5,9 +5,9 @@
 
 from collections.abc import Mapping
 
-from jaxseg.core import Method
+from jaxseg.engine.method import Method
 from jaxseg.losses.entropy import entropy, highest
-from jaxseg.methods import _align
+from jaxseg.methods.parts import align
 from jaxseg.models.network import Network
 
 NETWORKS = ("segmenter",)
@@ -39,11 +39,11 @@ def make(
         values = entropy(logits)
         return values if hardest_share == 1 else highest(values, hardest_share)
 
-    return _align.make(
+    return align.make(
         segmenter,
-        _align.Levels(dict(segmentation_weights), dict(entropy_weights)),
+        align.Levels(dict(segmentation_weights), dict(entropy_weights)),
         statistics=statistics,
         on_target=on_target,
         num_classes=num_classes,
-        prior=_align.class_prior(class_prior),
+        prior=align.class_prior(class_prior),
     )

@@ -6,8 +6,8 @@ evaluation and nothing else: adaptive batch normalisation (Li et al., AdaBN, 201
 
 from collections.abc import Mapping
 
-from jaxseg.core import Method
-from jaxseg.methods import _align
+from jaxseg.engine.method import Method
+from jaxseg.methods.parts import align
 from jaxseg.models.network import Network
 
 NETWORKS = ("segmenter",)
@@ -22,5 +22,5 @@ def make(
 ) -> Method:
     """Args: see `_align.make`; `segmentation_weights` by level, e.g. {'main': 1.0}."""
     del num_classes
-    levels = _align.Levels(dict(segmentation_weights), {})
-    return _align.make(segmenter, levels, statistics=statistics)
+    levels = align.Levels(dict(segmentation_weights), {})
+    return align.make(segmenter, levels, statistics=statistics)

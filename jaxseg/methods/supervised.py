@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 import jax
 import jax.numpy as jnp
 
-from jaxseg import mixing
-from jaxseg.core import Method, global_mean
+from jaxseg.engine.method import Method, global_mean
 from jaxseg.losses import balance, region, segmentation
-from jaxseg.methods import _align
+from jaxseg.methods.parts import align, mixing
 from jaxseg.models.network import Network
 
 NETWORKS = ("segmenter",)
@@ -101,7 +100,7 @@ def make(
         for level, level_weight in segmentation_weights.items():
             if not level_weight:
                 continue
-            logits = _align.upsampled(outputs[level], labels)
+            logits = align.upsampled(outputs[level], labels)
             for name, weight in used.items():
                 value = global_mean(*functions[name](logits, labels))
                 total += level_weight * weight * value
@@ -113,7 +112,7 @@ def make(
         return total, carry
 
     reads = ("source_image", "source_label")
-    return Method(init, {"gen": gen}, _align.predictor(segmenter), reads=reads)
+    return Method(init, {"gen": gen}, align.predictor(segmenter), reads=reads)
 
 
 def _mixer(chances, num_classes, copy_pairs):

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxseg.models.layers import Conv, torch_bias, torch_uniform
-from jaxseg.models.spectral import SpectralConv
+from jaxseg.models.layers.layers import Conv, torch_bias, torch_uniform
+from jaxseg.models.layers.spectral import SpectralConv
 
 
 def _layers(module: nn.Module, train: bool) -> Callable[..., jax.Array]:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxseg.models.layers import Conv, Norm, he_normal
+from jaxseg.models.layers.layers import Conv, Norm, he_normal
 
 IMAGE = 3  # the first channels of the input
 

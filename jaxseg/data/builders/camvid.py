@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from jaxseg.data import codec, labels
-from jaxseg.data.builders import _common, _published
-from jaxseg.data.builders._convert import Readers
-from jaxseg.data.builders._tree import Files, Tree
+from jaxseg.data.conversion import common, published
+from jaxseg.data.conversion.convert import Readers
+from jaxseg.data.conversion.tree import Files, Tree
 
 LABELS = labels.CAMVID
 EXPECTED = (
@@ -27,12 +27,12 @@ def config(
     raw: Path | None = None,
     size: tuple[int, int] | None = None,
     split: str | None = None,
-) -> _common.Config:
+) -> common.Config:
     """Prepares one split of the files in `raw`, at `size` (height, width) or as published."""
-    return _common.plain_config("camvid", _COUNTS, raw=raw, size=size, split=split)
+    return common.plain_config("camvid", _COUNTS, raw=raw, size=size, split=split)
 
 
-def find(config: _common.Config) -> tuple[Tree, list[Files]]:
+def find(config: common.Config) -> tuple[Tree, list[Files]]:
     """Finds the files of the config's split; UserError if one is missing."""
     tops = tuple(f"{split}{kind}" for split in _COUNTS for kind in ("", "annot"))
     tree, split = Tree(config.raw, tops, EXPECTED), config.options["split"]
@@ -49,7 +49,7 @@ def read_label(data: bytes) -> np.ndarray:
     return labels.lookup(_IDS, array)
 
 
-Builder = _published.builder(
+Builder = published.builder(
     "camvid",
     find=find,
     readers=Readers(label=read_label),

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from jaxseg.data import codec, labels
-from jaxseg.data.builders import _common, _published
-from jaxseg.data.builders._convert import Readers
-from jaxseg.data.builders._tree import Files, Tree
+from jaxseg.data.conversion import common, published
+from jaxseg.data.conversion.convert import Readers
+from jaxseg.data.conversion.tree import Files, Tree
 from jaxseg.errors import UserError
 
 LABELS = labels.CITYSCAPES
@@ -45,7 +45,7 @@ def config(
     size: tuple[int, int] | None = None,
     split: str | None = None,
     depth: str = "",
-) -> _common.Config:
+) -> common.Config:
     """Prepares one split of the files in `raw`.
 
     Args:
@@ -60,7 +60,7 @@ def config(
     if depth not in ("", "disparity"):
         raise UserError(f"cityscapes has no depth {depth!r}; choose 'disparity', or '' for none")
     keys, variant = keys_and_variant(split or "train", depth)
-    return _common.plain_config(
+    return common.plain_config(
         "cityscapes", _COUNTS, raw=raw, size=size, split=split, keys=keys, variant=variant
     )
 
@@ -72,7 +72,7 @@ def keys_and_variant(split: str, depth: str = "") -> tuple[tuple[str, ...], str]
     return keys + tuple(filter(more.get, more)), "-".join(filter(None, more.values()))
 
 
-def find(config: _common.Config) -> tuple[Tree, list[Files]]:
+def find(config: common.Config) -> tuple[Tree, list[Files]]:
     """Finds the files of the config's split; UserError if one is missing."""
     split, tops, expected = config.options["split"], ("leftImg8bit", "gtFine"), EXPECTED
     beside = _BESIDE if "depth" in config.keys else {}
@@ -95,7 +95,7 @@ def find(config: _common.Config) -> tuple[Tree, list[Files]]:
     return tree, tree.pair(images, **found, **instances_of(tree, config))
 
 
-def instances_of(tree: Tree, config: _common.Config) -> dict[str, dict[str, str]]:
+def instances_of(tree: Tree, config: common.Config) -> dict[str, dict[str, str]]:
     """{'instances': files by stem} of a split that wants them, nothing if none are there."""
     if "instances" not in config.keys:
         return {}
@@ -130,7 +130,7 @@ def read_disparity(data: bytes, scale: float) -> np.ndarray:
     return np.where(stored > 1, 256 * np.float32(scale) / np.maximum(stored - 1, 1), 0)
 
 
-Builder = _published.builder(
+Builder = published.builder(
     "cityscapes",
     find=find,
     readers=Readers(label=read_label, depth=read_disparity, camera=read_camera),

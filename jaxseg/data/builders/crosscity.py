@@ -16,9 +16,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from jaxseg.data import codec, labels
-from jaxseg.data.builders import _common
-from jaxseg.data.builders._convert import Readers, convert
-from jaxseg.data.builders._tree import Files, Tree
+from jaxseg.data.conversion import common
+from jaxseg.data.conversion.convert import Readers, convert
+from jaxseg.data.conversion.tree import Files, Tree
 from jaxseg.errors import UserError
 
 LABELS = labels.CITYSCAPES
@@ -40,7 +40,7 @@ def config(
     size: tuple[int, int] | None = None,
     split: str | None = None,
     city: str = "",
-) -> _common.Config:
+) -> common.Config:
     """Prepares one split of one city.
 
     Args:
@@ -56,7 +56,7 @@ def config(
         raise UserError(
             f"crosscity has no city {city!r}; set the option city to one of {', '.join(CITIES)}"
         )
-    plain = _common.plain_config("crosscity", _COUNTS, raw=raw, size=size, split=split)
+    plain = common.plain_config("crosscity", _COUNTS, raw=raw, size=size, split=split)
     return dataclasses.replace(
         plain,
         name=f"{city}-{plain.name}",
@@ -65,7 +65,7 @@ def config(
     )
 
 
-def find(config: _common.Config) -> tuple[Tree, list[Files]]:
+def find(config: common.Config) -> tuple[Tree, list[Files]]:
     """Finds the files of the config's split; UserError if one is missing."""
     city, split = config.options["city"], config.options["split"]
     tree = Tree(config.raw, (city,), EXPECTED)
@@ -103,14 +103,14 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     name = "crosscity"
     VERSION = tfds.core.Version("1.0.0")
-    _download_and_prepare = _common.write_splits
+    _download_and_prepare = common.write_splits
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return _common.info(self)
+        return common.info(self)
 
     def _split_generators(self, dl_manager) -> dict[str, Iterator]:
         (tree, pairs), split = find(self.builder_config), self.builder_config.options["split"]
-        _common.tell_count(self, pairs)
+        common.tell_count(self, pairs)
         return {split: self._generate_examples(tree, split, pairs)}
 
     def _generate_examples(self, tree, split, pairs) -> Iterator[dict]:

@@ -16,9 +16,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from jaxseg.data import classfile, codec, labels
-from jaxseg.data.builders import _common, _folder
-from jaxseg.data.builders._convert import Readers, convert
-from jaxseg.data.builders._tree import Files
+from jaxseg.data.conversion import common, folder_files
+from jaxseg.data.conversion.convert import Readers, convert
+from jaxseg.data.conversion.tree import Files
 from jaxseg.errors import UserError
 
 LABELS = labels.UNLABELLED  # unless there is a class file
@@ -39,7 +39,7 @@ def config(
     label_suffix: str = "",
     val_percent: float = 10,
     split_seed: int = 0,
-) -> _common.Config:
+) -> common.Config:
     """What to prepare of the user's data.
 
     Args:
@@ -76,19 +76,19 @@ def config(
         )
     named = _classes(classes) if labels else None
     root = raw.parent if raw is not None else Path()
-    places, split_by_folder = _folder.places(root, images, labels, split)
-    pairs = _folder.pairs(*places, image_suffix=image_suffix, label_suffix=label_suffix)
+    places, split_by_folder = folder_files.places(root, images, labels, split)
+    pairs = folder_files.pairs(*places, image_suffix=image_suffix, label_suffix=label_suffix)
     if not split_by_folder:
-        pairs = _folder.share(pairs, split, val_percent, split_seed)
+        pairs = folder_files.share(pairs, split, val_percent, split_seed)
     used = {
-        "files": _folder.states(pairs),
+        "files": folder_files.states(pairs),
         "classes": named and [named.label_set.classes, *map(list, _items(named))],
         "label_values": label_values,
     }
     digest = hashlib.sha256(json.dumps(used).encode()).hexdigest()[:12]
     title = re.sub(r"[^A-Za-z0-9_]+", "_", f"{places[0].name}_{split}")
-    return _common.Config(
-        name=f"{title}-{_common.size_name(size)}-{digest}",
+    return common.Config(
+        name=f"{title}-{common.size_name(size)}-{digest}",
         size=size,
         raw=raw,
         options={
@@ -103,9 +103,9 @@ def config(
     )
 
 
-def find(config: _common.Config) -> tuple[_folder.Disk, list[Files]]:
+def find(config: common.Config) -> tuple[folder_files.Disk, list[Files]]:
     """The files of the config's split, which `config` has found already."""
-    return _folder.Disk(), config.options["pairs"]
+    return folder_files.Disk(), config.options["pairs"]
 
 
 def label_reader(classes: classfile.ClassFile, label_values: str) -> Callable[[bytes], np.ndarray]:
@@ -163,7 +163,7 @@ def _classes(name: str) -> classfile.ClassFile:
     """A class file, or a built-in set as one: its train ids and its colours."""
     if Path(name).expanduser().is_file():
         return classfile.read(name)
-    label_set = labels.by_name(name)
+    label_set = classfile.by_name(name)
     return classfile.ClassFile(
         label_set,
         {train: train for train in range(len(label_set.classes))},
@@ -180,10 +180,10 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     name = "folder"
     VERSION = tfds.core.Version("1.0.0")
-    _download_and_prepare = _common.write_splits
+    _download_and_prepare = common.write_splits
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return _common.info(self)
+        return common.info(self)
 
     def _split_generators(self, dl_manager) -> dict[str, Iterator]:
         disk, pairs = find(self.builder_config)

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from jaxseg.data import codec, labels
-from jaxseg.data.builders import _common, _published
-from jaxseg.data.builders._convert import Readers
-from jaxseg.data.builders._tree import Files, Tree
+from jaxseg.data.conversion import common, published
+from jaxseg.data.conversion.convert import Readers
+from jaxseg.data.conversion.tree import Files, Tree
 
 LABELS = labels.CITYSCAPES
 EXPECTED = (
@@ -28,7 +28,7 @@ EXPECTED = (
 
 _IDS = labels.id_table(LABELS.ids)
 _COLOURS = {colour: train for train, colour in enumerate(LABELS.palette)}
-_COUNTS = _common.held_out_counts(24966)
+_COUNTS = common.held_out_counts(24966)
 
 
 def config(
@@ -36,16 +36,16 @@ def config(
     raw: Path | None = None,
     size: tuple[int, int] | None = None,
     split: str | None = None,
-) -> _common.Config:
+) -> common.Config:
     """Prepares one split of the files in `raw`, at `size` (height, width) or as published."""
-    return _common.plain_config("gta5", _COUNTS, raw=raw, size=size, split=split)
+    return common.plain_config("gta5", _COUNTS, raw=raw, size=size, split=split)
 
 
-def find(config: _common.Config) -> tuple[Tree, list[Files]]:
+def find(config: common.Config) -> tuple[Tree, list[Files]]:
     """Finds the files of the config's split; UserError if one is missing."""
     tree = Tree(config.raw, ("images", "labels"), EXPECTED)
     pairs = tree.pair(tree.stems("images", ".png"), label=tree.stems("labels", ".png"))
-    return tree, _common.held_out(pairs, config.options["split"])
+    return tree, common.held_out(pairs, config.options["split"])
 
 
 def read_label(data: bytes) -> np.ndarray:
@@ -56,7 +56,7 @@ def read_label(data: bytes) -> np.ndarray:
     return labels.lookup_colours(_COLOURS, array)[0]
 
 
-Builder = _published.builder(
+Builder = published.builder(
     "gta5",
     find=find,
     readers=Readers(label=read_label),

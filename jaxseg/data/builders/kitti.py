@@ -22,10 +22,10 @@ from pathlib import Path
 import numpy as np
 
 from jaxseg.data import codec, labels
-from jaxseg.data.builders import _common, _published
-from jaxseg.data.builders._convert import Readers
-from jaxseg.data.builders._tree import Files, Tree
 from jaxseg.data.builders.cityscapes import read_label
+from jaxseg.data.conversion import common, published
+from jaxseg.data.conversion.convert import Readers
+from jaxseg.data.conversion.tree import Files, Tree
 from jaxseg.errors import UserError
 
 LABELS = labels.CITYSCAPES
@@ -48,7 +48,7 @@ def config(
     size: tuple[int, int] | None = None,
     split: str | None = None,
     depth: str = "",
-) -> _common.Config:
+) -> common.Config:
     """Prepares one split of the files in `raw`.
 
     Args:
@@ -66,13 +66,13 @@ def config(
     keys = ("label",) if labelled else ()
     if depth and labelled:
         keys += ("depth",)
-    return _common.plain_config(
+    return common.plain_config(
         "kitti", _COUNTS, raw=raw, size=size, split=split, keys=keys,
         variant=depth if labelled else "",
     )  # fmt: skip
 
 
-def find(config: _common.Config) -> tuple[Tree, list[Files]]:
+def find(config: common.Config) -> tuple[Tree, list[Files]]:
     """Finds the files of the config's split; UserError if one is missing."""
     split, expected = config.options["split"], EXPECTED
     beside = _DISPARITY if "depth" in config.keys else ()
@@ -126,7 +126,7 @@ def read_disparity(data: bytes, scale: float) -> np.ndarray:
     return np.where(stored > 0, 256 * np.float32(scale) / np.maximum(stored, 1), 0)
 
 
-Builder = _published.builder(
+Builder = published.builder(
     "kitti",
     find=find,
     readers=Readers(label=read_label, depth=read_disparity, camera=read_camera),

@@ -9,10 +9,10 @@ ids; `*_gtFine_instanceIds.png` are stored for val, if they are there.
 from pathlib import Path
 
 from jaxseg.data import labels
-from jaxseg.data.builders import _common, _published
-from jaxseg.data.builders._convert import Readers
-from jaxseg.data.builders._tree import Files, Tree
 from jaxseg.data.builders.cityscapes import instances_of, keys_and_variant, read_label
+from jaxseg.data.conversion import common, published
+from jaxseg.data.conversion.convert import Readers
+from jaxseg.data.conversion.tree import Files, Tree
 
 LABELS = labels.CITYSCAPES
 EXPECTED = (
@@ -28,15 +28,15 @@ def config(
     raw: Path | None = None,
     size: tuple[int, int] | None = None,
     split: str | None = None,
-) -> _common.Config:
+) -> common.Config:
     """Prepares one split of the files in `raw`, at `size` (height, width) or as published."""
     keys, variant = keys_and_variant(split or "train")
-    return _common.plain_config(
+    return common.plain_config(
         "minicity", _COUNTS, raw=raw, size=size, split=split, keys=keys, variant=variant
     )
 
 
-def find(config: _common.Config) -> tuple[Tree, list[Files]]:
+def find(config: common.Config) -> tuple[Tree, list[Files]]:
     """Finds the files of the config's split; UserError if one is missing."""
     tree, split = Tree(config.raw, ("leftImg8bit", "gtFine"), EXPECTED), config.options["split"]
     images = tree.stems(f"leftImg8bit/{split}", ".png" if split == "test" else "_leftImg8bit.png")
@@ -48,4 +48,4 @@ def find(config: _common.Config) -> tuple[Tree, list[Files]]:
     return tree, tree.pair(images, **found, **instances_of(tree, config))
 
 
-Builder = _published.builder("minicity", find=find, readers=Readers(label=read_label))
+Builder = published.builder("minicity", find=find, readers=Readers(label=read_label))

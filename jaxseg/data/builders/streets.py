@@ -7,7 +7,7 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 
 from jaxseg.data import labels
-from jaxseg.data.builders import _common, _render
+from jaxseg.data.conversion import common, render
 from jaxseg.errors import UserError
 
 LABELS = labels.CITYSCAPES
@@ -28,7 +28,7 @@ def config(
     domain: str = "rendered",
     seed: int = 0,
     counts: Mapping[str, int] | None = None,
-) -> _common.Config:
+) -> common.Config:
     """What to render.
 
     Args:
@@ -61,12 +61,12 @@ def config(
     sources = sorted(Path(labels.__file__).parent.glob("streets*.py"))
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
     number = "-".join(f"{split}{count}" for split, count in sorted(counts.items()))
-    name = f"{domain}-seed{seed}-{_common.size_name(size)}-{number}-{digest}"
+    name = f"{domain}-seed{seed}-{common.size_name(size)}-{number}-{digest}"
     options = {"domain": domain, "seed": seed, "counts": counts}
-    return _common.Config(name=name, size=size, options=options, keys=("label", "depth"))
+    return common.Config(name=name, size=size, options=options, keys=("label", "depth"))
 
 
-def find(config: _common.Config) -> None:
+def find(config: common.Config) -> None:
     """Nothing has to be there: the scenes are rendered."""
 
 
@@ -75,10 +75,10 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     name = "streets"
     VERSION = tfds.core.Version("1.0.0")
-    _download_and_prepare = _common.write_splits
+    _download_and_prepare = common.write_splits
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return _common.info(self)
+        return common.info(self)
 
     def _split_generators(self, dl_manager) -> dict[str, Iterator]:
         counts = self.builder_config.options["counts"]
@@ -88,8 +88,8 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         options = self.builder_config.options
         domain, seed = options["domain"], options["seed"]
         start = first_index(domain, split)
-        scenes = _render.records(
-            seed, range(start, start + count), domain, self.builder_config.size, _common.cores()
+        scenes = render.records(
+            seed, range(start, start + count), domain, self.builder_config.size, common.cores()
         )
         title = f"rendering streets, {domain} {split}"
-        return _common.track(scenes, count, title)
+        return common.track(scenes, count, title)

@@ -15,15 +15,15 @@ from pathlib import Path
 import numpy as np
 
 from jaxseg.data import codec, labels
-from jaxseg.data.builders import _common, _published
-from jaxseg.data.builders._convert import Readers
-from jaxseg.data.builders._tree import Files, Tree
+from jaxseg.data.conversion import common, published
+from jaxseg.data.conversion.convert import Readers
+from jaxseg.data.conversion.tree import Files, Tree
 
 LABELS = labels.CITYSCAPES
 EXPECTED = "synthia/{RGB,GT/LABELS,Depth/Depth or Depth}/NNNNNNN.png"
 
 _IDS = labels.id_table(labels.SYNTHIA_IDS)
-_COUNTS = _common.held_out_counts(9400)
+_COUNTS = common.held_out_counts(9400)
 
 
 def config(
@@ -31,18 +31,18 @@ def config(
     raw: Path | None = None,
     size: tuple[int, int] | None = None,
     split: str | None = None,
-) -> _common.Config:
+) -> common.Config:
     """Prepares one split of the files in `raw`, at `size` (height, width) or as published."""
     keys = ("label", "depth")
-    return _common.plain_config("synthia", _COUNTS, raw=raw, size=size, split=split, keys=keys)
+    return common.plain_config("synthia", _COUNTS, raw=raw, size=size, split=split, keys=keys)
 
 
-def find(config: _common.Config) -> tuple[Tree, list[Files]]:
+def find(config: common.Config) -> tuple[Tree, list[Files]]:
     """Finds the files of the config's split; UserError if one is missing."""
     tree = Tree(config.raw, ("RGB", "GT", "Depth"), EXPECTED)
     depth = tree.stems("Depth/Depth", ".png") or tree.stems("Depth", ".png")
     pairs = tree.pair(tree.stems("RGB", ".png"), label=tree.stems("GT/LABELS", ".png"), depth=depth)
-    return tree, _common.held_out(pairs, config.options["split"])
+    return tree, common.held_out(pairs, config.options["split"])
 
 
 def read_label(data: bytes) -> np.ndarray:
@@ -57,7 +57,7 @@ def read_depth(data: bytes) -> np.ndarray:
     return np.where(centimetres == 65535, 0, centimetres).astype(np.float32) / 100
 
 
-Builder = _published.builder(
+Builder = published.builder(
     "synthia",
     find=find,
     readers=Readers(label=read_label, depth=read_depth),

@@ -26,9 +26,9 @@ from pathlib import Path
 import numpy as np
 
 from jaxseg.data import codec, labels
-from jaxseg.data.builders import _common, _published
-from jaxseg.data.builders._convert import Readers
-from jaxseg.data.builders._tree import Files, Tree
+from jaxseg.data.conversion import common, published
+from jaxseg.data.conversion.convert import Readers
+from jaxseg.data.conversion.tree import Files, Tree
 from jaxseg.errors import UserError
 
 LABELS = labels.CITYSCAPES
@@ -71,7 +71,7 @@ def config(
     split: str | None = None,
     version: str = "1.3.1",
     variations: Sequence[str] = (),
-) -> _common.Config:
+) -> common.Config:
     """Prepares one split of one version.
 
     Args:
@@ -97,15 +97,13 @@ def config(
     chosen = sorted({*variations} or VARIATIONS)
     counts = {split: count * len(chosen) for split, count in _COUNTS.items()}
     keys = ("label", "depth")
-    plain = _common.plain_config(
-        "virtual_kitti", counts, raw=raw, size=size, split=split, keys=keys
-    )
+    plain = common.plain_config("virtual_kitti", counts, raw=raw, size=size, split=split, keys=keys)
     title = "_".join(chosen) if len(chosen) < len(VARIATIONS) else "all"
     options = {**plain.options, "version": version, "variations": chosen}
     return dataclasses.replace(plain, name=f"{version}-{title}-{plain.name}", options=options)
 
 
-def find(config: _common.Config) -> tuple[Tree, list[Files]]:
+def find(config: common.Config) -> tuple[Tree, list[Files]]:
     """Finds the files of the config's split; UserError if one is missing."""
     version, variations = config.options["version"], config.options["variations"]
     expected = EXPECTED[version]
@@ -229,7 +227,7 @@ def read_depth(data: bytes) -> np.ndarray:
     return np.where(centimetres == 65535, 0, centimetres).astype(np.float32) / 100
 
 
-Builder = _published.builder(
+Builder = published.builder(
     "virtual_kitti",
     find=find,
     readers=Readers(label=read_label, depth=read_depth, colours=read_colours),

@@ -1,0 +1,1 @@
+"""What the builders share: raw files to records."""

@@ -1,0 +1,70 @@
+"""The plan of one `streets` scene: the street's course, and how to place things along it."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxseg.data.streets.domains import Domain, Range
+from jaxseg.data.streets.ground import Ground
+from jaxseg.data.streets.primitives import hsv
+
+END = 120.0  # metres; how far the street is furnished
+
+
+def uniform(rng: np.random.Generator, bounds: Range) -> float:
+    """A number from a range."""
+    return float(rng.uniform(*bounds))
+
+
+class Street(NamedTuple):
+    """The generator together with all that placing needs to know.
+
+    `lateral` is the distance to the right of the centre line x = bend * y^2; `side` is -1 on the
+    left of the street and +1 on the right.
+    """
+
+    rng: np.random.Generator
+    domain: Domain
+    ground: Ground
+    eye: float  # lateral position of the camera
+
+    def place(self, lateral: float, y: float) -> tuple[tuple[float, float], float]:
+        """World position, and the direction of the street there."""
+        bend = self.ground.bend
+        return (lateral + bend * y * y, y), float(-np.arctan(2 * bend * y))
+
+    def facing(self, at) -> float:
+        """Yaw of a card at `at` that faces the camera."""
+        return float(-np.arctan2(at[0] - self.eye, at[1]))
+
+    def side_street(self, y: float, margin: float = 0.0) -> bool:
+        """Whether the side street, with a margin, is at y."""
+        return abs(y - self.ground.crossing) < self.ground.crossing_half + margin
+
+    def foliage(self, rng) -> tuple[float, float, float]:
+        """A colour of leaves."""
+        d = self.domain
+        return hsv(
+            uniform(rng, d.foliage_hue), uniform(rng, d.foliage_saturation),
+            uniform(rng, d.foliage_value),
+        )  # fmt: skip
+
+    def edge(self, side: int) -> float:
+        """Distance from the centre line to the fronts behind the pavement, just inside its edge."""
+        i = int(side > 0)
+        return self.ground.half + self.ground.verge[i] + self.ground.pavement[i] - 0.6
+
+    def house_colours(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """A colour for the walls and one for the roof."""
+        rng, factor = self.rng, self.domain.wall_saturation
+        hue, saturation, value = [
+            (14, 0.5, 0.5), (20, 0.42, 0.6), (38, 0.3, 0.78), (42, 0.15, 0.85), (30, 0.1, 0.6),
+            (210, 0.1, 0.62), (0, 0.02, 0.72), (350, 0.25, 0.68),
+        ][rng.integers(8)]  # fmt: skip
+        colour = hsv(hue + rng.uniform(-6, 6), saturation * factor, value * rng.uniform(0.85, 1.12))
+        roof = (
+            hsv(12, 0.5 * factor, rng.uniform(0.35, 0.55))
+            if rng.random() < 0.5
+            else hsv(220, 0.1, rng.uniform(0.22, 0.4))
+        )
+        return colour, roof

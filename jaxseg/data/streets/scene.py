@@ -1,0 +1,188 @@
+"""`streets`: driving scenes rendered from nothing, with exact labels and depth, in two looks.
+
+One generator furnishes a street (buildings, traffic, people, vegetation), ray casts it in true
+perspective and shades it either as `rendered` (flat, clean, like a game) or as `photographic`
+(textures, shadows, haze, optics, noise; other cameras and densities). The pair stands in for a
+synthetic-to-real pair such as GTA5 and Cityscapes; the knobs are in `streets_domains`.
+
+Reading order: this file; streets_domains (knobs); streets_layout and streets_frontage (what
+stands where), streets_roadside and streets_traffic (the things); streets_draw (ray casting);
+streets_paint and streets_ground (colours), streets_shadow and streets_light.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxseg.data.streets.camera import Camera, make_camera
+from jaxseg.data.streets.domains import DOMAINS, Domain
+from jaxseg.data.streets.draw import GROUND, OPEN, Buffers, draw, tabulate
+from jaxseg.data.streets.ground import label_ground, paint_ground
+from jaxseg.data.streets.layout import Scene, layout
+from jaxseg.data.streets.light import film, sky
+from jaxseg.data.streets.paint import paint_primitives
+from jaxseg.data.streets.plan import uniform
+from jaxseg.data.streets.primitives import SKY, VEGETATION, Material, hsv
+from jaxseg.data.streets.shadow import contact, shadow_map
+from jaxseg.errors import UserError
+
+_STANDING = (Material.CAR_BODY, Material.BUS, Material.CARGO)  # what darkens the ground below it
+
+
+def render(seed: int, index: int, domain: str, size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """Renders scene `index` of the endless sequence `seed`.
+
+    A pure function: the same arguments give the same arrays, in any order of calls.
+
+    Args:
+        seed: names the sequence of scenes, >= 0.
+        index: number of the scene, >= 0.
+        domain: 'rendered', 'photographic', or 'rendered_varied' (rendered under many lights).
+        size: (height, width) in pixels; the camera's horizontal angle does not depend on it.
+
+    Returns:
+        image: uint8 [H, W, 3] RGB.
+        label: uint8 [H, W], Cityscapes train ids 0..18.
+        depth: float32 [H, W], metres along the optical axis; 0 = no value (sky).
+
+    Raises:
+        UserError: unknown domain, or a size that is not two positive whole numbers.
+    """
+    if domain not in DOMAINS:
+        raise UserError(f"streets: unknown domain {domain!r}; choose from {', '.join(DOMAINS)}")
+    try:
+        height, width = (int(n) for n in size)
+        whole = (height, width) == tuple(size) and min(height, width) >= 8
+    except (TypeError, ValueError):
+        whole = False
+    if not whole:
+        raise UserError(f"streets: size must be (height, width) of at least 8 pixels, not {size!r}")
+    knobs = DOMAINS[domain]
+    rng = np.random.default_rng((seed, index, list(DOMAINS).index(domain)))
+    scene = layout(rng, knobs)
+    camera = _camera(rng, knobs, scene.eye)
+    return compose(rng, scene, camera, knobs, (height, width))
+
+
+def _camera(rng: np.random.Generator, knobs: Domain, x: float) -> Camera:
+    return make_camera(
+        np.array((x, 0.0, uniform(rng, knobs.camera_height))),
+        uniform(rng, knobs.camera_yaw),
+        uniform(rng, knobs.camera_pitch),
+        uniform(rng, knobs.camera_roll),
+        uniform(rng, knobs.field_of_view),
+    )
+
+
+def compose(
+    rng: np.random.Generator, scene: Scene, camera: Camera, knobs: Domain, size: tuple[int, int]
+) -> dict[str, np.ndarray]:
+    """Draws a given scene through a given camera; returns what `render` returns.
+
+    Label and depth depend on the scene and the camera alone, the image on `knobs` and `rng` too.
+    """
+    tables = tabulate(scene.primitives)
+    buffers, directions = draw(scene.primitives, tables, camera, size)
+    owner = buffers.owner.ravel()
+    rays = directions.reshape(3, -1)
+    depth = np.where(owner == OPEN, 0, buffers.depth.ravel()).astype(np.float32)
+    world = camera.position.astype(np.float32)[:, None] + depth * rays
+    label = np.full(owner.shape, SKY, np.uint8)
+    floor = np.flatnonzero(owner == GROUND)
+    label[floor] = label_ground(scene.ground, world[0, floor], world[1, floor])
+    solid = np.flatnonzero(owner >= 0)
+    label[solid] = tables.label[owner[solid], buffers.part.ravel()[solid]]
+    light = _shade(rng, scene, tables, camera, knobs, buffers, rays, world, depth, label)
+    image = film(light.reshape(*size, 3), rng, knobs)
+    return {"image": image, "label": label.reshape(size), "depth": depth.reshape(size)}
+
+
+class _Weather(NamedTuple):
+    """What is drawn once per picture, besides the scene and the film."""
+
+    texture: float
+    sunny: bool
+    cloud: float
+    sun: np.ndarray  # [3] unit vector
+    ambient: float
+    shadow: float
+    visibility: float
+    values: tuple[float, float]  # brightness of road and pavement
+    grass: tuple[float, float, float]
+    cloud_seed: float
+
+
+def _weather(rng: np.random.Generator, knobs: Domain) -> _Weather:
+    texture = uniform(rng, knobs.texture)
+    sunny = bool(rng.random() < knobs.sunny)
+    cloud = uniform(rng, knobs.cloud)
+    azimuth, rise = rng.uniform(0, 2 * np.pi), np.radians(uniform(rng, knobs.sun_height))
+    sun = (np.cos(azimuth) * np.cos(rise), np.sin(azimuth) * np.cos(rise), np.sin(rise))
+    return _Weather(
+        texture=texture,
+        sunny=sunny,
+        cloud=cloud * 0.7 if sunny else 0.5 + cloud / 2,
+        sun=np.array(sun),
+        ambient=uniform(rng, knobs.ambient),
+        shadow=uniform(rng, knobs.shadow),
+        visibility=float(np.exp(uniform(rng, np.log(knobs.haze)))),
+        values=(uniform(rng, knobs.road_value), uniform(rng, knobs.pavement_value)),
+        grass=hsv(
+            uniform(rng, knobs.foliage_hue) - 8,
+            uniform(rng, knobs.foliage_saturation) * 0.8,
+            uniform(rng, knobs.foliage_value) * 1.1,
+        ),
+        cloud_seed=rng.uniform(0, 250),
+    )
+
+
+def _shade(rng, scene, tables, camera, knobs, buffers: Buffers, rays, world, depth, label):
+    """Light [n, 3] that arrives at each pixel: paint, sun and shadow, haze."""
+    weather = _weather(rng, knobs)
+    owner, part = buffers.owner.ravel(), buffers.part.ravel()
+    colour = np.empty((owner.size, 3), np.float32)
+    normal = np.zeros((owner.size, 3), np.float32)
+    reach = depth / (camera.focal * buffers.owner.shape[1])
+    above, floor = np.flatnonzero(owner == OPEN), np.flatnonzero(owner == GROUND)
+    seen, solid = np.flatnonzero(owner != OPEN), np.flatnonzero(owner >= 0)
+    colour[above] = sky(rays[:, above], weather.cloud, weather.cloud_seed, weather.texture)
+    slope = -rays[2, floor] / np.sqrt((rays[:, floor] ** 2).sum(0))
+    colour[floor] = paint_ground(
+        scene.ground, label[floor], world[0, floor], world[1, floor], reach[floor], slope,
+        weather.values, weather.grass, weather.texture,
+    )  # fmt: skip
+    normal[floor, 2] = 1
+    colour[solid], normal[solid] = paint_primitives(
+        tables, owner[solid], part[solid], world[:, solid], reach[solid], weather.texture
+    )
+    light = colour * colour  # from display values to light, near enough to gamma 2.2
+    cells = int(np.clip(buffers.owner.shape[1], 128, 1024))
+    light[seen] *= _brightness(
+        scene, weather, world[:, seen], normal[seen], label[seen] == VEGETATION, cells
+    )
+    if knobs.contact > 0:
+        bodies = [p for p in scene.primitives if p.parts[0].material in _STANDING]
+        near = contact(bodies, world[:, floor])
+        light[floor] *= (1 - knobs.contact * (1 - near))[:, None]
+    if not weather.sunny or weather.texture > 0:
+        light[above] *= 1.6  # a photograph that is exposed for the ground burns out the sky
+    air = np.float32((0.62, 0.7, 0.78) if weather.sunny else (0.6, 0.62, 0.65))
+    veil = 1 - np.exp(-depth[seen] / weather.visibility)
+    light[seen] += (air * air - light[seen]) * veil[:, None]
+    return light
+
+
+def _brightness(scene: Scene, weather: _Weather, world, normal, leaves, cells: int) -> np.ndarray:
+    """Sunlight and skylight, as factors on the surfaces' colours: [n, 3], or [n, 1] without sun."""
+    facing = normal @ weather.sun.astype(np.float32)
+    facing = np.where(leaves, 0.4 + 0.6 * facing, facing)  # light comes through leaves
+    if not weather.sunny:
+        return (0.5 + 0.25 * normal[:, 2] + 0.1 * facing)[:, None]
+    direct = np.maximum(facing, 0)
+    if weather.shadow > 0:
+        free = shadow_map(scene.primitives, weather.sun, cells)(world + 0.05 * normal.T)
+        direct = direct * (1 - weather.shadow * (1 - free))
+    skylight = weather.ambient * (0.7 + 0.3 * normal[:, 2])
+    direct = direct * 1.15 * (1 - weather.ambient) / max(0.5, weather.sun[2])
+    cool, warm = np.float32((0.95, 1.0, 1.08)), np.float32((1.06, 1.0, 0.92))
+    return skylight[:, None] * cool + direct[:, None] * warm

@@ -1,0 +1,140 @@
+"""Cast shadows and dark contacts in `streets` pictures."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from jaxseg.data.streets.primitives import Primitive
+from jaxseg.data.streets.texture import sample, tiles
+
+_NEAR, _FAR, _WIDTH = -6.0, 90.0, 38.0  # the map's first and last y, and half its width, metres
+_FINE = 4.0  # metres within which the map's cells are about equally small
+
+
+def shadow_map(primitives: list[Primitive], sun: np.ndarray, cells: int) -> Callable:
+    """Height of the highest thing that the sun's ray through each point of the ground meets.
+
+    The map is finer near the viewer: rows are spaced by the logarithm of y, columns by an inverse
+    hyperbolic sine of x.
+
+    Args:
+        primitives: what casts shadows.
+        sun: [3] unit vector to the sun, which is above the horizon.
+        cells: columns of the map; it has as many rows.
+
+    Returns:
+        A function of world positions [3, n] to the share of the sun's light that arrives, [n].
+    """
+    slope = sun[:2] / sun[2]
+    x_end, y_end = np.arcsinh(_WIDTH / _FINE), np.log((_FAR - _NEAR) / _FINE + 1)
+
+    def columns(x):
+        return (np.arcsinh(x / _FINE) / x_end + 1) / 2 * cells
+
+    def rows(y):
+        return np.log(np.maximum((y - _NEAR) / _FINE + 1, 1e-3)) / y_end * cells
+
+    centre = (np.arange(cells) + 0.5) / cells
+    grid_x = (_FINE * np.sinh((centre * 2 - 1) * x_end)).astype(np.float32)
+    grid_y = (_FINE * (np.exp(centre * y_end) - 1) + _NEAR).astype(np.float32)
+    top = np.full((cells, cells), -1.0, np.float32)
+    for p in primitives:
+        foot = _corners(p)
+        foot = foot[:, :2] - foot[:, 2:] * slope
+        x0, x1 = columns(foot[:, 0].min()), columns(foot[:, 0].max())
+        y0, y1 = rows(foot[:, 1].min()), rows(foot[:, 1].max())
+        x0, x1 = int(max(x0, 0)), int(min(x1 + 1, cells))
+        y0, y1 = int(max(y0, 0)), int(min(y1 + 1, cells))
+        if x0 < x1 and y0 < y1:
+            block = top[y0:y1, x0:x1]
+            np.maximum(block, _highest(p, grid_x[x0:x1], grid_y[y0:y1], slope), out=block)
+
+    def light(world: np.ndarray, bias: float = 0.12) -> np.ndarray:
+        x = columns(world[0] - world[2] * slope[0]) - 0.5
+        y = rows(world[1] - world[2] * slope[1]) - 0.5
+        ix, iy = np.floor(x), np.floor(y)
+        fx, fy = x - ix, y - iy
+        known = (ix >= 0) & (iy >= 0) & (ix < cells - 1) & (iy < cells - 1)
+        ix, iy = np.clip(ix, 0, cells - 2).astype(int), np.clip(iy, 0, cells - 2).astype(int)
+        flat, level, at = top.ravel(), world[2] + bias, iy * cells + ix
+        free = [flat[at + k] <= level for k in (0, 1, cells, cells + 1)]
+        near = free[0] * (1 - fx) + free[1] * fx
+        far = free[2] * (1 - fx) + free[3] * fx
+        return np.where(known, near * (1 - fy) + far * fy, 1.0).astype(np.float32)
+
+    return light
+
+
+def _corners(p: Primitive) -> np.ndarray:
+    """World positions [8, 3] of the corners of a primitive's bounds."""
+    ends = zip(p.low, p.high, strict=True)
+    x, y, z = (a.ravel() for a in np.meshgrid(*ends))
+    cos, sin = np.cos(p.yaw), np.sin(p.yaw)
+    return np.stack((cos * x - sin * y, sin * x + cos * y, z), 1) + p.origin
+
+
+def _highest(p: Primitive, grid_x, grid_y, slope) -> np.ndarray:
+    """Where rays of light through (x, y, 0) leave a primitive, metres up; negative if they miss."""
+    cos, sin = np.cos(p.yaw), np.sin(p.yaw)
+    # A ray in the primitive's frame: (x, y, base) + height * (dx, dy, 1).
+    fx, fy = grid_x[None] - p.origin[0], grid_y[:, None] - p.origin[1]
+    x, y = cos * fx + sin * fy, cos * fy - sin * fx
+    dx, dy = cos * slope[0] + sin * slope[1], cos * slope[1] - sin * slope[0]
+    base = -p.origin[2]
+    if p.kind == "solid" and p.silhouette is None:
+        enter = np.full(x.shape, -np.inf, np.float32)
+        leave = np.full(x.shape, np.inf, np.float32)
+        for a, b, c, k in p.planes:
+            rate = a * dx + b * dy + c
+            rest = k - a * x - b * y - c * base
+            if rate > 1e-6:
+                leave = np.minimum(leave, rest / rate)
+            elif rate < -1e-6:
+                enter = np.maximum(enter, rest / rate)
+            else:
+                leave = np.where(rest < 0, -np.inf, leave)
+        return np.where(enter < leave, leave, -1)
+    if p.kind == "ellipsoid":
+        rx, ry, rz = p.high
+        a = (dx / rx) ** 2 + (dy / ry) ** 2 + 1 / rz**2
+        b = x * dx / rx**2 + y * dy / ry**2 + base / rz**2
+        root = b * b - a * ((x / rx) ** 2 + (y / ry) ** 2 + (base / rz) ** 2 - 1)
+        hit = root > 0
+        if p.silhouette is not None:  # gaps between leaves let light through
+            gaps = sample(tiles()[1], *np.broadcast_arrays(grid_x[None] * 14, grid_y[:, None] * 14))
+            hit &= gaps < p.numbers[0] + 0.3
+        return np.where(hit, (np.sqrt(np.maximum(root, 0)) - b) / a, -1)
+    if p.kind == "card":
+        # Light along a card would give it no shadow: pretend that it falls a little across.
+        dy = dy if abs(dy) > 0.15 else np.copysign(0.15, dy)
+        height = -y / dy
+        x, z = x + height * dx, base + height
+        seen = (x > p.low[0]) & (x < p.high[0]) & (z > p.low[2]) & (z < p.high[2])
+        part = p.silhouette(x[seen], 0 * x[seen], z[seen], np.zeros(seen.sum(), int), p.numbers)
+        seen[seen] = part >= 0
+        return np.where(seen, height, -1)
+    return np.float32(-1)  # wheels: the body above them casts the shadow
+
+
+def contact(bodies: list[Primitive], world: np.ndarray, reach: float = 0.7) -> np.ndarray:
+    """How much of the sky points of the ground see near and under vehicles, [n] in 0..1.
+
+    Args:
+        bodies: what stands on the ground.
+        world: [3, n] positions on the ground.
+        reach: metres over which the darkness fades around a body.
+    """
+    out = np.ones(world.shape[1], np.float32)
+    for p in bodies:
+        size = max(np.hypot(*p.high[:2]), np.hypot(*p.low[:2])) + reach
+        dx, dy = world[0] - p.origin[0], world[1] - p.origin[1]
+        near = np.flatnonzero((np.abs(dx) < size) & (np.abs(dy) < size))
+        if not near.size:
+            continue
+        cos, sin = np.cos(p.yaw), np.sin(p.yaw)
+        dx, dy = dx[near], dy[near]
+        x, y = cos * dx + sin * dy, cos * dy - sin * dx
+        dx = np.maximum(np.maximum(p.low[0] - x, x - p.high[0]), 0)
+        dy = np.maximum(np.maximum(p.low[1] - y, y - p.high[1]), 0)
+        out[near] = np.minimum(out[near], np.clip(np.hypot(dx, dy) / reach, 0, 1) ** 0.7)
+    return out

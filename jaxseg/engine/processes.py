@@ -1,0 +1,215 @@
+"""Several processes as one run: how they find each other, agree, and end together.
+
+Each process runs the same program with the same settings and reads its share of the data; the
+devices of all of them are one pmapped axis, and the state is the same on all. What is printed and
+written is printed and written by process 0 alone. With one process all of this does nothing.
+"""
+
+import atexit
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+from jaxseg.engine.watch import GIVE_UP, Stepping, Watch, say
+from jaxseg.errors import UserError
+
+FIND = 300  # seconds in which the processes have to find each other
+
+_watch: Watch | None = None  # of this process, if it is one of several
+
+
+def start(
+    coordinator: str | None = None,
+    processes: int | None = None,
+    process: int | None = None,
+    *,
+    automatic: bool = False,
+    find: float = FIND,
+) -> None:
+    """Joins the other processes of the run; does nothing if nothing is given.
+
+    It has to be called before JAX is used. Afterwards standard output is that of process 0 only.
+
+    Args:
+      coordinator: HOST:PORT of process 0, the same in all; any free port.
+      processes: how many there are.
+      process: which one this is, from 0.
+      automatic: JAX finds all of that, under SLURM and Open MPI and on a TPU pod.
+      find: seconds to wait for the others.
+
+    Raises:
+      UserError: the arguments do not go together, or there is nobody to join.
+    """
+    address = dict(coordinator=coordinator, processes=processes, process=process)
+    given = [name for name, value in address.items() if value is not None]
+    if not given and not automatic:
+        return
+    if automatic and given:
+        raise UserError(f"--distributed finds the other processes itself: leave out --{given[0]}")
+    if not automatic:
+        _check(**address)
+
+    import jax  # slow, and a wrong flag is told without it
+
+    # It would take SIGTERM for itself; interrupt.py does what it is for, and for Ctrl-C too.
+    jax.config.update("jax_enable_preemption_service", False)
+    where = "SLURM, Open MPI or a TPU pod" if automatic else f"--coordinator={coordinator}"
+    # Before JAX itself would abort with a stack trace.
+    late = threading.Timer(find - min(5.0, find / 2), _nobody_there, (where, process))
+    late.daemon = True
+    late.start()
+    try:
+        jax.distributed.initialize(
+            coordinator, processes, process, initialization_timeout=int(find),
+            cluster_detection_method=None if automatic else "deactivate",
+        )  # fmt: skip
+    except (ValueError, RuntimeError, KeyError) as error:
+        raise UserError(_why_not(error, where)) from error
+    finally:
+        late.cancel()
+    if jax.process_count() > 1:
+        _join(jax.process_index(), jax.process_count(), jax.local_device_count())
+
+
+def _check(coordinator: str | None, processes: int | None, process: int | None) -> None:
+    for flag, value in (
+        ("coordinator=HOST:PORT", coordinator),
+        ("processes=N", processes),
+        ("process=I", process),
+    ):
+        if value is None:
+            raise UserError(f"--coordinator, --processes and --process go together: give --{flag}")
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise UserError(f"--coordinator={coordinator} is not HOST:PORT, as in node0:7000")
+    if processes < 1:
+        raise UserError(f"--processes={processes} must be at least 1")
+    if not 0 <= process < processes:
+        raise UserError(f"--process={process} is not one of 0 to {processes - 1}")
+    try:
+        socket.getaddrinfo(host.strip("[]"), int(port))
+    except OSError as error:
+        raise UserError(f"--coordinator={coordinator}: no such host ({error})") from error
+
+
+def _why_not(error: Exception, where: str) -> str:
+    if "RPC server" in str(error):
+        return f"{where}: the port is taken; give another"
+    if isinstance(error, RuntimeError):
+        return f"the processes cannot be joined: {str(error).splitlines()[0]}"
+    return (
+        "--distributed finds neither SLURM (srun) nor Open MPI nor a TPU pod: give "
+        "--coordinator=HOST:PORT --processes=N --process=I to each process instead"
+    )
+
+
+def _nobody_there(where: str, process: int | None) -> None:
+    name = "a process" if process is None else f"process {process}"
+    say(f"{name} waited for the others in vain ({where}): start all of them, with the same flags")
+    os._exit(2)
+
+
+def _join(index: int, count: int, devices: int) -> None:
+    global _watch
+    if index:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - until the process ends
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminated)
+    _watch = Watch(index, count)
+    atexit.register(_watch.close)  # before JAX takes leave of the others
+    with together():
+        found = gather("devices", str(devices))
+        if len(set(found)) > 1:
+            raise UserError(f"the processes have {', '.join(found)} devices: give each as many")
+
+
+def _terminated(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def count() -> int:
+    """How many processes there are."""
+    return _watch.count if _watch else 1
+
+
+def index() -> int:
+    """Which of them this is."""
+    return _watch.index if _watch else 0
+
+
+def everywhere(devices: Sequence[Any]) -> list[Any]:
+    """The devices of a pmap over all processes: of each as many as the local ones given here."""
+    if count() == 1:
+        return list(devices)
+    import jax
+
+    return [d for i in range(count()) for d in jax.local_devices(process_index=i)[: len(devices)]]
+
+
+def gather(what: str, value: str) -> list[str]:
+    """A text of each process, in their order; all have to call it, in the same order.
+
+    It waits for all, however long that takes: one may be preparing a data set.
+    """
+    return _watch.gather(what, value) if _watch else [value]
+
+
+def same(what: str, value: str) -> None:
+    """Raises UserError unless all processes give the same value; `what` names it."""
+    found = gather(what, f"{zlib.crc32(value.encode()):08x}")
+    for i, other in enumerate(found):
+        if other != found[0]:
+            raise UserError(
+                f"{what} of process {i} is not that of process 0: start all of them with the same "
+                "flags and the same files"
+            )
+
+
+def shared_folder(folder: str) -> None:
+    """Makes a folder if there are several processes; UserError if they do not all see the same."""
+    if count() == 1:
+        return
+    mark = f".seen-by-all-{os.getpid()}-{time.time_ns()}"
+    path = os.path.join(folder, mark)
+    if index() == 0:
+        os.makedirs(folder, exist_ok=True)
+        open(path, "w").close()
+    path = os.path.join(folder, gather("folder", mark)[0])
+    until = time.monotonic() + GIVE_UP  # network drives take their time
+    while not os.path.exists(path) and time.monotonic() < until:
+        time.sleep(0.1)
+    seen = gather("folder seen", str(os.path.exists(path)))
+    if index() == 0:
+        os.remove(path)
+    if "False" in seen:
+        raise UserError(
+            f"process {seen.index('False')} does not see what process 0 writes to {folder}: give "
+            "a --workdir on a drive that all hosts share"
+        )
+
+
+def attend(run: Stepping) -> None:
+    """Lets all processes end after the same step of a run, once one of them is `asked` to."""
+    if _watch:
+        _watch.attend(run)
+
+
+class together:
+    """Within it, whatever ends one process, such as an error, ends all of them.
+
+    With several processes an error does not leave it: it is told, and the process ends at once. So
+    it is used within whatever would wait for the others, such as a manager of checkpoints.
+    """
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if _watch and error is not None and not isinstance(error, SystemExit | GeneratorExit):
+            _watch.fail(error)

@@ -1,0 +1,1 @@
+"""Evaluation: predictions against labels, metrics, and choosing a snapshot without labels."""

@@ -1,0 +1,189 @@
+"""Evaluation: every image of a split once, the confusion matrix counted on the devices in integers.
+
+The training loop and `--mode=evaluate` call the same function, so they report the same numbers.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxseg.engine import gather
+from jaxseg.engine.method import AXIS
+from jaxseg.errors import UserError
+from jaxseg.evaluation import results, selection
+from jaxseg.evaluation.metrics import confusion
+from jaxseg.evaluation.metrics import depth as metrics_depth
+from jaxseg.evaluation.tally import Tally
+from jaxseg.losses.entropy import entropy as entropy_map
+from jaxseg.resize import resize_bilinear
+
+STRIDE = 8  # of the maps that snapshots are compared by, in pixels of the network's input
+
+
+class Example(NamedTuple):
+    """One evaluated image, to be looked at."""
+
+    id: str
+    image: np.ndarray  # uint8 [H,W,3], as the network saw it
+    label: np.ndarray  # uint8 [h,w], 255 = ignore
+    prediction: np.ndarray  # uint8 [h,w]
+    entropy: np.ndarray  # float32 [h,w], 0 (certain) .. 1 (uniform)
+    depth: np.ndarray | None = None  # float32 [h,w] metres as predicted; None: no depth is
+    depth_truth: np.ndarray | None = None  # float32 [h,w] metres, 0 where none is known
+
+
+def make_evaluator(
+    predict: Callable,
+    num_classes: int,
+    devices: Sequence[jax.Device] | None = None,
+    *,
+    pictures: int | Collection[str] = 0,
+    scored: Sequence[int] | None = None,
+    also: Mapping[str, Sequence[int]] | None = None,
+    boundary: bool = False,
+    depth: Callable | None = None,
+    depth_cap: float = 80.0,
+) -> Callable[..., tuple[dict[str, Any], list[Example]]]:
+    """Makes the evaluator of a network; one compilation per shape of batch.
+
+    Args:
+      predict: (params, stats, memory, images uint8 [N,H,W,3]) -> logits [N,h,w,K] at any stride.
+      num_classes: K.
+      devices: local devices to use, all by default. Batches need not be divisible by their number.
+      pictures: the ids of the images that come back to be looked at, or how many of the first do.
+      scored: class ids the means are over; None for all.
+      also: name -> class ids that a further mean IoU is over, as papers count 13 of SYNTHIA's 16
+        classes: all from the same counts, of the same predictions.
+      boundary: boundary IoU too, counted on the host: some 50 ms for an image of 1024x2048.
+      depth: (params, stats, memory, images) -> metres [N,h,w] at any stride, of a method that
+        predicts it; None for others.
+      depth_cap: metres; true depth beyond it does not count.
+
+    Returns:
+      evaluate(params, stats, memory, batches, classes, maps=None) -> (result, examples): `result`
+      as `results.write` describes it, without step and split; `examples` the images that
+      `pictures` asks for (of those of this process). `classes` are K names. `batches` yields
+      {'image' uint8 [n,H,W,3], 'label' uint8 [n,h,w], 'valid' bool [n], 'id' [n]} and perhaps
+      'instances' int [n,h,w] and 'depth' float32 [n,h,w] metres: logits and predicted depth are
+      resized (aligned corners) to the label's size. Instances count where the classes are
+      Cityscapes'. With several processes each brings its own images, and as many batches as the
+      others, and all get the sums over all. The dict `maps` gets each image's class ids as
+      predicted for about every eighth pixel of the input, uint8 [h', w'], of all processes' images;
+      its keys stand for the ids.
+    """
+    devices = list(devices or jax.local_devices())
+    everywhere = NamedSharding(Mesh(np.asarray(devices), (AXIS,)), PartitionSpec())
+
+    def count(params, stats, memory, image, label, truth):
+        logits = predict(params, stats, memory, image).astype(jnp.float32)
+        full = resize_bilinear(logits, label.shape[1:3])
+        prediction = jnp.argmax(full, axis=-1).astype(jnp.uint8)
+        entropy = entropy_map(full)
+        counts = lax.psum(confusion.confusion(prediction, label, num_classes), AXIS)
+        coarse = logits[:, *map(_thinned, logits.shape[1:3], image.shape[1:3])]
+        rows, columns = selection.grid(*coarse.shape[1:3])
+        points = coarse[:, rows[:, None], columns].reshape(len(coarse), -1, num_classes)
+        small = jnp.argmax(coarse, axis=-1).astype(jnp.uint8)
+        each = dict(mean=entropy.mean((1, 2)), prediction=prediction, small=small, points=points)
+        shown = dict(entropy=entropy)
+        if depth is not None and (pictures or truth is not None):
+            metres = depth(params, stats, memory, image).astype(jnp.float32)
+            size = (label if truth is None else truth).shape[1:3]
+            shown["depth"] = resize_bilinear(metres[..., None], size)[..., 0]
+        if depth is not None and truth is not None:
+            each["errors"] = metrics_depth.rows(shown["depth"], truth, depth_cap)
+        return counts, each, shown
+
+    count = jax.pmap(
+        count,
+        AXIS,
+        in_axes=(None, None, None, 0, 0, 0),
+        out_axes=(None, 0, 0),
+        devices=devices,
+    )
+
+    def evaluate(
+        params,
+        stats,
+        memory,
+        batches: Iterable[Mapping[str, Any]],
+        classes: Sequence[str],
+        maps: dict[str, np.ndarray] | None = None,
+    ) -> tuple[dict[str, Any], list[Example]]:
+        if len(classes) != num_classes:
+            raise UserError(f"{len(classes)} class names for a network of {num_classes} classes")
+        # Placed once, not with every batch; what the training loop holds is in place already.
+        model = jax.device_put((params, stats, memory), everywhere)
+        tally = Tally(classes, boundary)
+        examples: list[Example] = []
+        for batch in batches:
+            batch = {k: x if k == "id" else np.asarray(x) for k, x in batch.items()}
+            ids, image, label, valid = (batch[k] for k in ("id", "image", "label", "valid"))
+            _check_labels(label, valid, ids, num_classes)
+            label = np.where(valid[:, None, None], label, confusion.IGNORE).astype(np.uint8)
+            truth = batch.get("depth") if depth is not None else None
+            padded = (None if x is None else _split(x, len(devices)) for x in (image, label, truth))
+            # Reading the result waits for it: fake CPU devices abort when many calls are queued.
+            counts, each, shown = count(*model, *padded)
+            counts, each = np.asarray(counts), jax.tree.map(_join, each)
+            density = selection.neighbourhood_density(each["points"]).astype(np.float32)
+            tally.add(
+                {**batch, "label": label}, counts, (each["mean"], density),
+                each["prediction"], each.get("errors"),
+            )  # fmt: skip
+            if maps is not None:
+                maps |= gather.by_id(ids, valid, each["small"][: len(valid)])
+            chosen = np.flatnonzero(valid)
+            if isinstance(pictures, int):
+                chosen = chosen[: max(pictures - len(examples), 0)]
+            else:
+                chosen = [i for i in chosen if str(ids[i]) in pictures]
+            if len(chosen):
+                shown = jax.tree.map(_join, shown)
+                parts = (image, label, each["prediction"], shown["entropy"], shown.get("depth"))
+                for i in chosen:
+                    own = (None if x is None else x[i] for x in (*parts, truth))
+                    examples.append(Example(str(ids[i]), *own))
+        total = tally.total()
+        return (
+            results.result(classes, **total, scored=scored, also=also, cap=depth_cap),
+            examples,
+        )
+
+    return evaluate
+
+
+def _check_labels(label, valid, ids, num_classes) -> None:
+    """A label id that no class has would silently not count: it is a wrong table or data set."""
+    wrong = (label >= num_classes) & (label != confusion.IGNORE) & valid[:, None, None]
+    if wrong.any():
+        i = int(np.flatnonzero(wrong.any((1, 2)))[0])
+        raise UserError(
+            f"the label of {ids[i]} holds class id {label[i][wrong[i]][0]}, but the network has "
+            f"{num_classes} classes: evaluate with the label set the network was trained for"
+        )
+
+
+def _split(array: np.ndarray, devices: int) -> np.ndarray:
+    """[n, ...] -> [devices, ceil(n / devices), ...], filled up with 255 (labels: ignore)."""
+    missing = -len(array) % devices
+    if missing:
+        rest = np.full((missing, *array.shape[1:]), confusion.IGNORE, array.dtype)
+        array = np.concatenate([array, rest])
+    return array.reshape(devices, -1, *array.shape[1:])
+
+
+def _join(array: jax.Array) -> np.ndarray:
+    array = np.asarray(array)
+    return array.reshape(-1, *array.shape[2:])
+
+
+def _thinned(size: int, pixels: int) -> slice:
+    """About every STRIDE-th pixel of the input; all, if the logits are no finer."""
+    step = max(1, round(STRIDE * size / pixels))
+    return slice(step // 2, None, step)

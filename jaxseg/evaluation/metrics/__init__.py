@@ -1,0 +1,1 @@
+"""Metrics: NumPy functions of counts and maps."""

@@ -1,0 +1,1 @@
+"""From a config to objects. Nothing below this room reads a config."""

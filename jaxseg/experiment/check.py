@@ -1,0 +1,100 @@
+"""Settings that could not work, found before anything is prepared or compiled."""
+
+import functools
+
+import jax
+from ml_collections import ConfigDict
+
+from jaxseg.data import transforms
+from jaxseg.errors import UserError
+from jaxseg.experiment import networks
+from jaxseg.experiment import settings as experiment_settings
+from jaxseg.experiment.method import make_method, make_predictor
+from jaxseg.experiment.optimisers import make_optimisers
+
+POSITIVE = (
+    "train.batch",
+    "train.accumulate",
+    "train.steps",
+    "train.log_every",
+    "train.keep",
+    "eval.batch",
+    "optim.gen.schedule_steps",
+    "optim.disc.schedule_steps",
+)
+BOUNDARY = ("evaluate", "always", "")
+
+
+def check(config: ConfigDict) -> None:
+    """Raises UserError for settings that could not work, before anything is prepared."""
+    for name in POSITIVE:
+        group, _, key = name.rpartition(".")
+        value = functools.reduce(lambda c, part: c[part], group.split("."), config)[key]
+        if value < 1:
+            raise UserError(f"config.{name}={value} must be at least 1")
+    for side in ("source", "target"):
+        experiment_settings.size_of(f"data.{side}.size", config.data[side].size)
+        transforms.check_augment(config.augment[side].to_dict())
+    settings = config.train
+    networks.check(config.net)
+    for player, optimiser in config.optim.items():
+        betas = tuple(optimiser.betas)
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise UserError(f"config.optim.{player}.betas={betas} are not two numbers within 0..1")
+    make_optimisers(config)
+    experiment_settings.scored(config)
+    experiment_settings.also_scored(config)
+    _check_depth(config)
+    method = make_method(config)
+    make_predictor(config, method)
+    if config.eval.boundary not in BOUNDARY:
+        raise UserError(
+            f"config.eval.boundary={config.eval.boundary!r}: give one of "
+            + ", ".join(map(repr, BOUNDARY))
+        )
+    if config.eval.depth_cap <= 1e-3:
+        raise UserError(f"config.eval.depth_cap={config.eval.depth_cap} metres leave no depth")
+    if config.eval.source_images < 0:
+        raise UserError(f"config.eval.source_images={config.eval.source_images} is negative")
+    _check_mixes(config, len(experiment_settings.devices(config)))
+    if method.warmup and settings.warmup_steps >= settings.steps:
+        raise UserError(
+            f"config.train.warmup_steps={settings.warmup_steps} leaves nothing of "
+            f"config.train.steps={settings.steps} for the adaptation"
+        )
+    for player in method.losses:
+        length, steps = config.optim[player].schedule_steps, settings.steps
+        end = f"config.train.steps={steps}"
+        if method.warmup and player not in method.warmup:
+            steps -= settings.warmup_steps  # it stands still, and its schedule with it
+            end += f", of which it plays {steps}"
+        if length < steps:
+            raise UserError(
+                f"config.optim.{player}.schedule_steps={length} ends before {end}: the learning "
+                "rate would be 0 from there on"
+            )
+
+
+def _check_depth(config: ConfigDict) -> None:
+    """A depth head and the weight of its loss go together."""
+    weight = config.method.settings.get("lam_depth", 0.0)
+    if bool(weight) != config.net.depth:
+        what = "is not learnt" if config.net.depth else "has no head"
+        raise UserError(
+            f"config.net.depth={config.net.depth} with a weight of its loss of {weight}: depth "
+            f"{what}; give --config.net.depth={bool(weight)}"
+            + (", or --config.method.settings.lam_depth=0" if weight else "")
+        )
+
+
+def _check_mixes(config: ConfigDict, devices: int) -> None:
+    """Images are mixed with others of the same device and micro-batch: there must be another."""
+    settings = config.train
+    mixes = {name: p for name, p in config.method.settings.get("mixes", {}).items() if p}
+    share = settings.batch // (settings.accumulate * jax.process_count() * devices)
+    if mixes and share < 2:
+        raise UserError(
+            f"config.method.settings.mixes.{min(mixes)} needs two images a device and micro-batch, "
+            f"but config.train.batch={settings.batch} gives {devices} devices {share} each: make "
+            "it larger, or config.train.devices smaller"
+        )

@@ -1,0 +1,89 @@
+"""Several networks as one, for `--ensemble`: each built from its own config, their logits averaged.
+
+ADVENT (Vu et al., 2019) reports the mean of AdvEnt's and MinEnt's logits, half and half.
+"""
+
+import os
+from collections.abc import Callable, Collection
+
+from ml_collections import ConfigDict
+
+from jaxseg.errors import UserError
+from jaxseg.evaluation import protocol
+from jaxseg.experiment import restore
+from jaxseg.experiment.restore import Loaded
+from jaxseg.storage import run_folder
+
+
+def load(
+    config: ConfigDict,
+    members: str,
+    weights: str = "",
+    *,
+    given: Collection[str] = (),
+    announce: Callable[[str], None] = print,
+) -> Loaded:
+    """An ensemble as one network.
+
+    Args:
+      config: of the experiment; says the data and the protocol, and the classes all must have.
+      members: 'DIR[@STEP],DIR2,...': folders of runs, each built from its own config.json, so that
+        networks and methods may differ, at the best step unless one is given (a number, or a name
+        of `restore.CHOICES`); or weight files, as `restore.from_weights` takes them.
+      weights: 'a,b,...' of the members, equal if empty; they are normalised.
+      given, announce: see `restore.from_workdir`.
+
+    Raises:
+      UserError: a member that is not there or has other classes, or weights that make no sense.
+    """
+    wanted = [part.strip() for part in members.split(",")]
+    if not all(wanted):
+        raise UserError(f"--ensemble={members}: give DIR[@STEP],DIR2,... without empty places")
+    shares = _shares(weights, len(wanted))
+    loaded = [_member(config, member, given, announce) for member in wanted]
+    names = []
+    for member, one, share in zip(wanted, loaded, shares, strict=True):
+        step = one.facts.get("step")
+        names.append(member if step is None else f"{_folder_and_step(member)[0]}@{step}")
+        announce(f"ensemble: {share:.2f} of {names[-1]}")
+    predict = protocol.ensemble([one.method.predict for one in loaded], shares)
+    return Loaded(
+        f"ensemble of {len(loaded)}",
+        {"ensemble": names, "ensemble_weights": shares},
+        config,
+        loaded[0].method._replace(predict=predict, depth=None, transform=None),
+        {key: tuple(one.model[key] for one in loaded) for key in ("params", "stats", "memory")},
+    )
+
+
+def _member(config, member, given, announce) -> Loaded:
+    if os.path.isfile(os.path.expanduser(member)):
+        return restore.from_weights(config, member, given=given, announce=announce)
+    folder, step = _folder_and_step(member)
+    if not os.path.isdir(folder):
+        raise UserError(f"--ensemble: {folder!r} is neither the folder of a run nor a weights file")
+    own = run_folder.read_config(folder)
+    try:
+        restore.same_classes(config, own, folder)
+        return restore.first(restore.from_workdir(own, folder, step, announce=announce))
+    except (AttributeError, KeyError) as error:
+        reason = str(error).strip("\"'").splitlines()[0]
+        raise UserError(
+            f"{folder}/config.json is not of this version of jaxseg ({reason}): "
+            "train again, or put the missing settings into it"
+        ) from error
+
+
+def _folder_and_step(member: str) -> tuple[str, str]:
+    folder, at, step = member.rpartition("@")
+    known = step in restore.CHOICES or step.isdigit()
+    return (folder, step) if at and known else (member, "best")
+
+
+def _shares(weights: str, count: int) -> list[float]:
+    try:
+        numbers = [float(part) for part in weights.split(",")] if weights else [1.0] * count
+        protocol.ensemble([None] * count, numbers)  # checks them
+    except ValueError as error:
+        raise UserError(f"--ensemble_weights={weights}: {error}; give one for each") from error
+    return [number / sum(numbers) for number in numbers]

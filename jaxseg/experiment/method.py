@@ -1,0 +1,80 @@
+"""From a config to objects: method, optimisers, first state, the protocol of evaluation.
+
+`networks.py` does the same for networks, `batches.py` for data; what they build knows no config and
+takes plain keyword arguments.
+"""
+
+import importlib
+from collections.abc import Callable, Sequence
+
+import jax
+from ml_collections import ConfigDict
+
+from jaxseg.engine.method import Method
+from jaxseg.errors import UserError
+from jaxseg.evaluation import protocol
+from jaxseg.experiment import networks
+from jaxseg.experiment.settings import label_set
+
+
+def make_method(config: ConfigDict) -> Method:
+    """The training method with its networks closed over."""
+    name = config.method.name
+    try:
+        if name.startswith("_"):
+            raise ModuleNotFoundError(name)
+        module = importlib.import_module(f"jaxseg.methods.{name}")
+    except ModuleNotFoundError as error:
+        raise UserError(f"no method {name!r}: there is no jaxseg/methods/{name}.py") from error
+    settings = config.method.settings.to_dict()
+    if settings.get("mixes", {}).get("copy_blob"):
+        settings["copy_pairs"] = _pairs(config, settings.get("copy_pairs", ()))
+    else:
+        settings.pop("copy_pairs", None)  # nobody asks whether these classes exist
+    built = {name: getattr(networks, name)(config) for name in module.NETWORKS}
+    if not config.net.aux:  # weights of a level that the network does not have
+        for value in settings.values():
+            if isinstance(value, dict):
+                value.pop("aux", None)
+    try:
+        return module.make(
+            **built,
+            num_classes=len(label_set(config).classes),
+            statistics=config.net.statistics,
+            **settings,
+        )
+    except (TypeError, ValueError) as error:
+        raise UserError(f"method {name}: {error}") from error
+
+
+def _pairs(config: ConfigDict, pairs: Sequence[Sequence[str]]) -> tuple[tuple[int, int], ...]:
+    """Pairs of class names as ids."""
+    names = label_set(config).classes
+    for pair in pairs:
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise UserError(
+                f"config.method.settings.copy_pairs: {pair!r} is not (class copied, class it is "
+                "put on)"
+            )
+        for name in pair:
+            if name not in names:
+                raise UserError(
+                    f"config.method.settings.copy_pairs: {name!r} is not among the classes of "
+                    f"config.data.classes={config.data.classes}: {', '.join(names)}"
+                )
+    return tuple((names.index(first), names.index(second)) for first, second in pairs)
+
+
+def make_predictor(config: ConfigDict, method: Method) -> Callable[..., jax.Array]:
+    """`method.predict` under the protocol of `config.eval`: flip, scales, window and stride."""
+    settings = config.eval
+    try:
+        return protocol.protocol(
+            method.predict,
+            flip=settings.flip,
+            scales=tuple(settings.scales),
+            window=tuple(settings.window),
+            stride=tuple(settings.stride),
+        )
+    except ValueError as error:
+        raise UserError(f"config.eval.{error}") from error

@@ -1,0 +1,247 @@
+"""Networks from files, ready to predict: a run's checkpoints and published weights.
+
+A network's own settings (`config.net`) are those it was trained with: they are read from the run's
+config.json or recognised from the weights, and replace what the given config says, with a line that
+names what differs. Only settings given by hand on the command line stay.
+"""
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxseg.data import labels
+from jaxseg.engine.method import Method
+from jaxseg.errors import UserError
+from jaxseg.evaluation import selection
+from jaxseg.experiment import settings as experiment_settings
+from jaxseg.experiment.method import make_method
+from jaxseg.experiment.optimisers import make_optimisers
+from jaxseg.experiment.state import abstract_state
+from jaxseg.storage import logs
+from jaxseg.storage.checkpoints import checkpoint
+from jaxseg.storage.run_folder import read_config
+
+SUFFIXES = (".npz", ".safetensors", ".pth", ".pt")
+CHOICES = ("best", "last", *(c.key for c in selection.CRITERIA))  # what --step may be
+# AdaptSegNet and ADVENT save discriminators beside the networks: GTA5_5000_D1.pth,
+# model_2000_D_main.pth.
+_DISCRIMINATOR = re.compile(r"_D(\d*|_main|_aux)$")
+
+
+class Loaded(NamedTuple):
+    """A network, or several as one.
+
+    Attributes:
+      name: how tables and messages call it.
+      facts: the same for results.json: {'step'}, {'weights'} or {'ensemble', 'ensemble_weights'}.
+      config: the given one with the network's own settings.
+      method: its predict is the network's (or the ensemble's).
+      model: {'params', 'stats', 'memory'}, as predict takes them.
+    """
+
+    name: str
+    facts: dict[str, Any]
+    config: ConfigDict
+    method: Method
+    model: dict[str, Any]
+
+
+def from_workdir(
+    config: ConfigDict,
+    workdir: str | Path,
+    step: str = "best",
+    *,
+    given: Collection[str] = (),
+    announce: Callable[[str], None] = print,
+) -> Iterator[Loaded]:
+    """The networks of a run's checkpoints, one after the other.
+
+    Args:
+      config: of the experiment.
+      workdir: of the run; its config.json, if there, tells method and network.
+      step: 'best' (on target-validation mIoU), the key of one of `selection.CRITERIA`, which need
+        no target labels, 'last', a number, or 'all'. With 'all' a damaged checkpoint is told of and
+        passed over.
+      given: settings that were given by hand, as 'net.summed', and stay as they are.
+      announce: called with a line at a time.
+
+    Raises:
+      UserError: no checkpoint, none that fits the config, or none that the criterion could choose.
+    """
+    if step not in (*CHOICES, "all") and not step.isdigit():
+        raise UserError(f"--step={step}: give {', '.join(CHOICES)}, all or a step number")
+    own = config
+    saved = Path(workdir, "config.json")
+    if saved.is_file():
+        own = read_config(workdir)
+        same_classes(config, own, workdir)
+        config = _adopted(config, own, given, str(saved), announce)
+    method = make_method(config)
+    template = abstract_state(config, method, make_optimisers(config))
+    wanted = {name: getattr(template, name) for name in ("params", "stats", "memory")}
+    folder = os.path.join(workdir, "checkpoints")
+    options = dict(read_only=True, criteria=selection.CRITERIA)
+    if method.warmup:
+        options["since"] = own.train.warmup_steps
+    with checkpoint.open_manager(folder, **options) as manager:
+        steps = sorted(manager.all_steps()) if step == "all" else [step]
+        sound = 0
+        for each in steps:
+            asked = each if each in CHOICES else int(each)
+            try:
+                found, model, _ = checkpoint.restore_model(manager, asked, wanted, announce)
+            except UserError as error:
+                if step != "all" or (each == steps[-1] and not sound):
+                    raise
+                announce(str(error))
+                continue
+            sound += 1
+            _tell_if_lost(manager, workdir, asked, found, announce)
+            yield Loaded(f"step {found}", {"step": found}, config, method, model)
+
+
+def from_weights(
+    config: ConfigDict,
+    path: str | Path,
+    *,
+    given: Collection[str] = (),
+    before: Loaded | None = None,
+    announce: Callable[[str], None] = print,
+) -> Loaded:
+    """A network from a weights file: AdaptSegNet's and ADVENT's, or under this project's names.
+
+    Args:
+      path: .pth, .pt, .npz or .safetensors.
+      before: another network; its `method` is used again where the settings are the same, so that
+        nothing has to be compiled anew.
+      config, given, announce: see `from_workdir`.
+
+    Raises:
+      UserError: no such file, not recognised, or not for the config's classes.
+    """
+    from jaxseg.storage.weights import (
+        files,
+        merge,
+        recognise,
+        rename,  # only when there is a file to read
+    )
+
+    path = Path(path).expanduser()
+    tensors = files.load(path)
+    found = recognise.recognise(tensors, path)
+    announce(f"{path}: {found.origin}")
+    names = experiment_settings.label_set(config)
+    if found.num_classes != len(names.classes):
+        raise UserError(
+            f"{path} predicts {found.num_classes} classes, but config.data.classes={names.name} "
+            f"has {len(names.classes)}: give --config.data.classes=NAME of a set with "
+            f"{found.num_classes}{_sets_of(found.num_classes)}"
+        )
+    config = _adopted(config, {"net": found.net}, given, "recognised in the file", announce)
+    same = before is not None and before.config.to_dict() == config.to_dict()
+    method = before.method if same else make_method(config)
+    template = abstract_state(config, method, make_optimisers(config))
+    net, stats, report = merge.merge(
+        template.params["gen"]["segmenter"], template.stats["segmenter"], rename.to_ours(tensors)
+    )
+    if not same or report.left_over:  # the same again for every file of a folder
+        announce(str(report))
+    memory = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), template.memory)
+    model = {
+        "params": {"gen": {"segmenter": net}},
+        "stats": {"segmenter": stats},
+        "memory": memory,
+    }
+    return Loaded(path.name, {"weights": str(path)}, config, method, model)
+
+
+def weight_files(folder: str | Path, announce: Callable[[str], None] = print) -> list[Path]:
+    """The weight files in a folder by the numbers in their names, discriminators left out."""
+    found = [p for p in Path(folder).expanduser().iterdir() if p.suffix in SUFFIXES]
+    others = sorted(p.name for p in found if _DISCRIMINATOR.search(p.stem))
+    found = [p for p in found if p.name not in others]
+    if not found:
+        raise UserError(f"--weights={folder}: no {', '.join(SUFFIXES)} file in it")
+    if others:
+        more = ", ..." if len(others) > 2 else ""
+        announce(f"discriminators passed over: {', '.join(others[:2])}{more}")
+
+    def natural(path: Path) -> list:
+        return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
+
+    return sorted(found, key=natural)
+
+
+def first(loaded: Iterator[Loaded]) -> Loaded:
+    """The first of `from_workdir`, whose checkpoints are then closed."""
+    with contextlib.closing(loaded):
+        return next(loaded)
+
+
+def same_classes(config: ConfigDict, own: ConfigDict, folder: str | Path) -> None:
+    """Raises UserError unless the run in `folder`, whose config is `own`, has config's classes."""
+    ours, theirs = experiment_settings.label_set(config), experiment_settings.label_set(own)
+    if ours.classes != theirs.classes:
+        raise UserError(
+            f"{folder} predicts the classes of {theirs.name}, but config.data.classes={ours.name}: "
+            f"give --config.data.classes={theirs.name}"
+        )
+
+
+def _tell_if_lost(manager, workdir, asked, found, announce) -> None:
+    """A line if the snapshot that a criterion chose during the run was not kept."""
+    if asked in CHOICES and asked in manager.rankings:
+        criterion, since = manager.rankings[asked]
+        chosen = selection.compare(logs.evaluations(workdir), since)["criteria"].get(criterion.key)
+        if chosen and chosen["step"] not in manager.all_steps():
+            announce(
+                f"{asked} is step {chosen['step']} of this run, of which there is no checkpoint: "
+                f"using step {found}, the choice among those kept"
+            )
+
+
+def _sets_of(count: int) -> str:
+    sets = [s for s in vars(labels).values() if isinstance(s, labels.LabelSet)]
+    names = [s.name for s in sets if len(s.classes) == count]
+    return f" ({', '.join(names)})" if names else ""
+
+
+def _adopted(
+    config: ConfigDict,
+    own: Mapping[str, Any],
+    given: Collection[str],
+    origin: str,
+    announce: Callable[[str], None],
+) -> ConfigDict:
+    """The config with the network's own settings, but for those given by hand.
+
+    Args:
+      own: groups of them: 'net', 'disc', 'translator' and 'method' as far as they are known.
+    """
+    changed = {
+        (group, key): value
+        for group in ("net", "disc", "translator")
+        if group in config
+        for key, value in own.get(group, {}).items()
+        if key in config[group] and config[group][key] != value and f"{group}.{key}" not in given
+    }
+    before = config
+    config = config.copy_and_resolve_references()
+    with config.unlocked(), config.ignore_type():
+        for (group, key), value in changed.items():
+            config[group][key] = value
+        if "method" in own:
+            config.method = own["method"]
+    if config.method.name != before.method.name:
+        changed["method", "name"] = config.method.name
+    if changed:
+        told = (f"config.{g}.{k}={v} (was {before[g][k]})" for (g, k), v in changed.items())
+        announce(f"{origin}: {', '.join(told)}")
+    return config

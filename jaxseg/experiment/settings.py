@@ -1,0 +1,75 @@
+"""Settings of a config that need a look before they are used."""
+
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from jaxseg.data import classfile, labels, records
+from jaxseg.errors import UserError
+
+
+def label_set(config: ConfigDict) -> labels.LabelSet:
+    """The classes that are learnt and scored."""
+    return classfile.by_name(config.data.classes)
+
+
+def scored(config: ConfigDict) -> list[int] | None:
+    """Ids of the classes that mIoU is over; None for all."""
+    chosen = config.eval.classes
+    return _ids_of(config, "eval.classes", chosen) if chosen else None
+
+
+def also_scored(config: ConfigDict) -> dict[str, list[int]]:
+    """Ids of the classes of every set in `eval.also`, by its name."""
+    return {name: _ids_of(config, "eval.also", name) for name in config.eval.also}
+
+
+def _ids_of(config: ConfigDict, setting: str, chosen: str) -> list[int]:
+    names, wanted = label_set(config).classes, classfile.by_name(chosen).classes
+    unknown = [name for name in wanted if name not in names]
+    if unknown:
+        raise UserError(
+            f"config.{setting}={chosen} has {unknown[0]!r}, which is not among "
+            f"config.data.classes={config.data.classes}"
+        )
+    return [names.index(name) for name in wanted]
+
+
+def size_of(name: str, value: Any) -> tuple[int, int]:
+    """A (height, width) setting, checked."""
+    ok = len(value) == 2 and all(isinstance(v, int) and v > 0 for v in value)
+    if not ok:
+        raise UserError(f"config.{name}={tuple(value)} is not (height, width)")
+    return tuple(value)
+
+
+def devices(config: ConfigDict) -> list[jax.Device]:
+    """The local devices that are used: as many as the batch can be shared by, or as asked for."""
+    settings, local = config.train, jax.local_devices()
+    share = settings.batch // settings.accumulate // jax.process_count()
+    count = settings.devices or max(
+        (n for n in range(1, len(local) + 1) if share % n == 0), default=1
+    )
+    if not 0 < count <= len(local):
+        raise UserError(f"config.train.devices={count}, but there are {len(local)} local devices")
+    if settings.batch % (settings.accumulate * jax.process_count() * count):
+        raise UserError(
+            f"config.train.batch={settings.batch} images cannot be shared by {count} devices of "
+            f"{jax.process_count()} processes with {settings.accumulate} micro-batches"
+        )
+    return local[:count]
+
+
+def use_compile_cache(config: ConfigDict) -> None:
+    """Keeps compiled programs for the next run of the same experiment, unless switched off."""
+    if config.compile_cache and not jax.config.jax_compilation_cache_dir:
+        folder = records.DEFAULT_DIR.expanduser() / "compiled"
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def choice(name: str, value: str, choices: dict[str, Any]) -> Any:
+    """The chosen one; UserError that lists them for another name."""
+    if value not in choices:
+        raise UserError(f"config.{name}={value!r}; choose one of {', '.join(choices)}")
+    return choices[value]

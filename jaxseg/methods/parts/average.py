@@ -1,0 +1,70 @@
+"""Evaluation with averaged parameters: a wrapper around any method with a segmenter."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxseg.engine.method import Loss, Method
+from jaxseg.methods.parts import memory as parts_memory
+
+NAME = "average"  # in State.memory
+
+
+def averaged(method: Method, decay: float) -> Method:
+    """The same training; `predict` and `depth` use a moving average of the segmenter.
+
+    Its parameters and its running statistics are averaged alike, so that they belong together: the
+    statistics of a step come from the parameters it began with, and those are what is averaged. An
+    optimiser's step is hence seen in the step after it. Weights put in from outside, before any
+    step, are used as they are.
+
+    Args:
+      method: with the player `gen`, whose network `segmenter` it is.
+      decay: of the average a step (a micro-batch, if there are several); 0 for the method itself.
+
+    Raises:
+      ValueError: a decay outside 0..1.
+    """
+    if not 0 <= decay < 1:
+        raise ValueError(f"ema={decay}: give 0 or more, and less than 1")
+    if not decay:
+        return method
+
+    def init(key, batch):
+        params, stats, memory = method.init(key, batch)
+        zeros = jax.tree.map(jnp.zeros_like, (params["gen"]["segmenter"], stats["segmenter"]))
+        average = {"params": zeros[0], "stats": zeros[1], "steps": jnp.zeros((), jnp.int32)}
+        return params, stats, {**memory, NAME: average}
+
+    def followed(losses: dict[str, Loss]) -> dict[str, Loss]:
+        def gen(params, carry, batch, key):
+            total, carry = losses["gen"](params, carry, batch, key)
+            before = carry.memory[NAME]
+            now = {"params": params["gen"]["segmenter"], "stats": carry.stats["segmenter"]}
+            old = {name: before[name] for name in now}
+            after = parts_memory.ema(old, now, decay, before["steps"])
+            memory = {**carry.memory, NAME: {**after, "steps": before["steps"] + 1}}
+            return total, carry._replace(memory=memory)
+
+        return {**losses, "gen": gen}
+
+    def of_average(function):
+        def evaluate(params, stats, memory, images):
+            average = memory[NAME]
+
+            def latest(old, new):
+                return jnp.where(average["steps"] > 0, old, new)
+
+            net = jax.tree.map(latest, average["params"], params["gen"]["segmenter"])
+            running = jax.tree.map(latest, average["stats"], stats["segmenter"])
+            params = {**params, "gen": {**params["gen"], "segmenter": net}}
+            return function(params, {**stats, "segmenter": running}, memory, images)
+
+        return evaluate
+
+    return method._replace(
+        init=init,
+        losses=followed(method.losses),
+        warmup=followed(method.warmup) if method.warmup else None,
+        predict=of_average(method.predict),
+        depth=of_average(method.depth) if method.depth else None,
+    )

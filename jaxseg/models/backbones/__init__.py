@@ -1,0 +1,1 @@
+"""Backbones: each returns all its stages."""

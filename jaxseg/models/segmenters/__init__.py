@@ -1,0 +1,1 @@
+"""Segmenters: a head on a backbone."""

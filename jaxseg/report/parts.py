@@ -1,0 +1,75 @@
+"""Pieces of HTML that the report's sections share, and how they read what a run left behind."""
+
+import base64
+import functools
+import html
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxseg.evaluation.results import percent
+
+# Where the page itself has the sign, small or once for a table.
+bare = functools.partial(percent, digits=1, unit="")
+
+
+def section(title: str, body: str) -> str:
+    """A section under its title; nothing if its body is empty."""
+    return f"<section><h2>{title}</h2>{body}</section>" if body else ""
+
+
+def image(path: Path, description: str) -> str:
+    """The picture itself within the page; an empty cell if there is no such file."""
+    if not path.exists():
+        return "<span></span>"
+    kind = "jpeg" if path.suffix == ".jpg" else "png"
+    data = base64.b64encode(path.read_bytes()).decode()
+    return f'<img alt="{html.escape(description)}" src="data:image/{kind};base64,{data}">'
+
+
+def pictures(cells: Sequence[str], columns: int) -> str:
+    """Cells row by row in a grid that scrolls where the page is too narrow."""
+    return (
+        f'<div class=scroll><div class=pictures style="--columns:{columns}">'
+        f"{''.join(cells)}</div></div>"
+    )
+
+
+def head(text: str) -> str:
+    """What stands above a column of pictures."""
+    return f"<span class=head>{text}</span>"
+
+
+def class_chips(index: Mapping[str, Any]) -> str:
+    """Names and colours of the classes, from the index of saved pictures."""
+    return "".join(
+        f'<span class=chip><i style="background:rgb{tuple(colour)}"></i>{html.escape(name)}</span>'
+        for name, colour in zip(index["classes"], index["palette"], strict=True)
+    )
+
+
+def ramp_chip(palette, low: str, high: str) -> str:
+    """A strip of colours, uint8 [n,3], between the words for its ends."""
+    ramp = ",".join(f"rgb{tuple(map(int, colour))}" for colour in palette)
+    return (
+        f'<span class=chip>{low} <i class=ramp style="background:linear-gradient('
+        f'90deg,{ramp})"></i> {high}</span>'
+    )
+
+
+def change(old: float | None, new: float | None, digits: int = 1, better: int = 1) -> str:
+    """A cell with the change, green where it is for the better; `better` is 1 or -1."""
+    if old is None or new is None:
+        return "<td class=faint>–</td>"
+    by = round(new - old, digits)
+    kind = "up" if by * better > 0 else "down" if by * better < 0 else "faint"
+    return f"<td class={kind}>{by:+.{digits}f}</td>"
+
+
+def read_json(path: Path) -> Any:
+    """What a file holds; None if it is missing or torn."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return None

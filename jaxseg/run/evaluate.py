@@ -1,0 +1,175 @@
+"""Evaluation of finished networks: `--mode=evaluate`."""
+
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+from rich.console import Console
+from rich.table import Table
+
+from jaxseg.errors import UserError
+from jaxseg.evaluation import results as evaluation_results
+from jaxseg.evaluation.evaluator import make_evaluator
+from jaxseg.evaluation.results import percent
+from jaxseg.experiment import batches, settings
+from jaxseg.experiment.finished import load_finished, load_several, prepare, write_checkpoint
+from jaxseg.experiment.method import make_predictor
+from jaxseg.experiment.restore import Loaded
+
+
+def evaluate(
+    config: ConfigDict,
+    workdir: str,
+    step: str = "best",
+    *,
+    weights: str = "",
+    ensemble: str = "",
+    ensemble_weights: str = "",
+    save: str = "",
+    given: Iterable[str] = (),
+) -> dict[str, Any]:
+    """Evaluates on the target's validation split, by the protocol of `config.eval`.
+
+    For a checkpoint of the run it is the number that the training loop logged, exactly. Prints a
+    table and writes `<workdir>/results.json` and `results.txt`; for several snapshots see
+    `evaluate_snapshots`.
+
+    Args:
+      config: of the experiment.
+      workdir: of a run; results are written there.
+      step: one of `restore.CHOICES`, a number, or 'all' checkpoints of the run.
+      weights: a weights file instead, or a folder of them.
+      ensemble, ensemble_weights: several networks instead; see `ensembles.load`.
+      save: a new folder for the network of `weights` as a run's checkpoint of step 0.
+      given: settings that were given by hand, as 'net.summed'; see `restore.from_workdir`.
+
+    Returns:
+      The result; of the best snapshot, if there are several.
+    """
+    prepare(config)
+    if step == "all" or (weights and os.path.isdir(weights)):
+        if save:
+            raise UserError(f"--save={save} wants one weights file, {weights or 'step=all'} is not")
+        several = load_several(config, workdir, weights, given)
+        return evaluate_snapshots(config, several, workdir)
+    loaded = load_finished(config, workdir, step, weights, ensemble, ensemble_weights, given)
+    if save:
+        write_checkpoint(loaded, save, config)
+    result = _described(loaded, _evaluator(loaded)(loaded))
+    if jax.process_index() == 0:
+        path = evaluation_results.write(workdir, result)
+        classes = settings.label_set(loaded.config).classes
+        evaluation_results.print_table(result, classes, name=loaded.name)
+        miou = percent(result["miou"]) + _told(config)
+        print(f"{loaded.name}: target mIoU {miou}, written to {path}")
+    return result
+
+
+def evaluate_snapshots(
+    config: ConfigDict, snapshots: Iterable[Loaded], workdir: str
+) -> dict[str, Any]:
+    """Evaluates one network after the other, prints a table and writes `<workdir>/snapshots.json`.
+
+    The papers report the best of such a table. That choice looks at the target's labels, and the
+    table says so.
+
+    Returns:
+      The best result.
+    """
+    results, before, evaluator = [], None, None
+    for loaded in snapshots:
+        if before is None or loaded.method is not before.method:
+            evaluator = _evaluator(loaded)
+        before = loaded
+        results.append({"name": loaded.name, **_described(loaded, evaluator(loaded))})
+        if jax.process_index() == 0:
+            print(f"{loaded.name}: target mIoU {percent(results[-1]['miou'])}")
+    best = max(results, key=lambda result: -1.0 if result["miou"] is None else result["miou"])
+    if jax.process_index() == 0:
+        path = os.path.join(workdir, "snapshots.json")
+        split = config.data.target.val_split
+        chosen = {"split": split, "best": best["name"], "chosen_with": "target labels"}
+        listed = [evaluation_results.brief(result) for result in results]
+        evaluation_results.write_results(path, {**chosen, "snapshots": listed})
+        print_snapshots(results, best, f"{config.data.target.name} {split}{_told(config)}")
+        print(
+            f"best: {best['name']}, target mIoU {percent(best['miou'])}, chosen with "
+            f"target labels; all are in {path}"
+        )
+    return best
+
+
+def print_snapshots(
+    results: list[dict[str, Any]],
+    best: dict[str, Any],
+    split: str,
+    console: Console | None = None,
+) -> None:
+    """Prints a row for each snapshot, the best one marked, all in percent."""
+    also = [key for key in best if key.startswith("miou_")]
+    columns = {"miou": "mIoU", **{key: f"mIoU {key[5:]}" for key in also}}
+    columns |= {"pixel_accuracy": "pixel acc.", "entropy": "entropy"}
+    table = Table(
+        title=f"{split}, {best['images']} images, in %",
+        title_justify="left",
+        caption="* best, chosen with target labels",
+        caption_justify="left",
+    )
+    table.add_column("snapshot", no_wrap=True)
+    for title in columns.values():
+        table.add_column(title, justify="right")
+    for result in results:
+        name = result["name"].removeprefix("step ") + (" *" if result is best else "")
+        values = (percent(result[key], 2, "") for key in columns)
+        table.add_row(name, *values, style="bold" if result is best else None)
+    (console or Console()).print(table)
+
+
+def _evaluator(loaded: Loaded) -> Callable[[Loaded], dict[str, Any]]:
+    """(another network of the same method) -> result; compiles once."""
+    config = loaded.config
+    classes = settings.label_set(config).classes
+    evaluator = make_evaluator(
+        make_predictor(config, loaded.method),
+        len(classes),
+        scored=settings.scored(config),
+        also=settings.also_scored(config),
+        boundary=config.eval.boundary in ("evaluate", "always"),
+        depth=loaded.method.depth,
+        depth_cap=config.eval.depth_cap,
+    )
+    depth = loaded.method.depth is not None
+
+    def evaluate(loaded: Loaded) -> dict[str, Any]:
+        model = (loaded.model[key] for key in ("params", "stats", "memory"))
+        return evaluator(*model, batches.eval_batches(config, depth=depth), classes)[0]
+
+    return evaluate
+
+
+def _described(loaded: Loaded, result: dict[str, Any]) -> dict[str, Any]:
+    config = loaded.config
+    split = config.data.target.val_split
+    return {**loaded.facts, "split": split, **result, "protocol": _protocol(config)}
+
+
+def _protocol(config: ConfigDict) -> dict[str, Any]:
+    return {key: config.eval[key] for key in ("flip", "scales", "window", "stride")} | {
+        "image_size": "as stored" if config.eval.full_resolution else config.data.target.size
+    }
+
+
+def _told(config: ConfigDict) -> str:
+    """' with ...' for what of the protocol is not the papers'."""
+    chosen, parts = config.eval, []
+    if chosen.full_resolution:
+        parts.append("full resolution")
+    if tuple(chosen.scales) != (1.0,):
+        parts.append("scales " + " ".join(f"{scale:g}" for scale in chosen.scales))
+    if chosen.flip:
+        parts.append("flip")
+    if chosen.window:
+        parts.append("windows of {}x{}".format(*chosen.window))
+    return f" with {', '.join(parts)}" if parts else ""

@@ -1,0 +1,226 @@
+"""Prediction on images of any size: class ids, colours, overlay and entropy of each."""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image, ImageOps
+
+from jaxseg.data.labels import CITYSCAPES, LabelSet, colorize, id_table
+from jaxseg.errors import UserError
+from jaxseg.evaluation.results import percent
+from jaxseg.experiment import settings
+from jaxseg.experiment.finished import load_finished, prepare, write_checkpoint
+from jaxseg.experiment.method import make_predictor
+from jaxseg.losses.entropy import entropy as entropy_map
+from jaxseg.report import paint
+from jaxseg.resize import resize_bilinear
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+
+
+def predict_folder(
+    predict: Callable,
+    model: Mapping[str, Any],
+    input_path: str | Path,
+    output: str | Path,
+    *,
+    label_set: LabelSet,
+    size: tuple[int, int] | None = None,
+    published: np.ndarray | None = None,
+    announce: Callable[[str], None] = print,
+) -> int:
+    """Predicts an image or all images of a folder (and of the folders in it).
+
+    For each image <output>/<stem>_id.png (grey, train ids), _color.png, _overlay.png and
+    _entropy.png are written, all at the image's own size; folders within the input are kept, and
+    images with equal stems are told apart by their suffix (a.png, a.jpg -> a_png_id.png, ...).
+    The network is compiled once for each size of image, or once in all if `size` is given; only the
+    resizing to the image's own size is compiled for every size.
+
+    Args:
+      predict: (params, stats, memory, images uint8 [N,H,W,3]) -> logits [N,h,w,K].
+      model: {'params', 'stats', 'memory'}.
+      input_path: a file or a folder.
+      output: another folder, made if it does not exist. It may lie in the input: what an earlier
+        run wrote into it is not predicted again.
+      label_set: names and colours of the K classes.
+      size: (height, width) the image is resized to for the network (bicubic, as in evaluation);
+        None gives the network the image as it is.
+      published: uint8 [256] from class ids to those of <stem>_labelIds.png, which is then written
+        too; see `published_ids`.
+      announce: called with one line per image.
+
+    Returns:
+      How many images were predicted; several processes take turns.
+
+    Raises:
+      UserError: no image found, or one that cannot be read, or an output that cannot be written;
+        what was predicted before it stays.
+    """
+    output = Path(output)
+    images = list(_find(Path(input_path), output))
+    with _writing(output):
+        output.mkdir(parents=True, exist_ok=True)
+    model = jax.device_put((model["params"], model["stats"], model["memory"]))
+
+    look = make_image_predictor(predict)
+    for path, name in images[jax.process_index() :: jax.process_count()]:
+        image = _read(path)
+        seen, shape = image, image.shape[:2]
+        if size is not None and tuple(size) != shape:
+            resized = Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC)
+            seen = np.asarray(resized)
+        ids, entropy = (np.asarray(x) for x in look(model, seen, shape))
+        target = output / name
+        with _writing(output):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _save(target, "id", ids)
+            _save(target, "color", colorize(ids, label_set))
+            _save(target, "overlay", paint.overlay(image, ids, label_set))
+            _save(target, "entropy", paint.heat(entropy))
+            if published is not None:
+                _save(target, "labelIds", published[ids])
+        announce(f"{path} -> {target}_*.png, mean entropy {percent(float(entropy.mean()), 1)}")
+    return len(images)
+
+
+def make_image_predictor(predict: Callable) -> Callable[..., tuple[jax.Array, jax.Array]]:
+    """Makes the function from one image to its maps.
+
+    It is two programs: the network depends on the size of its own input, only the maps on the
+    photograph's.
+
+    Args:
+      predict: (params, stats, memory, images uint8 [N,H,W,3]) -> logits [N,h,w,K].
+
+    Returns:
+      ((params, stats, memory), image uint8 [H,W,3], size) -> class ids uint8 [*size] and entropy
+      float32 [*size] in 0..1, of the logits resized (aligned corners) to `size`, (height, width).
+    """
+
+    @jax.jit
+    def network(model: tuple, image: jax.Array) -> jax.Array:
+        return predict(*model, image[None]).astype(jnp.float32)
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def maps(logits: jax.Array, size: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
+        logits = resize_bilinear(logits, size)[0]
+        return jnp.argmax(logits, -1).astype(jnp.uint8), entropy_map(logits)
+
+    return lambda model, image, size: maps(network(model, image), size)
+
+
+def published_ids(label_set: LabelSet) -> np.ndarray:
+    """The table uint8 [256] from a set's train ids to Cityscapes' published ids, class by class
+    name: a network of 16 or 13 classes submits the same ids as one of 19.
+
+    Raises:
+      UserError: a class that Cityscapes does not have.
+    """
+    published = {CITYSCAPES.classes[train]: raw for raw, train in CITYSCAPES.ids.items()}
+    for name in label_set.classes:
+        if name not in published:
+            raise UserError(
+                f"--submission writes the ids of Cityscapes, which has no class {name!r} of "
+                f"config.data.classes={label_set.name}"
+            )
+    return id_table({train: published[name] for train, name in enumerate(label_set.classes)})
+
+
+def _find(source: Path, output: Path) -> Iterator[tuple[Path, Path]]:
+    """Each image and the name, without suffix, of what is written for it."""
+    kinds = ", ".join(suffix.removeprefix(".") for suffix in SUFFIXES)
+    if not source.exists():
+        raise UserError(f"--input={source}: no such file or folder")
+    if source.is_file():
+        yield source, Path(source.stem)
+        return
+    here, there = source.resolve(), output.resolve()
+    if here == there:
+        raise UserError(f"--output={output} is the folder of --input; give another one")
+    paths = [p for p in sorted(source.rglob("*")) if p.suffix.lower() in SUFFIXES and p.is_file()]
+    if there.is_relative_to(here):  # what an earlier run wrote is not input
+        own = source / there.relative_to(here)
+        paths = [p for p in paths if not p.is_relative_to(own)]
+    if not paths:
+        raise UserError(f"--input={source}: no image in it (looked for {kinds})")
+    names = [path.relative_to(source).with_suffix("") for path in paths]
+    for path, name in zip(paths, names, strict=True):
+        same = names.count(name) > 1
+        yield path, name.with_name(name.name + path.suffix.replace(".", "_")) if same else name
+
+
+def _read(path: Path) -> np.ndarray:
+    """An image upright as uint8 [H,W,3], whatever its mode; transparency shows white."""
+    try:
+        with Image.open(path) as image:
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            if "A" in image.getbands() or "transparency" in image.info:
+                image = image.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            return np.asarray(image.convert("RGB"))
+    except Exception as error:  # Pillow raises many kinds for damaged files
+        raise UserError(f"{path} is not a readable image: {error}") from error
+
+
+@contextlib.contextmanager
+def _writing(output: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write into --output={output}: {error}") from error
+
+
+def _save(target: Path, kind: str, picture: np.ndarray) -> None:
+    Image.fromarray(picture).save(target.with_name(f"{target.name}_{kind}.png"))
+
+
+def predict(
+    config: ConfigDict,
+    workdir: str,
+    step: str,
+    source: str,
+    output: str,
+    *,
+    weights: str = "",
+    ensemble: str = "",
+    ensemble_weights: str = "",
+    save: str = "",
+    given: Iterable[str] = (),
+    submission: bool = False,
+) -> int:
+    """Segments an image or a folder of images of any size; returns how many.
+
+    The network sees each image at the size of `data.target.size` (at its own with
+    `eval.full_resolution`), by the protocol of `config.eval`, and the maps are brought back to the
+    image's own size.
+
+    Args:
+      source, output: files; see `predict_folder`.
+      submission: also writes <stem>_labelIds.png in the ids of Cityscapes.
+      config, workdir, step, weights, ensemble, ensemble_weights, save, given: see `evaluate`.
+    """
+    prepare(config)
+    label_set = settings.label_set(config)
+    ids = published_ids(label_set) if submission else None
+    loaded = load_finished(config, workdir, step, weights, ensemble, ensemble_weights, given)
+    if save:
+        write_checkpoint(loaded, save, config)
+    full = config.eval.full_resolution
+    count = predict_folder(
+        make_predictor(loaded.config, loaded.method), loaded.model, source, output,
+        label_set=label_set,
+        size=None if full else settings.size_of("data.target.size", config.data.target.size),
+        published=ids,
+    )  # fmt: skip
+    print(f"{count} images segmented with {loaded.name} into {output}")
+    return count

@@ -1,0 +1,181 @@
+"""The snapshots of a run: what happens at each evaluation, and what is told of them at the end.
+
+A snapshot is scored on the target's validation split and on held-out source images, and its
+predictions are compared with those of the snapshot before. See `selection` for what that is for.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+from rich.console import Console
+from rich.table import Table
+
+from jaxseg.engine.method import Method, State
+from jaxseg.errors import UserError
+from jaxseg.evaluation import results, selection
+from jaxseg.evaluation.evaluator import make_evaluator
+from jaxseg.evaluation.results import percent, plain
+from jaxseg.experiment import batches, settings
+from jaxseg.experiment.method import make_predictor
+from jaxseg.report import page, paint, paint_source
+from jaxseg.storage import logs
+
+MAPS = "agreement"  # folder in the work folder of what the last snapshots predicted
+
+
+def make_scorer(
+    config: ConfigDict, method: Method, devices: Sequence[jax.Device], workdir: str, start: int
+) -> Callable[..., dict[str, Any]]:
+    """Makes what a run does with a snapshot.
+
+    Args:
+      config: of the run.
+      method: whose `predict` is evaluated, by the protocol of `config.eval`.
+      devices: local devices to use.
+      workdir: holds the log, and gets the pictures and the predictions.
+      start: the step the run goes on from; the snapshot before is that of the last evaluation up to
+        it. If its predictions are lost, the next evaluation has no agreement.
+
+    Returns:
+      score(state, step, log, bar) -> result: evaluates, writes a line to `log` (logs.Log) and `bar`
+      (progress.Progress), saves pictures. `result` is as in `results.write`; where they
+      can be told it has source_miou, agreement and pixel_agreement as well (fractions; None: there
+      is no snapshot before).
+    """
+    return make_scorers(config, method, devices)(workdir, start)
+
+
+def make_scorers(
+    config: ConfigDict, method: Method, devices: Sequence[jax.Device]
+) -> Callable[[str, int], Callable[..., dict[str, Any]]]:
+    """(workdir, start) -> what `make_scorer` returns; several runs then share what is compiled."""
+    classes, scored = settings.label_set(config), settings.scored(config)
+    evaluator = make_evaluator(
+        make_predictor(config, method), len(classes.classes), devices,
+        pictures=batches.picture_ids(config),
+        scored=scored, also=settings.also_scored(config),
+        boundary=config.eval.boundary == "always",
+        depth=method.depth, depth_cap=config.eval.depth_cap,
+    )  # fmt: skip
+    look = paint_source.make_viewer(method, devices[0]) if method.transform else None
+    return lambda workdir, start: _scorer(
+        config, classes, evaluator, look, workdir, start, depth=method.depth is not None
+    )
+
+
+def _scorer(config, classes, evaluator, look, workdir, start, *, depth):
+    names, scored = classes.classes, settings.scored(config)
+    # With fewer checkpoints than this, none that can be gone on from lacks its predictions: those
+    # kept, one being written, and one about to be.
+    folder, keep = os.path.join(workdir, MAPS), config.train.keep + 2
+    evaluated = [e["step"] for e in logs.evaluations(workdir) if e["step"] <= start]
+    before = selection.load_maps(folder, evaluated[-1]) if evaluated else {}
+
+    def score(state: State, step: int, log: logs.Log, bar) -> dict[str, Any]:
+        nonlocal before
+        model, maps = (state.params, state.stats, state.memory), {}
+        data = batches.eval_batches(config, depth=depth)
+        result, examples = evaluator(*model, data, names, maps)
+        source = batches.source_eval_batches(config)
+        if source is not None:
+            result["source_miou"] = evaluator(*model, source, names)[0]["miou"]
+        both = selection.agreement(before, maps, len(names), scored)
+        result["agreement"], result["pixel_agreement"] = both
+        before = maps
+        result = {"step": step, "split": config.data.target.val_split, **result}
+        if jax.process_index() == 0:
+            # Before the log: a step that the log knows has its predictions, those of the same run.
+            selection.save_maps(folder, step, maps, keep)
+        log.evaluation(step, result)
+        told = [f"{result['split']} mIoU {percent(result['miou'])}"]
+        told.append(f"pixel accuracy {percent(result['pixel_accuracy'])}")
+        if "depth" in result:
+            told.append(f"abs rel {plain(result['depth']['abs_rel'])}")
+        if source is not None:
+            told.append(f"source mIoU {percent(result['source_miou'])}")
+        bar.log(f"step {step}: {', '.join(told)}")
+        if jax.process_index() == 0 and examples:
+            pictures = os.path.join(workdir, "pictures")
+            log.picture(step, "predictions", paint.save_pictures(pictures, step, examples, classes))
+            if look is not None:
+                seen = look(*model, batches.source_pictures(config))
+                panel = paint_source.save_source_pictures(pictures, step, seen, classes)
+                log.picture(step, "source", panel)
+        return result
+
+    return score
+
+
+def write_up(workdir: str, warmup: int) -> dict[str, Any]:
+    """Writes results.json and results.txt of the last evaluation, selection.json and report.html
+    of the whole run.
+
+    Args:
+      workdir: of the run.
+      warmup: the last step of the warm-up.
+
+    Returns:
+      What is in selection.json.
+    """
+    evaluations = logs.evaluations(workdir)
+    if not evaluations:
+        raise UserError(f"{workdir} holds no evaluation; delete it and train again")
+    comparison = selection.compare(evaluations, warmup)
+    results.write(workdir, evaluations[-1])
+    results.write_results(os.path.join(workdir, "selection.json"), comparison)
+    page.write_report(workdir)
+    return comparison
+
+
+def conclude(workdir: str, warmup: int, console: Console | None = None) -> None:
+    """Does what `write_up` does, and prints the gist of it on standard output or the console."""
+    console = console or Console()
+    comparison = write_up(workdir, warmup)
+    evaluations = logs.evaluations(workdir)
+    best, last = logs.best_and_last(workdir)
+    if last["miou"] is not None:
+        results.print_table(last, list(last["iou"]), console)
+    print_choices(comparison, console)
+    first = page.before_adaptation(evaluations, warmup)
+    named = "end of the warm-up" if first["step"] == warmup else "first"
+    told = {named: first, "last": last, "best, chosen with target labels": best}
+    scores = (f"{percent(r['miou'])} at step {r['step']} ({n})" for n, r in told.items())
+    if last["miou"] is None:
+        print("the target has no labels: nothing is scored; --mode=predict shows what was learnt")
+    else:
+        print(f"target mIoU {', '.join(scores)}")
+    print(f"report: {os.path.join(workdir, 'report.html')}")
+
+
+def print_choices(comparison: dict[str, Any], console: Console | None = None) -> None:
+    """Prints what each criterion would have chosen; `comparison` is from `selection.compare`."""
+    since, count = comparison["since"], comparison["evaluations"]
+    names = [c.key for c in selection.CRITERIA if c.key in comparison["criteria"]]
+    table = Table(
+        title="choosing a snapshot without target labels",
+        title_justify="left",
+        caption=f"{count} evaluations"
+        + (f" from the end of the warm-up, step {since}, on" if since else "")
+        + "; rank correlation with target mIoU: 1 orders them as labels would"
+        + (f"\n--step={'|'.join(names)} evaluates or predicts with its choice" if names else ""),
+        caption_justify="left",
+    )
+    table.add_column("criterion", no_wrap=True)
+    for heading in ("step", "target mIoU %", "below best", "rank corr."):
+        table.add_column(heading, justify="right")
+    for criterion, choice in selection.choices(comparison):
+        labels = criterion is selection.LABELS
+        if labels:
+            table.add_section()
+        table.add_row(
+            selection.title(criterion),
+            str(choice["step"]),
+            percent(choice["miou"], 1, ""),
+            "" if labels else percent(choice["below_best"], 1, ""),
+            "" if labels else selection.correlation_text(choice["rank_correlation"]),
+            style="bold" if labels else None,
+        )
+    (console or Console()).print(table)

@@ -1,0 +1,220 @@
+"""The members of a sweep: which settings each has, and which of these one program can hold.
+
+`config.sweep.over` lists settings with their values, as "seed=0,1,2 optim.gen.lr=0.05,0.1"; the
+members are all combinations, the last setting changing fastest. A number that the update computes
+with is traced, so that it may differ from member to member within one program. What concerns the
+data alone (the seed, augmentation) gives each member batches of its own instead.
+"""
+
+import difflib
+import functools
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxseg.engine.method import AXIS
+from jaxseg.engine.update import make_update
+from jaxseg.errors import UserError
+from jaxseg.experiment import settings
+from jaxseg.experiment.method import make_method
+from jaxseg.experiment.optimisers import make_optimisers
+from jaxseg.experiment.state import abstract_state, example
+
+OF_THE_DATA = ("seed", "augment.")
+TRACED = ("method.settings.", "optim.")
+HOW = ("vmap", "map", "each", "")
+
+
+class Member(NamedTuple):
+    """One of the runs.
+
+    Attributes:
+      name: 'member_00', its folder.
+      values: setting -> its number.
+      config: of the run alone.
+    """
+
+    name: str
+    values: dict[str, float]
+    config: ConfigDict
+
+
+def members(config: ConfigDict) -> list[Member]:
+    """All of them, in order.
+
+    Raises:
+      UserError: `config.sweep` cannot be read, or names what cannot be swept.
+    """
+    if config.sweep.how not in HOW:
+        raise UserError(
+            f"config.sweep.how={config.sweep.how!r}: choose one of " + ", ".join(map(repr, HOW))
+        )
+    axes = dict(_axes(config))
+    if not axes:
+        raise UserError("config.sweep.over is empty: give settings, as 'seed=0,1,2'")
+    base = config.copy_and_resolve_references()
+    with base.unlocked():
+        base.sweep.update(dict(over="", how=""))
+        # With one, members killed while they are saved may have no step in common.
+        base.train.keep = max(2, base.train.keep)
+    found = []
+    for number, values in enumerate(itertools.product(*axes.values())):
+        own = dict(zip(axes, values, strict=True))
+        found.append(Member(f"member_{number:02d}", own, with_values(base, own)))
+    return found
+
+
+def _axes(config: ConfigDict) -> Iterator[tuple[str, tuple[float, ...]]]:
+    known, seen = list(_numbers(config)), set()
+    for entry in config.sweep.over.split():
+        path, equals, texts = entry.partition("=")
+        path = path.removeprefix("config.")
+        what = f"config.sweep.over: {entry!r}"
+        if not (path and equals and all(texts.split(","))):
+            raise UserError(f"{what} is not SETTING=VALUE,VALUE without blanks, as seed=0,1,2")
+        if path in seen:
+            raise UserError(f"{what}: {path} is given twice")
+        seen.add(path)
+        if not path.startswith((*OF_THE_DATA, *TRACED)):
+            raise UserError(
+                f"{what}: config.{path} cannot be swept; what can be is seed and the numbers in "
+                "augment, method.settings and optim"
+            )
+        if path not in known:
+            near = difflib.get_close_matches(path, known, 1, 0.5)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise UserError(f"{what}: config.{path} is no setting that is a number{hint}")
+        kind = type(at(config, path))
+        try:
+            values = tuple(kind(text) for text in texts.split(","))
+        except ValueError as error:
+            word = "whole numbers" if kind is int else "numbers"
+            raise UserError(f"{what}: give {word}, separated by commas") from error
+        if len(set(values)) < len(values):
+            raise UserError(f"{what}: a value is given twice")
+        yield path, values
+
+
+def _numbers(tree: ConfigDict, prefix: str = "") -> Iterator[str]:
+    """The paths of all settings that are numbers."""
+    for key, value in tree.items():
+        if isinstance(value, ConfigDict):
+            yield from _numbers(value, f"{prefix}{key}.")
+        elif type(value) in (int, float):
+            yield prefix + key
+
+
+def at(config: ConfigDict, path: str) -> Any:
+    """The setting of a path such as 'optim.gen.lr'."""
+    return functools.reduce(lambda group, key: group[key], path.split("."), config)
+
+
+def with_values(config: ConfigDict, values: Mapping[str, Any]) -> ConfigDict:
+    """A copy with other values, which may be tracers, for some paths."""
+    config = config.copy_and_resolve_references()
+    with config.unlocked(), config.ignore_type():
+        for path, value in values.items():
+            group, _, key = path.rpartition(".")
+            (at(config, group) if group else config)[key] = value
+    return config
+
+
+def own_batches(found: Sequence[Member]) -> bool:
+    """Whether the members see different batches, each those that it would see alone."""
+    return any(path.startswith(OF_THE_DATA) for path in found[0].values)
+
+
+def traced(found: Sequence[Member]) -> dict[str, np.ndarray]:
+    """The traced settings: path -> [members], float32 or int32."""
+    return {
+        path: np.asarray([m.values[path] for m in found], _dtype(value))
+        for path, value in found[0].values.items()
+        if path.startswith(TRACED)
+    }
+
+
+def _dtype(value: float) -> type:
+    return np.int32 if isinstance(value, int) else np.float32
+
+
+def member_update(config: ConfigDict, phase: str):
+    """(values {path: number}, state, batch) -> (state, metrics): one member's step within a sweep.
+
+    The method and the optimisers are built anew while it is traced, from a config that has tracers
+    where the members differ.
+
+    Args:
+      config: of any member.
+      phase: 'warmup' or 'full'.
+    """
+
+    def update(values, state, batch):
+        own = with_values(config, values)
+        method, players = make_method(own), make_optimisers(own)
+        losses = method.warmup if phase == "warmup" else method.losses
+        played = method._replace(losses=losses)
+        return make_update(played, players.txs, config.train.accumulate)(state, batch)
+
+    return update
+
+
+def check_traceable(found: Sequence[Member]) -> None:
+    """Raises UserError, naming the setting, if one decides what is computed, or changes nothing.
+
+    It goes through the update with tracers in place of the settings, and computes nothing.
+    """
+    config = found[0].config
+    paths = [path for path in found[0].values if path.startswith(TRACED)]
+    if not paths:
+        return
+    try:
+        used = _used(config, paths)
+    except Exception as error:
+        _used(config, [])  # it may be wrong without a sweep as well
+        for path in paths:
+            try:
+                _used(config, [path])
+            except Exception as own:
+                raise UserError(
+                    f"config.sweep.over: config.{path} decides what is computed, not only how "
+                    f"much of it: members that differ in it need runs of their own ({_kind(own)})"
+                ) from error
+        raise
+    for path in paths:
+        if path not in used:
+            raise UserError(
+                f"config.sweep.over: config.{path} changes nothing in {config.name}: all members "
+                "would be the same"
+            )
+
+
+def _used(config: ConfigDict, paths: Sequence[str]) -> set[str]:
+    """Which of the settings the update, traced with tracers for them, makes use of."""
+    method, players = make_method(config), make_optimisers(config)
+    state = abstract_state(config, method, players)
+    share = config.train.batch // (jax.process_count() * len(settings.devices(config)))
+    batch = {
+        key: jax.ShapeDtypeStruct(
+            (1, share, *x.shape[1:]), np.int32 if key.endswith("label") else x.dtype
+        )
+        for key, x in example(config, method).items()
+        if key in method.reads
+    }
+    values = {path: _dtype(at(config, path))(at(config, path)) for path in sorted(paths)}
+    update = jax.vmap(member_update(config, "full"), (None, None, 0), axis_name=AXIS)
+    program = jax.make_jaxpr(update)(values, state, batch).jaxpr
+    # What has a value is a literal, and cannot be hashed.
+    read = {x for step in program.eqns for x in step.invars if not hasattr(x, "val")}
+    # The values come first among its inputs, in the order of their names.
+    return {path for path, x in zip(values, program.invars, strict=False) if x in read}
+
+
+def _kind(error: BaseException) -> str:
+    """The innermost reason's name: TracerBoolConversionError says that there is an `if`."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return type(error).__name__

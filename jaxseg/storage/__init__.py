@@ -1,0 +1,1 @@
+"""What lies in a folder: a run's config and logs, checkpoints, weight files."""

@@ -1,0 +1,1 @@
+"""Checkpoints: Orbax behind checksums."""

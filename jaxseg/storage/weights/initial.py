@@ -1,0 +1,47 @@
+"""How a file of initial weights is read for each architecture, and what it may lack."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from jaxseg.storage.weights import rename, rename_torchvision, surgery
+
+
+def to_ours(tensors: Mapping[str, np.ndarray], architecture: str) -> dict[str, np.ndarray]:
+    """Renames and transposes the tensors of a file for a network of `architecture`.
+
+    Args:
+      tensors: {name: array} as `files.load` returns it.
+      architecture: 'fcn' takes Caffe's AlexNet and VGG-16 (`surgery`) and torchvision's VGG-16,
+        'deeplabv3' and 'deeplabv3plus' torchvision's ResNets and DeepLabV3, any other what
+        `rename` knows. All take files of this project.
+
+    Returns:
+      {'params/<path>' or 'stats/<path>': array}; names that are not understood stay as they are.
+
+    Raises:
+      UserError: see `surgery.to_ours`.
+    """
+    if rename.flavour(tensors) == "ours":
+        return dict(tensors)
+    if architecture in ("deeplabv3", "deeplabv3plus"):
+        return rename_torchvision.to_ours(tensors)
+    if architecture == "fcn" and not any(name.startswith("features.") for name in tensors):
+        return surgery.to_ours(tensors)
+    return rename.to_ours(dict(tensors))
+
+
+def excused(architecture: str) -> tuple[str, ...]:
+    """Expressions for what may be left over, missing or of another shape: see `merge.merge`.
+
+    The classifier and the heads; of an FCN the scores, but not fc6 and fc7.
+    """
+    if architecture == "fcn":
+        return surgery.CLASSIFIER_ONLY
+    return (*rename.BACKBONE_ONLY, r"^stats/((aux|main)_head|decoder)/")  # of DeepLabV3 and V3+
+
+
+def from_torchvision(tensors: Mapping[str, np.ndarray]) -> bool:
+    """Whether a file looks like torchvision's ResNet or DeepLabV3."""
+    plain = rename.flavour(tensors) == "torchvision"
+    return plain or rename_torchvision.settings(tensors) is not None

@@ -1,0 +1,182 @@
+"""Which network a published weights file belongs to, told by its names, shapes and values.
+
+Names and shapes tell the trunk, the output levels and the number of classes. They do not tell how
+many of the head's four dilation rates were summed, since a file holds all four branches either way.
+ADVENT sums all. AdaptSegNet's released code returns from within its loop and sums the first two, so
+that no gradient ever reached branches 2 and 3; PyTorch's SGD passes over a parameter without
+gradient, weight decay and all, and the two were saved exactly as drawn, from N(0, 0.01).
+`untouched` tests for that.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxseg.errors import UserError
+from jaxseg.storage.weights import vgg
+from jaxseg.storage.weights.rename import flavour, prefix_of
+
+# Blocks of the four stages -> name in `models.resnet.SIZES`.
+BLOCKS = {(3, 4, 23, 3): "resnet101", (3, 4, 6, 3): "resnet50"}
+RATES = (6, 12, 18, 24)
+DRAWN = 0.01  # standard deviation of the heads' first values
+DEVIATIONS = 6.0  # standard errors that chance is allowed
+
+_BRANCH = re.compile(r"(layer[56]|classifier)\.conv2d_list\.(\d+)\.weight")
+_BLOCK = re.compile(r"layer([1-4])\.(\d+)\.")
+_TRUNKS = {"resnet101": "ResNet-101", "resnet50": "ResNet-50", "vgg16": "VGG-16"}
+
+
+class Recognised(NamedTuple):
+    """What a weights file was made for.
+
+    Attributes:
+      net: settings of `config.net` to be replaced: backbone, aux, rates, summed (0 for all),
+        stride_in, preprocess. Empty for a file in this project's own names, which leaves them to
+        the config.
+      num_classes: classes of its heads.
+      origin: what was concluded, one line for people.
+    """
+
+    net: dict[str, Any]
+    num_classes: int
+    origin: str
+
+
+def recognise(tensors: Mapping[str, np.ndarray], path: Any = "weights file") -> Recognised:
+    """Recognises AdaptSegNet's and ADVENT's networks, and those trained with code built on theirs.
+
+    Args:
+      tensors: {name: array}, from `files.load`.
+      path: the file, for messages.
+
+    Returns:
+      See `Recognised`. All of these networks take BGR less the ImageNet mean ('caffe') and have
+      their strides on the first 1x1 of a block.
+
+    Raises:
+      UserError: the file is none of these.
+    """
+    if flavour(tensors) == "ours":
+        return _ours(tensors, path)
+    prefix = prefix_of(tensors)
+    bare = {name.removeprefix(prefix): array for name, array in tensors.items()}
+    trunk = _trunk(bare)
+    heads: dict[str, dict[int, np.ndarray]] = {}
+    for name, array in bare.items():
+        if match := _BRANCH.fullmatch(name):
+            heads.setdefault(match[1], {})[int(match[2])] = array
+    if not trunk or not heads or ("classifier" in heads) != (trunk == "vgg16"):
+        raise UserError(f"{path}: {_complaint(tensors, bare, trunk)}")
+    shapes = {kernel.shape for kernels in heads.values() for kernel in kernels.values()}
+    classes = {shape[0] for shape in shapes if len(shape) == 4}
+    if any(sorted(kernels) != list(range(len(RATES))) for kernels in heads.values()):
+        raise UserError(f"{path}: its heads do not have the {len(RATES)} branches of rates {RATES}")
+    if len(classes) != 1 or any(len(shape) != 4 for shape in shapes):
+        raise UserError(f"{path}: its heads disagree about the number of classes")
+    aux = len(heads) == 2
+    main = heads["layer6"] if "layer6" in heads else next(iter(heads.values()))
+    summed, conclusion = _summed(main, list(heads.values()))
+    net = dict(
+        backbone=trunk,
+        aux=aux,
+        rates=RATES,
+        summed=summed,
+        stride_in="1x1",
+        preprocess="caffe",
+    )
+    (count,) = classes
+    levels = "two levels" if aux else f"one level ({next(iter(heads))})"
+    origin = f"DeepLabV2 {_TRUNKS.get(trunk, trunk)}, {levels}, {count} classes; {conclusion}"
+    return Recognised(net, count, origin)
+
+
+def untouched(kernel: np.ndarray, std: float = DRAWN) -> bool:
+    """Whether values are as drawn from N(0, std), by four statistics with known errors.
+
+    With z = value / std over n values, training leaves none of these alone:
+
+    - mean z^2 is 1 with a standard error of sqrt(2 / n): 0.24 % for a main head's branch of 19
+      classes, 0.34 % for an auxiliary one's or a VGG's. Weight decay alone moves it: by a quarter
+      or more over the papers' schedules.
+    - mean z^4 is 3, error sqrt(96 / n). Trained kernels have heavy tails.
+    - mean z over all is 0, error 1 / sqrt(n).
+    - mean z of each class's n / K values is 0, error sqrt(K / n). The features that the kernel
+      reads are not negative, so the first thing that training learns, which classes are rare, moves
+      all the values of a class the same way.
+
+    All must lie within six standard errors. That misjudges untouched values in fewer than one file
+    in a million; a file that passes by accident would need weights without any structure.
+
+    Args:
+      kernel: [K, C, kh, kw].
+      std: of the distribution.
+    """
+    values = np.asarray(kernel, np.float64).reshape(len(kernel), -1) / std
+    n = values.size
+    squares = values**2
+    scores = (
+        (squares.mean() - 1) * math.sqrt(n / 2),
+        ((squares**2).mean() - 3) * math.sqrt(n / 96),
+        values.mean() * math.sqrt(n),
+        np.abs(values.mean(1)).max() * math.sqrt(values.shape[1]),
+    )
+    return bool(max(map(abs, scores)) < DEVIATIONS)
+
+
+def _summed(main: dict[int, np.ndarray], heads: list[dict[int, np.ndarray]]) -> tuple[int, str]:
+    """(`config.net.summed`, why). The main head decides: it is the one that predicts."""
+
+    def drawn(kernels):
+        return [branch for branch in sorted(kernels) if untouched(kernels[branch])]
+
+    found = drawn(main)
+    alike = all(drawn(kernels) == found for kernels in heads)
+    note = "" if alike else ", unlike those of its other head"
+    if found == [2, 3]:
+        return 2, (
+            f"branches 2 and 3 of its head are as drawn at first, N(0, {DRAWN}){note}, so the "
+            "first two rates are summed, as in AdaptSegNet's released code"
+        )
+    if not found:
+        comma = "," if note else ""
+        return 0, (
+            f"all four branches of its head were trained{note}{comma} and are summed, as in ADVENT"
+        )
+    which = "the branches" if len(found) == len(main) else f"branches {found}"
+    return 0, f"{which} of its head were never trained{note}; all four rates are summed"
+
+
+def _trunk(bare: Mapping[str, np.ndarray]) -> str:
+    if vgg.numbering(bare) == "reference":
+        return "vgg16"
+    blocks: dict[int, set[int]] = {stage: set() for stage in range(1, 5)}
+    for name in bare:
+        if match := _BLOCK.match(name):
+            blocks[int(match[1])].add(int(match[2]))
+    return BLOCKS.get(tuple(len(found) for found in blocks.values()), "")
+
+
+def _complaint(tensors: Mapping, bare: Mapping, trunk: str) -> str:
+    known = "AdaptSegNet's or ADVENT's DeepLabV2"
+    if trunk or vgg.numbering(bare):
+        return (
+            f"a trunk without the heads of {known}, hence no segmentation; as initial weights it "
+            "goes to --config.init.backbone"
+        )
+    first = bare.get("conv1.weight")
+    if first is not None and first.shape[2:] == (4, 4):
+        return f"a discriminator, not a segmentation network; choose the file of {known}"
+    names = ", ".join(list(tensors)[:3])
+    return f"not recognised as {known} on ResNet-101, ResNet-50 or VGG-16; it has {names}"
+
+
+def _ours(tensors: Mapping[str, np.ndarray], path: Any) -> Recognised:
+    heads = re.compile(r"params/main_head/(branch0/)?kernel")
+    kernel = next((array for name, array in tensors.items() if heads.fullmatch(name)), None)
+    if kernel is None or kernel.ndim != 4:
+        raise UserError(f"{path}: this project's names, but without a main_head")
+    return Recognised({}, kernel.shape[3], "names of this project; the network is the config's")
