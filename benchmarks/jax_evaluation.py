@@ -1,7 +1,8 @@
 """Evaluation and prediction of jaxseg: our side of `evaluation.py`, which starts it.
 
 What is timed is the project's own code, with all that a user gets: `evaluator.make_evaluator` or
-`predict.make_image_predictor` of the preset's method under the protocol of `config.eval`, on one device.
+`predict.make_image_predictor` of the preset's method under the protocol of `config.eval`, on one
+device.
 """
 
 import json

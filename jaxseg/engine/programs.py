@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxseg.engine import processes, programs
+from jaxseg.engine import processes
 from jaxseg.engine.method import AXIS, Method, State
 from jaxseg.engine.update import make_update
 
@@ -63,7 +63,7 @@ def pmapped_update(
         make_update(method, txs, accumulate), AXIS, in_axes=(None, 0), out_axes=(None, None),
         donate_argnums=0, devices=devices and processes.everywhere(devices),
     )  # fmt: skip
-    return programs.keep_barriers(pmapped)
+    return keep_barriers(pmapped)
 
 
 def place(state: State, devices: list) -> State:
