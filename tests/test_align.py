@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from small import run
+from kit.small import run
 
 from jaxseg.engine.method import AXIS, Carry
 from jaxseg.methods import adaptsegnet, advent, minent, source_only

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from small import run
+from kit.small import run
 from test_align import (
     BIAS,
     KERNEL,

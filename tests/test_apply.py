@@ -6,8 +6,8 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from kit.small import shrink_networks, small_config
 from PIL import Image
-from small import shrink_networks, small_config
 from test_published import write_cityscapes
 
 from jaxseg.errors import UserError

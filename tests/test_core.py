@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from small import C, K, linear_discriminator, linear_segmenter, run
-from small import linear_batches as batches
+from kit.small import C, K, linear_discriminator, linear_segmenter, run
+from kit.small import linear_batches as batches
 
 from jaxseg.engine import optim
 from jaxseg.engine.method import AXIS, Method

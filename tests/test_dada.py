@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from small import run
+from kit.small import run
 from test_gio_ada import SIZE, TOLERANCE, K, batches, differentiate, segmenter, unit
 
 from jaxseg.methods import dada

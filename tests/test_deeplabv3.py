@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.errors import InvalidRngError
-from oracle64 import count, drawn, output_shapes, shapes
+from kit.oracle64 import count, drawn, output_shapes, shapes
 
 from jaxseg.models.backbones.resnet import Sizes
 from jaxseg.models.layers import layers

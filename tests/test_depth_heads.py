@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracle64 import conv, count, drawn, leaves, output_shapes, quick, shapes
+from kit.oracle64 import conv, count, drawn, leaves, output_shapes, quick, shapes
 
 from jaxseg.experiment import networks
 from jaxseg.models.backbones.resnet import Sizes

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
-from oracle64 import count, quick
+from kit.oracle64 import count, quick
 
 from jaxseg.errors import UserError
 from jaxseg.experiment import networks

@@ -15,8 +15,8 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from kit.small import shrink_networks, small_config
 from PIL import Image
-from small import shrink_networks, small_config
 
 from jaxseg.engine import processes, programs, watch
 from jaxseg.engine.interrupt import interrupt

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from kit.small import shrink_networks, small_config
 from PIL import Image
 from rich.console import Console
-from small import shrink_networks, small_config
 from test_apply import write_run
 from test_metrics_cityscapes import EVERYTHING, SCORED, TRAIN, by_cityscapes, scene
 

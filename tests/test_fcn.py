@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracle64 import conv, count, drawn, leaves, output_shapes, pool, shapes
+from kit.oracle64 import conv, count, drawn, leaves, output_shapes, pool, shapes
 
 from jaxseg.models.backbones import fcn_layers
 from jaxseg.models.backbones.fcn_layers import SIZES, Sizes, upsamplings

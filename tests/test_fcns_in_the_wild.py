@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from small import run
+from kit.small import run
 
 from jaxseg.methods import fcns_in_the_wild
 from jaxseg.models.network import Network

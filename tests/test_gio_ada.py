@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from small import run
+from kit.small import run
 
 from jaxseg.engine import feed
 from jaxseg.engine.method import AXIS

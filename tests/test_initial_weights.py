@@ -5,8 +5,8 @@ import re
 import jax
 import numpy as np
 import pytest
-from oracle64 import leaves, shapes
-from small import shrink_networks, small_config
+from kit.oracle64 import leaves, shapes
+from kit.small import shrink_networks, small_config
 from test_deeplabv3 import torchvision_shapes
 from test_surgery import ALEXNET, VGG, field, layer
 

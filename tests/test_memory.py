@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from small import run
+from kit.small import run
 
 from jaxseg.engine.method import AXIS, Method
 from jaxseg.methods.parts import memory as parts_memory

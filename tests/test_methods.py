@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from small import shrink_networks, small_config
+from kit.small import shrink_networks, small_config
 from test_configs import CONFIGS
 
 from jaxseg.engine import feed, programs

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracle64 import drawn, leaves, shapes, slope
+from kit.oracle64 import drawn, leaves, shapes, slope
 
 from jaxseg.errors import UserError
 from jaxseg.models.backbones.resnet import ResNet, Sizes

@@ -2,9 +2,8 @@
 
 import jax
 import numpy as np
-import published
 import pytest
-import torch_files
+from kit import published, torch_files
 
 from jaxseg.experiment import networks
 from jaxseg.models.network import network

@@ -6,8 +6,8 @@ import json
 import jax
 import numpy as np
 import pytest
+from kit.small import shrink_networks, small_config
 from rich.console import Console
-from small import shrink_networks, small_config
 from test_builders import draw, save
 
 from jaxseg.data import pipeline

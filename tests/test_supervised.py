@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from small import K as LINEAR_K
-from small import linear_batches, linear_segmenter, run, shrink_networks, small_config
+from kit.small import K as LINEAR_K
+from kit.small import linear_batches, linear_segmenter, run, shrink_networks, small_config
 from test_align import segmenter
 
 from jaxseg.data import transforms

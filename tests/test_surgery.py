@@ -5,7 +5,7 @@ import struct
 import jax
 import numpy as np
 import pytest
-from oracle64 import leaves, shapes
+from kit.oracle64 import leaves, shapes
 
 from jaxseg.errors import UserError
 from jaxseg.models.backbones.fcn_layers import Sizes

@@ -8,8 +8,8 @@ import signal
 import jax
 import numpy as np
 import pytest
-import small
-from small import shrink_networks, small_config
+from kit import small
+from kit.small import shrink_networks, small_config
 
 from jaxseg.engine import programs
 from jaxseg.errors import UserError

@@ -7,7 +7,7 @@ import signal
 import jax
 import numpy as np
 import pytest
-from small import shrink_networks, small_config
+from kit.small import shrink_networks, small_config
 
 from jaxseg.engine import programs
 from jaxseg.errors import UserError

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracle64 import conv, count, quick
+from kit.oracle64 import conv, count, quick
 
 from configs.settings import translator as settings
 from jaxseg.errors import UserError

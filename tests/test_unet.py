@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from oracle64 import conv, count, drawn, output_shapes, pool, shapes
+from kit.oracle64 import conv, count, drawn, output_shapes, pool, shapes
 
 from jaxseg.models.network import network
 from jaxseg.models.segmenters.unet import SIZES, UNet

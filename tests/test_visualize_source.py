@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from kit.small import shrink_networks, small_config
 from PIL import Image
-from small import shrink_networks, small_config
 
 from jaxseg.data.labels import CAMVID
 from jaxseg.engine.method import Method

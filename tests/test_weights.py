@@ -5,8 +5,8 @@ import os
 import jax
 import numpy as np
 import pytest
-import torch_files
-from torch_files import WRITERS, Stored
+from kit import torch_files
+from kit.torch_files import WRITERS, Stored
 
 from jaxseg.errors import UserError
 from jaxseg.models.backbones.resnet import Sizes

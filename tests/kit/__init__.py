@@ -1,0 +1,1 @@
+"""What tests share: tiny experiments, files to read, float64 twins of the networks."""
