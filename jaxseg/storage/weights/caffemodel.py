@@ -17,6 +17,7 @@ _GENERATIONS = ((100, 1, 7), (2, 4, 6))
 _OLDEST = (1, 1, 50)  # within a layer of the second kind
 _LEGACY_SHAPE = (1, 2, 3, 4)  # of a blob: num, channels, height, width
 _FLOATS, _SHAPE, _DOUBLES = 5, 7, 8
+_LONGEST_SHAPE = 400  # bytes: 32 axes of 12 bytes
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
@@ -56,16 +57,20 @@ def _layer(message, name_field, blob_field):
 
 
 def _blob(message):
-    shape, legacy, parts, kind = None, [1, 1, 1, 1], [], np.dtype("<f4")
+    shape, legacy, parts, kind = None, [1, 1, 1, 1], bytearray(), np.dtype("<f4")
     for number, value in _fields(message):
         if number == _SHAPE:
+            if not isinstance(value, int) and len(value) > _LONGEST_SHAPE:
+                raise ValueError("a blob of impossible shape")
             shape = [size for _, sizes in _fields(value) for size in _integers(sizes)]
         elif number in _LEGACY_SHAPE:
-            (legacy[number - 1],) = _integers(value)
+            if not isinstance(value, int):
+                raise ValueError("a blob of impossible shape")
+            legacy[number - 1] = value
         elif number in (_FLOATS, _DOUBLES):
-            parts.append(bytes(_message(value)))
+            parts += _message(value)
             kind = np.dtype("<f4" if number == _FLOATS else "<f8")
-    values = np.frombuffer(b"".join(parts), kind)
+    values = np.frombuffer(parts, kind)
     shape = legacy if shape is None else shape
     if math.prod(shape) != values.size:
         raise ValueError(f"a blob of shape {tuple(shape)} with {values.size} values")

@@ -1,24 +1,27 @@
 """Loads weight files of four kinds into one flat {name: array}."""
 
-import zipfile
+import io
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jaxseg.data import impostor
 from jaxseg.errors import UserError
-from jaxseg.storage.weights import caffemodel, pth
+from jaxseg.storage.weights import archives, caffemodel, pickles, pth
 
-WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model")
+WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model", "net", "network", "weights")
 
 
 def load(path: str | Path) -> dict[str, np.ndarray]:
-    """Loads the tensors of a .npz, .safetensors, .pth, .pt or .caffemodel file.
+    """Loads the tensors of a weights file.
 
-    Training checkpoints are unwrapped ('state_dict', 'model', ...), the 'module.' that multi-GPU
-    wrappers put before every name goes, and so do the counters 'num_batches_tracked', which nothing
-    here needs.
+    Its kind is told by its ending: .npz, .safetensors, .caffemodel, or PyTorch's .pth, .pt,
+    .pth.tar, .ckpt and .bin. Training checkpoints are unwrapped ('state_dict', 'model', ...), and
+    what else lies in them is left alone. The 'module.' that multi-GPU wrappers put before every
+    name goes, and so do the counters 'num_batches_tracked', which nothing here needs.
 
     Args:
       path: the file.
@@ -30,20 +33,23 @@ def load(path: str | Path) -> dict[str, np.ndarray]:
       UserError: the file is missing, of another kind, damaged, or holds no tensors.
     """
     path = Path(path).expanduser()
+    pytorch = dict.fromkeys((".pth", ".pt", ".pth.tar", ".pt.tar", ".ckpt", ".bin"), pth.read)
     readers = {
-        **{".npz": _npz, ".safetensors": _safetensors, ".pth": pth.read, ".pt": pth.read},
-        ".caffemodel": caffemodel.read,
-    }
-    if path.suffix not in readers:
+        ".npz": _npz, ".safetensors": _safetensors, ".caffemodel": caffemodel.read, **pytorch,
+    }  # fmt: skip
+    ending = next((ending for ending in readers if path.name.lower().endswith(ending)), None)
+    if ending is None:
         raise UserError(f"{path}: weights are read from {', '.join(readers)} files")
     if not path.is_file():
         raise UserError(f"{path}: no such weights file")
     try:
-        tree = readers[path.suffix](path)
-    except (ValueError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: not a readable {path.suffix} weights file ({reason})") from error
-    tensors = _flat(tree)
+        with path.open("rb") as file:
+            if what := impostor.told(file.read(impostor.ENOUGH)):
+                raise ValueError(what)
+        tensors = _flat(readers[ending](path))
+    except (ValueError, OSError, MemoryError) as error:
+        reason = (str(error).splitlines() or ["not enough memory for it"])[0][:300]
+        raise UserError(f"{path}: not a readable {ending} weights file ({reason})") from error
     if not tensors:
         raise UserError(f"{path}: no tensors in it")
     return tensors
@@ -70,11 +76,31 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _npz(path: Path) -> dict[str, np.ndarray]:
+    with archives.opened(path, path.stat().st_size) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".npy")]
+        return {name.removesuffix(".npy"): _npy(name, archive.read(name)) for name in names}
+
+
+def _npy(name: str, content: bytes) -> np.ndarray:
+    """One array; what its header announces is compared with what is there before room is made."""
+    file = io.BytesIO(content)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (zipfile.BadZipFile, EOFError, AttributeError, TypeError) as error:
-        raise ValueError(str(error) or "empty") from error
+        version = np.lib.format.read_magic(file)
+        if version == (1, 0):
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        elif version == (2, 0):
+            shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+        else:
+            raise ValueError(f"version {version} of the format")
+        if dtype.hasobject:
+            raise ValueError("Python objects, which are not read")
+        left = len(content) - file.tell()
+        if any(size < 0 for size in shape) or math.prod(shape) * dtype.itemsize != left:
+            raise ValueError(f"{left} bytes of values where its header announces others")
+        file.seek(0)
+        return np.lib.format.read_array(file, allow_pickle=False)
+    except Exception as error:  # the header is Python source: TokenError, RecursionError, ...
+        raise ValueError(f"{name}: {error or type(error).__name__}") from error
 
 
 def _safetensors(path: Path) -> dict[str, np.ndarray]:
@@ -83,19 +109,28 @@ def _safetensors(path: Path) -> dict[str, np.ndarray]:
 
     try:
         return load_file(path)
-    except (SafetensorError, KeyError) as error:
+    except (SafetensorError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(str(error)) from error
 
 
-def _flat(tree: Any) -> dict[str, np.ndarray]:
+def _flat(tree: Any, wrapped: bool = False) -> dict[str, np.ndarray]:
+    """Tensors by name. What else lies beside a training checkpoint's weights is left alone, but
+    among the weights nothing else may be.
+    """
+    if isinstance(tree, pickles.Foreign):
+        raise ValueError(
+            f"refused: an object of {tree.name}, and only tensors are read: save its state_dict()"
+        )
     if not isinstance(tree, Mapping):
         return {}
     for wrapper in WRAPPERS:
-        if isinstance(tree.get(wrapper), Mapping):
-            return _flat(tree[wrapper])
+        if isinstance(tree.get(wrapper), Mapping | pickles.Foreign):
+            return _flat(tree[wrapper], wrapped=True)
     tensors = {}
     for name, value in tree.items():
         name = str(name).removeprefix("module.")
         if isinstance(value, np.ndarray) and not name.endswith("num_batches_tracked"):
             tensors[name] = value
+        if isinstance(value, pickles.Foreign) and (wrapped or len(tree) == 1):
+            raise ValueError(f"refused: {name!r} is of {value.name}, and only tensors are read")
     return tensors

@@ -3,13 +3,13 @@ code.
 
 Two containers exist: the zip archive (PyTorch 1.6 and later) and the stream of pickles before it,
 in which the published weights of this field came. Both describe tensors by a pickle, and a pickle
-may name any function to be called. Here only the handful of names that stand for tensors and plain
-containers resolve; anything else is refused before it runs.
+may name any function to be called. `pickles` reads it as data: the handful of names that stand for
+tensors and plain containers mean something here, anything else is a note of what it was.
 """
 
-import collections
 import io
-import pickle
+import math
+import mmap
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,11 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
+from jaxseg.storage.weights import archives, pickles
+
 STREAM_MAGIC = 0x1950A86A20F9469CFC6C
+MOST_AXES = 32
+MOST_COPIES = 4  # times the storages' bytes that tensors, which may share them, may take
 DTYPES = {
     "Float": np.dtype("<f4"),
     "Double": np.dtype("<f8"),
@@ -52,8 +56,15 @@ class _Tensor(NamedTuple):
 
 
 def _tensor(storage, offset, shape, strides, *unused):
-    if not isinstance(storage, _Storage):
-        raise pickle.UnpicklingError("a tensor without storage")
+    if not isinstance(storage, _Storage) or not isinstance(shape, tuple | list):
+        raise ValueError("a tensor without storage or shape")
+    if not isinstance(strides, tuple | list) or len(shape) != len(strides):
+        raise ValueError("a tensor of impossible shape")
+    if len(shape) > MOST_AXES:
+        raise ValueError("a tensor of impossible shape")
+    numbers = (offset, *shape, *strides)
+    if not all(isinstance(number, int) and 0 <= number < 2**62 for number in numbers):
+        raise ValueError("a tensor of impossible shape")
     return _Tensor(storage, offset, tuple(shape), tuple(strides))
 
 
@@ -61,65 +72,104 @@ def _parameter(tensor, *unused):
     return tensor
 
 
-_ALLOWED = {
-    ("collections", "OrderedDict"): collections.OrderedDict,
-    ("torch", "Size"): tuple,
-    ("torch._utils", "_rebuild_tensor"): _tensor,
-    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-    ("torch._utils", "_rebuild_parameter"): _parameter,
+def _from_type(function, kind, arguments, *unused):
+    if function is not _tensor or not isinstance(arguments, tuple):
+        return pickles.Foreign("torch._tensor._rebuild_from_type_v2")
+    return _tensor(*arguments)
+
+
+def _ordered(pairs=None):
+    """An ordered dict, of a list of pairs if Python 2 wrote it."""
+    if pairs is None:
+        return {}
+    if type(pairs) is not list or not all(type(pair) in (list, tuple) for pair in pairs):
+        raise ValueError("an ordered dict of what are no pairs")
+    found = {}
+    for pair in pairs:
+        key, value = pair
+        if not isinstance(key, str) or len(key) > pickles.LONGEST:
+            raise ValueError("an ordered dict with a key that is no text")
+        found[key] = value
+    pairs.clear()  # a pickle may name one list a million times
+    return found
+
+
+_KNOWN = {
+    "collections.OrderedDict": _ordered,
+    "collections.defaultdict": lambda *factory: {},
+    "torch.Size": lambda sizes=(): tuple(sizes[: MOST_AXES + 1]),
+    "torch._utils._rebuild_tensor": _tensor,
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_parameter": _parameter,
+    "torch._utils._rebuild_parameter_with_state": _parameter,
+    "torch._tensor._rebuild_from_type_v2": _from_type,
 }
 
 
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, file):
-        super().__init__(file, encoding="utf-8")
-        self.storages: dict[str, _Storage] = {}
+def _storage_type(name: str) -> _StorageType | None:
+    module, _, kind = name.rpartition(".")
+    dtype = DTYPES.get(kind.removesuffix("Storage")) if kind.endswith("Storage") else None
+    return _StorageType(dtype) if module in ("torch", "torch.storage") and dtype else None
 
-    def find_class(self, module, name):
-        if (module, name) in _ALLOWED:
-            return _ALLOWED[module, name]
-        kind = name.removesuffix("Storage")
-        if module in ("torch", "torch.storage") and kind != name and kind in DTYPES:
-            return _StorageType(DTYPES[kind])
-        raise pickle.UnpicklingError(
-            f"refused: it refers to {module}.{name}, and only tensors and plain containers are read"
-        )
 
-    def persistent_load(self, pid):
-        if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage":
-            raise pickle.UnpicklingError("refused: unknown persistent object")
+def _unpickled(file: Any, storages: dict[str, _Storage]) -> Any:
+    """One pickle; puts the storages it speaks of into `storages`."""
+
+    def persistent(pid):
+        if not isinstance(pid, tuple) or not 5 <= len(pid) <= 6 or pid[0] != "storage":
+            raise ValueError("refused: unknown persistent object")
         kind, key, _, size = pid[1:5]
         if not isinstance(kind, _StorageType) or not isinstance(size, int) or size < 0:
-            raise pickle.UnpicklingError("refused: unknown kind of storage")
+            raise ValueError("refused: unknown kind of storage")
+        if not isinstance(key, str | int):
+            raise ValueError("refused: unknown kind of storage")
         if len(pid) > 5 and pid[5] is not None:
-            raise pickle.UnpicklingError("views of storages are not supported")
-        return self.storages.setdefault(str(key), _Storage(str(key), kind.dtype, size))
+            raise ValueError("views of storages are not supported")
+        return storages.setdefault(str(key), _Storage(str(key), kind.dtype, size))
+
+    return pickles.load(file, _KNOWN, _storage_type, persistent)
 
 
 def _resolve(value: Any, data: dict[str, np.ndarray]) -> Any:
-    if isinstance(value, _Tensor):
-        return _view(value, data[value.storage.key])
-    if isinstance(value, dict):
-        return {key: _resolve(item, data) for key, item in value.items()}
-    if isinstance(value, list | tuple) and type(value) in (list, tuple):
-        return type(value)(_resolve(item, data) for item in value)
-    return value
+    left = MOST_COPIES * sum(flat.nbytes for flat in data.values())
+    views: dict[_Tensor, np.ndarray] = {}
+
+    def leaf(item):
+        nonlocal left
+        if not isinstance(item, _Tensor):
+            return item
+        if item not in views:
+            flat = data[item.storage.key]
+            _check_view(item, flat)
+            left -= math.prod(item.shape) * flat.dtype.itemsize
+            if left < 0:
+                raise ValueError("refused: its tensors share storages to more than they hold")
+            views[item] = _view(item, flat)
+        return views[item]
+
+    return pickles.walked(value, leaf)
 
 
-def _view(tensor: _Tensor, flat: np.ndarray) -> np.ndarray:
-    numbers = (tensor.offset, *tensor.shape, *tensor.strides)
-    if len(tensor.shape) != len(tensor.strides) or not all(
-        isinstance(number, int) and number >= 0 for number in numbers
-    ):
-        raise ValueError("a tensor of impossible shape")
+def _check_view(tensor: _Tensor, flat: np.ndarray) -> None:
     if 0 in tensor.shape:
-        return np.zeros(tensor.shape, flat.dtype)
+        if math.prod(n for n in tensor.shape if n) >= 2**60:
+            raise ValueError("a tensor of impossible shape")
+        return
     last = sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.strides, strict=True))
     # A stride of 0 repeats values: without this bound a few bytes could ask for any amount of
     # memory.
-    if tensor.offset + last >= flat.size or np.prod(tensor.shape, dtype=object) > flat.size:
+    if tensor.offset + last >= flat.size or math.prod(tensor.shape) > flat.size:
         raise ValueError("a tensor reaches outside its storage")
-    strides = [stride * flat.dtype.itemsize for stride in tensor.strides]
+
+
+def _view(tensor: _Tensor, flat: np.ndarray) -> np.ndarray:
+    if 0 in tensor.shape:
+        return np.zeros(tensor.shape, flat.dtype)
+    # Of an axis of one element the stride is never taken; it may be anything.
+    strides = [
+        stride * flat.dtype.itemsize if size > 1 else flat.dtype.itemsize
+        for size, stride in zip(tensor.shape, tensor.strides, strict=True)
+    ]
     view = np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.shape, strides)
     return np.array(view, order="C")
 
@@ -130,35 +180,40 @@ def _numbers(raw: bytes, storage: _Storage) -> np.ndarray:
     return np.frombuffer(raw, storage.dtype)
 
 
-def _read_zip(file) -> Any:
-    with zipfile.ZipFile(file) as archive:
+def _read_zip(file, size: int) -> Any:
+    with archives.opened(file, size) as archive:
         names = set(archive.namelist())
-        index = next((name for name in names if name.split("/")[1:] == ["data.pkl"]), None)
+        index = next((n for n in sorted(names) if n.split("/")[1:] == ["data.pkl"]), None)
         if index is None:
             raise ValueError("a zip archive, but not one that PyTorch wrote")
         root = index.removesuffix("data.pkl")
         if root + "byteorder" in names and archive.read(root + "byteorder") != b"little":
             raise ValueError("big-endian files are not supported")
-        unpickler = _Unpickler(io.BytesIO(archive.read(index)))
-        tree = unpickler.load()
-        data = {
-            key: _numbers(archive.read(f"{root}data/{key}"), storage)
-            for key, storage in unpickler.storages.items()
-        }
+        storages: dict[str, _Storage] = {}
+        tree = _unpickled(io.BytesIO(archive.read(index)), storages)
+        data = {}
+        for key, storage in storages.items():
+            name = f"{root}data/{key}"
+            if name not in names:
+                raise ValueError(f"storage {key} is missing")
+            data[key] = _numbers(archive.read(name), storage)
     return _resolve(tree, data)
 
 
 def _read_stream(file) -> Any:
-    if _Unpickler(file).load() != STREAM_MAGIC:
+    unused: dict[str, _Storage] = {}
+    if _unpickled(file, unused) != STREAM_MAGIC:
         raise ValueError("not a PyTorch file")
-    _Unpickler(file).load()  # protocol version
-    _Unpickler(file).load()  # the writer's word sizes
-    unpickler = _Unpickler(file)
-    tree = unpickler.load()
-    data = {}
-    for key in _Unpickler(file).load():
-        storage = unpickler.storages[str(key)]
-        if int.from_bytes(file.read(8), "little", signed=True) != storage.size:
+    _unpickled(file, unused)  # protocol version
+    _unpickled(file, unused)  # the writer's word sizes
+    storages: dict[str, _Storage] = {}
+    tree, data = _unpickled(file, storages), {}
+    keys = _unpickled(file, unused)
+    if not isinstance(keys, list) or not all(isinstance(key, str | int) for key in keys):
+        raise ValueError("a list of storages that is none")
+    for key in keys:
+        storage = storages.get(str(key))
+        if storage is None or int.from_bytes(file.read(8), "little", signed=True) != storage.size:
             raise ValueError(f"storage {key} has another size than announced")
         data[storage.key] = _numbers(file.read(storage.size * storage.dtype.itemsize), storage)
     return _resolve(tree, data)
@@ -172,20 +227,19 @@ def read(path: str | Path) -> Any:
 
     Returns:
       What was saved: nested dicts, lists and tuples with NumPy arrays for tensors (copies, C order;
-        bfloat16 through
-      ml_dtypes).
+      bfloat16 through ml_dtypes), and `pickles.Foreign` for objects of any other kind.
 
     Raises:
-      ValueError: not such a file, damaged, truncated, or refused because it refers to anything but
-        tensors.
+      ValueError: not such a file, damaged, truncated, or refused because it asks for more time or
+        memory than such a file can need.
       OSError: the file cannot be read.
     """
     with open(path, "rb") as file:
         try:
             if zipfile.is_zipfile(file):
-                return _read_zip(file)
-            file.seek(0)
-            return _read_stream(file)
+                return _read_zip(file, Path(path).stat().st_size)
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                return _read_stream(content)
         except OSError:
             raise
         except Exception as error:  # a damaged pickle can fail in any way

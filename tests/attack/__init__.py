@@ -1,0 +1,1 @@
+"""Files and moments chosen to break things; the long form is benchmarks/attack.py."""
