@@ -9,13 +9,15 @@ which destroys the ids.
 
 import contextlib
 import io
+import math
 import struct
 import zlib
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from jaxseg.data import impostor
 from jaxseg.errors import UserError
 
 try:
@@ -35,8 +37,28 @@ def naming(what: str, remedy: str = "fetch it again") -> Iterator[None]:
     """Turns what a damaged image raises into one UserError line: `what`, the reason, `remedy`."""
     try:
         yield
+    except Image.DecompressionBombError as error:
+        raise UserError(
+            f"{what}: too large an image ({error}); cut it or make it smaller"
+        ) from error
+    except MemoryError as error:
+        raise UserError(f"{what}: not enough memory for this image; make it smaller") from error
     except (OSError, SyntaxError, ValueError, IndexError, struct.error, zlib.error) as error:
         raise UserError(f"{what}: damaged image ({error}); {remedy}") from error
+
+
+@contextlib.contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
+    """The image of a file; what its readers raise, each in its own way, becomes ValueError."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            yield image
+    except UnidentifiedImageError as error:  # whose text is the address of a buffer
+        raise ValueError(impostor.told(data) or "no kind of image that can be read") from error
+    except (Image.DecompressionBombError, MemoryError, OSError, ValueError):
+        raise
+    except Exception as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
 def encode_png(array: np.ndarray, compress_level: int = 1) -> bytes:
@@ -74,7 +96,7 @@ def decode_image(data: bytes) -> np.ndarray:
     array = _by_libpng(data, _RGB)
     if array is not None:
         return array
-    with Image.open(io.BytesIO(data)) as image:
+    with _opened(data) as image:
         return np.asarray(image.convert("RGB"))
 
 
@@ -87,7 +109,7 @@ def decode_upright(data: bytes) -> tuple[bytes, np.ndarray]:
     Returns:
       the file's bytes, or those of a PNG where it had to be turned, and uint8 [H, W, 3] RGB.
     """
-    with Image.open(io.BytesIO(data)) as image:
+    with _opened(data) as image:
         if image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9):
             turned = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
             return encode_png(turned), turned
@@ -104,7 +126,7 @@ def size_of(data: bytes, upright: bool = False) -> tuple[int, int]:
     Returns:
       (height, width).
     """
-    with Image.open(io.BytesIO(data)) as image:
+    with _opened(data) as image:
         size = image.height, image.width
         if upright and image.format == "JPEG":
             lying = image.getexif().get(ExifTags.Base.Orientation, 1) in range(5, 9)
@@ -114,19 +136,19 @@ def size_of(data: bytes, upright: bool = False) -> tuple[int, int]:
 
 def format_of(data: bytes) -> str:
     """Returns 'PNG', 'JPEG' or what else a file is."""
-    with Image.open(io.BytesIO(data)) as image:
+    with _opened(data) as image:
         return image.format or ""
 
 
 def is_grey(data: bytes) -> bool:
     """Returns whether a file has grey values: neither a palette nor colours."""
-    with Image.open(io.BytesIO(data)) as image:
+    with _opened(data) as image:
         return image.mode in ("1", "L", "LA", "I", "I;16", "I;16B")
 
 
 def bits(data: bytes) -> int:
     """Returns how many bits a channel of a file has, 32 standing for integers and floats."""
-    with Image.open(io.BytesIO(data)) as image:
+    with _opened(data) as image:
         if image.format == "PNG":  # of which Pillow's mode does not tell for colours
             return _png_header(data)[0]
         return {"1": 1, "I": 32, "F": 32}.get(image.mode, 16 if "16" in image.mode else 8)
@@ -137,7 +159,7 @@ def decode_ids(data: bytes) -> np.ndarray:
     array = _by_libpng(data, _GREY)
     if array is not None:
         return array
-    with Image.open(io.BytesIO(data)) as image:
+    with _opened(data) as image:
         if image.mode == "1":
             return np.asarray(image).astype(np.uint8)
         if image.mode not in _GREY_MODES:
@@ -161,6 +183,9 @@ def _by_libpng(data: bytes, colour: int) -> np.ndarray | None:
     """
     if png_decode is None or not data.startswith(_SIGNATURE) or data[24:26] != bytes((8, colour)):
         return None
+    width, height = struct.unpack(">II", data[16:24])
+    if width * height > 2 * (Image.MAX_IMAGE_PIXELS or math.inf):
+        return None  # Pillow refuses it before it reserves memory
     try:
         array = png_decode(data)
     except Exception:  # of whatever kind: Pillow comes upon it too and says what it is
@@ -171,7 +196,7 @@ def _by_libpng(data: bytes, colour: int) -> np.ndarray | None:
 
 def decode_any(data: bytes) -> np.ndarray:
     """Returns palette indices or grey values [H, W], or a colour file's channels [H, W, C]."""
-    with Image.open(io.BytesIO(data)) as image:
+    with _opened(data) as image:
         return decode_ids(data) if image.mode in ("1", *_GREY_MODES) else np.asarray(image)
 
 
@@ -234,7 +259,7 @@ def decode_first_channel_16(data: bytes) -> np.ndarray:
         array = decode_any(data).astype(np.uint16)
         return array[..., 0] * 256 + array[..., 1]
     upper = decode_any(data)[..., 0].astype(np.uint16)
-    with Image.open(io.BytesIO(data)) as image:
+    with _opened(data) as image:
         image.tile = [tile._replace(args=f"{image.mode};16L") for tile in image.tile]
         lower = np.asarray(image)[..., 0]
     return upper * 256 + lower

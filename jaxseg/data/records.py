@@ -119,12 +119,12 @@ def open_split(
     records_dir = Path(records_dir or DEFAULT_DIR).expanduser()
     module, config = _config(name, split, raw_dir, size, options)
     with _quiet():
-        builder = module.Builder(data_dir=records_dir, config=config)
+        builder = _builder(module, records_dir, config)
         if not builder.is_prepared():
             with _alone(records_dir / name / f".{config.name}.lock", f"{name} {config.name}"):
                 if not builder.is_prepared():
                     _prepare(builder)
-            builder = module.Builder(data_dir=records_dir, config=config)
+            builder = _builder(module, records_dir, config)
     folder = Path(builder.data_path)
     decoders = {key: tfds.decode.SkipDecoding() for key in builder.info.features if key != "id"}
     try:
@@ -170,7 +170,7 @@ def check_raw(
     module, config = _config(name, split, raw_dir, size, options)
     with _quiet():
         records_dir = Path(records_dir or DEFAULT_DIR).expanduser()
-        prepared = module.Builder(data_dir=records_dir, config=config).is_prepared()
+        prepared = _builder(module, records_dir, config).is_prepared()
     if not prepared:
         module.find(config)
 
@@ -233,6 +233,21 @@ def _config(
     raw = None if not raw_dir else Path(raw_dir).expanduser() / name
     size = None if size is None else tuple(size)
     return module, module.config(raw=raw, size=size, split=split, **options)
+
+
+def _builder(module: ModuleType, records_dir: Path, config: Any) -> Any:
+    """The TFDS builder, which reads what describes the records if they are there."""
+    try:
+        return module.Builder(data_dir=records_dir, config=config)
+    except UserError:
+        raise
+    except Exception as error:  # of the JSON, of protocol buffers, of the system
+        folder = records_dir / module.Builder.name / config.name
+        if not any(folder.glob("*/dataset_info.json")):
+            raise  # there is nothing that could be damaged
+        raise UserError(
+            f"{folder}: unreadable records; delete the folder to prepare it anew"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from jaxseg.data.conversion.tree import ROOT_FLAG, Files
+from jaxseg.data.conversion.tree import ROOT_FLAG, Files, below
 from jaxseg.errors import UserError
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -144,9 +144,7 @@ def _absolute(root: Path, path: str) -> Path:
 def _stems(folder: Path, endings: tuple[str, ...], suffix: str, kind: str) -> dict[str, str]:
     """{path in the folder less suffix and extension: path}, sorted."""
     found: dict[str, str] = {}
-    walked = (Path(parent, name) for parent, _, names in os.walk(folder, followlinks=True)
-              for name in names)  # fmt: skip
-    for path in sorted(walked):
+    for path in below(folder):
         inside = path.relative_to(folder)
         if path.suffix.lower() not in endings or any(p.startswith(".") for p in inside.parts):
             continue

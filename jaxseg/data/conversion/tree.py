@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -20,6 +21,41 @@ class Files(NamedTuple):
     instances: str | None = None
     colours: str | None = None  # says what the colours of the label mean
     camera: str | None = None  # says how far what the depth file holds is
+
+
+def below(folder: Path) -> list[Path]:
+    """The files in a folder and those in it, links followed, sorted; neither pipes nor devices.
+
+    Raises:
+      UserError: a folder that cannot be listed, a link to a folder that it lies in.
+    """
+    found: list[Path] = []
+
+    def walk(inside: Path, above: tuple[str, ...]) -> None:
+        here = os.path.realpath(inside)
+        around = (*above, here)
+        with os.scandir(inside) as entries:
+            for entry in entries:
+                path = inside / entry.name
+                if entry.is_file():
+                    found.append(path)
+                if not entry.is_dir():
+                    continue
+                hidden = entry.name.startswith(".") or entry.name == "lost+found"
+                if hidden and not os.access(path, os.R_OK | os.X_OK):
+                    continue  # of the system: a disk that is mounted here
+                target = os.path.realpath(path) if entry.is_symlink() else None
+                if target and any(f"{place}/".startswith(f"{target}/") for place in around):
+                    raise UserError(f"{path}: a link to a folder that it lies in; remove the link")
+                walk(path, around)
+
+    try:
+        walk(folder, ())
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or folder}: cannot be listed ({error.strerror})"
+        ) from error
+    return sorted(found)
 
 
 class Tree:
@@ -43,16 +79,12 @@ class Tree:
                 f"(set {ROOT_FLAG})"
             )
         self._places: dict[str, tuple[str | zipfile.ZipFile, str]] = {}
-        files = sorted(
-            Path(parent, name)
-            for parent, _, names in os.walk(folder, followlinks=True)
-            for name in names
-        )
+        files = below(folder)
         for path in files:
             if path.suffix == ".zip" and path.parent == folder:
                 try:
                     archive = zipfile.ZipFile(path)
-                except (zipfile.BadZipFile, OSError) as error:
+                except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
                     raise UserError(
                         f"{path}: not a complete zip ({error}); fetch it again"
                     ) from error
@@ -97,7 +129,9 @@ class Tree:
         try:
             with Path(place).open("rb") if isinstance(holder, str) else holder.open(place) as file:
                 return file.read(most)
-        except (OSError, zipfile.BadZipFile, EOFError, ValueError) as error:
+        except (NotImplementedError, RuntimeError) as error:  # a method unknown here; encrypted
+            raise UserError(f"{self.where(path)}: cannot be read ({error}); unpack it") from error
+        except (OSError, zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
             raise UserError(
                 f"{self.where(path)}: cannot be read ({error}); fetch it again"
             ) from error
