@@ -45,7 +45,9 @@ def below(folder: Path) -> list[Path]:
                 if hidden and not os.access(path, os.R_OK | os.X_OK):
                     continue  # of the system: a disk that is mounted here
                 target = os.path.realpath(path) if entry.is_symlink() else None
-                if target and any(f"{place}/".startswith(f"{target}/") for place in around):
+                if target and any(
+                    f"{place}/".startswith(f"{target.rstrip('/')}/") for place in around
+                ):
                     raise UserError(f"{path}: a link to a folder that it lies in; remove the link")
                 walk(path, around)
 
