@@ -1,5 +1,6 @@
 """A network as a pair of pure functions: all that the rest of the project knows of flax."""
 
+import contextlib
 import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -36,7 +37,7 @@ def network(
         order='BGR', ...)`.
 
     Returns:
-      The pair of functions. `key`, where given, feeds dropout.
+      The pair of functions. `key` feeds dropout; without one, dropout is off in training as well.
     """
     prepare = preprocess if preprocess is not None else lambda images: images
 
@@ -47,14 +48,22 @@ def network(
     def apply(params, stats, images, train, key=None):
         variables = {"params": params, "batch_stats": stats}
         rngs = None if key is None else {"dropout": key}
-        if not train or not stats:
-            return module.apply(variables, prepare(images), train=train, rngs=rngs), stats
-        outputs, changed = module.apply(
-            variables, prepare(images), train=True, rngs=rngs, mutable=["batch_stats"]
-        )
-        return outputs, changed["batch_stats"]
+        if not train:
+            return module.apply(variables, prepare(images), train=False), stats
+        with nn.intercept_methods(_as_it_is) if key is None else contextlib.nullcontext():
+            outputs, changed = module.apply(
+                variables, prepare(images), train=True, rngs=rngs, mutable=["batch_stats"]
+            )
+        return outputs, changed.get("batch_stats", stats)
 
     return Network(init, apply)
+
+
+def _as_it_is(call, args, kwargs, context):
+    """Dropout that drops nothing, for training without a key: a teacher's forward pass."""
+    if isinstance(context.module, nn.Dropout) and context.method_name == "__call__":
+        return args[0]
+    return call(*args, **kwargs)
 
 
 def redrawn(net: Network, std: float, keep: tuple[str, ...] = ("backbone",)) -> Network:

@@ -29,24 +29,32 @@ def boxes(area: jax.Array, centre: jax.Array, size: tuple[int, int]) -> jax.Arra
     return inside[0][:, :, None] & inside[1][:, None, :]
 
 
-def some_classes(chance: jax.Array, labels: jax.Array, share: float = 0.5) -> jax.Array:
+def some_classes(
+    chance: jax.Array, labels: jax.Array, share: float = 0.5, present: jax.Array | None = None
+) -> jax.Array:
     """The pixels of a random choice of the classes present in each image.
 
     Args:
       chance: [N,K] from U(0, 1): the classes with the lowest are chosen.
       labels: [N,H,W]; ids from K on, such as 255, are no class.
       share: of the classes present, rounded upwards: 0.5 chooses 2 of 3 and 1 of 1.
+      present: bool [N,K], the classes to choose from; those of each image unless given.
 
     Returns:
       bool [N,H,W].
     """
     num_classes = chance.shape[1]
-    present = (labels[..., None] == jnp.arange(num_classes)).any((1, 2))
+    present = classes_present(labels, num_classes) if present is None else present
     rank = jnp.argsort(jnp.argsort(jnp.where(present, chance, 2.0), -1), -1)
     chosen = present & (rank < jnp.ceil(share * present.sum(-1, keepdims=True)))
     chosen = jnp.pad(chosen, ((0, 0), (0, 1)))  # the last place stands for all that is no class
     index = jnp.minimum(labels.astype(jnp.int32), num_classes)
     return jax.vmap(lambda of_class, ids: of_class[ids])(chosen, index)
+
+
+def classes_present(labels: jax.Array, num_classes: int) -> jax.Array:
+    """Which of `num_classes` each of labels [N,H,W] shows, bool [N,K]."""
+    return (labels[..., None] == jnp.arange(num_classes)).any((1, 2))
 
 
 def some_components(chance: jax.Array, label: jax.Array, classes: jax.Array) -> jax.Array:

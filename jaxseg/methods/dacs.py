@@ -1,0 +1,70 @@
+"""DACS: domain adaptation via cross-domain mixed sampling (Tranheden, Olsson, Pinto and Svensson,
+WACV 2021).
+
+A mean teacher labels target images; half of the classes of a source image are pasted into each; the
+segmenter learns the source's labels and the mixture's. The mixture counts as much as the share of
+pixels that the teacher is sure of.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from jaxseg.engine.method import Method
+from jaxseg.methods.parts import self_training, teacher
+from jaxseg.methods.parts.appearance import StrongView
+from jaxseg.methods.parts.teacher import Follow
+from jaxseg.models.network import Network
+
+NETWORKS = ("segmenter",)
+
+
+def make(
+    segmenter: Network,
+    *,
+    num_classes: int,
+    segmentation_weights: Mapping[str, float],
+    target_weight: float = 1.0,
+    decay: float = 0.99,
+    threshold: float = 0.968,
+    margins: Sequence[float] = (0.0, 0.0),
+    jitter: float = 0.25,
+    jitter_probability: float = 0.8,
+    blur_probability: float = 0.5,
+    per_image: bool = True,
+    over_all: bool = False,
+    of_teacher: bool = False,
+    statistics: str = "both",
+) -> Method:
+    """Builds the method.
+
+    Args:
+      segmenter: the task network.
+      num_classes: K.
+      segmentation_weights: by output level, for source and mixture alike.
+      target_weight: of the loss on mixed images.
+      decay: of the teacher's average, at most; 0.99 in the paper.
+      threshold: of the probability from which a pseudo label is sure; 0.968 in the paper.
+      margins: (top, bottom) shares of the height whose pseudo labels do not count.
+      jitter, jitter_probability, blur_probability, per_image: the strong view, see
+        `appearance.StrongView`.
+      over_all: see `self_training.mean_loss`.
+      of_teacher: evaluates the teacher, whose statistics are the target's, instead of the student.
+      statistics: 'both': the source's and the mixture's batches move the running statistics.
+    """
+    self_training.check(statistics, margins)
+
+    def label(probabilities, carry):
+        pseudo = teacher.pseudo_labels(probabilities, threshold, tuple(margins))
+        return pseudo, carry, {"pseudo/sure": pseudo.weights.max()}
+
+    view = StrongView(jitter, jitter_probability, blur_probability, per_image=per_image)
+    return self_training.make(
+        segmenter,
+        dict(segmentation_weights),
+        num_classes=num_classes,
+        follow=Follow(decay, behind=True),
+        label=label,
+        mixture=self_training.Mixture(view),
+        target_weight=target_weight,
+        over_all=over_all,
+        of_teacher=of_teacher,
+    )

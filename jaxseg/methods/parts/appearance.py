@@ -1,0 +1,127 @@
+"""Strong views of images on the device: colours changed and blurred, geometry left alone.
+
+The augmentation of mixed and masked images in DACS and DAFormer. The same adjustments are made on
+the host by `jaxseg.data.colour`; the tests hold one to the other.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+GREY = (0.299, 0.587, 0.114)  # luma of ITU-R BT.601
+
+
+class StrongView(NamedTuple):
+    """What may be done to an image.
+
+    Attributes:
+      strength: s; brightness, contrast and saturation are multiplied by U(1 - s, 1 + s) and the hue
+        is turned by U(-s, s) of the colour circle.
+      jitter: probability of changing the colours; 0.8 in the papers.
+      blur: probability of blurring; 0.5 in the papers.
+      sigma: (lowest, highest) deviation of the Gaussian in pixels, drawn uniformly.
+      per_image: draws for each image; False, once for the batch of a device, as the papers' code.
+    """
+
+    strength: float = 0.2
+    jitter: float = 0.8
+    blur: float = 0.5
+    sigma: tuple[float, float] = (0.15, 1.15)
+    per_image: bool = False
+
+
+def strong_view(key: jax.Array, images: jax.Array, view: StrongView) -> jax.Array:
+    """Images with colours changed and blurred at random.
+
+    Args:
+      key: uint32 [2].
+      images: [N, H, W, 3] in 0..255.
+      view: what may be done.
+
+    Returns:
+      float32 [N, H, W, 3] in 0..255.
+    """
+    count = len(images) if view.per_image else 1
+    chance = jax.random.uniform(key, (count, 7))
+    chance = jnp.broadcast_to(chance, (len(images), 7))
+    images = images.astype(jnp.float32)
+    if view.jitter > 0 and view.strength > 0:
+        factors = 1 + view.strength * (2 * chance[:, :3] - 1)
+        turn = view.strength * (2 * chance[:, 3] - 1)
+        changed = (chance[:, 4] < view.jitter)[:, None, None, None]
+        images = jnp.where(changed, adjust(images, factors, turn), images)
+    if view.blur > 0:
+        low, high = view.sigma
+        sigma = low + (high - low) * chance[:, 5]
+        changed = (chance[:, 6] < view.blur)[:, None, None, None]
+        images = jnp.where(changed, blur(images, sigma, high), images)
+    return images
+
+
+def adjust(images: jax.Array, factors: jax.Array, turn: jax.Array) -> jax.Array:
+    """Brightness, contrast, saturation and hue, in this order.
+
+    Args:
+      images: float32 [N, H, W, 3] in 0..255.
+      factors: [N, 3] on the values, on the distance from the image's mean grey, and on each pixel's
+        distance from its own grey.
+      turn: [N], of the hue: 1/3 makes red green; value and saturation of HSV stay.
+
+    Returns:
+      float32 [N, H, W, 3], cut off at 0 and 255.
+    """
+    grey = jnp.asarray(GREY, jnp.float32)
+    brightness, contrast, saturation = jnp.moveaxis(factors[:, None, None, None, :], -1, 0)
+    images = images * brightness
+    mean = (images @ grey).mean((1, 2))[:, None, None, None]
+    images = mean + (images - mean) * contrast
+    own = (images @ grey)[..., None]
+    images = jnp.clip(own + (images - own) * saturation, 0, 255)
+    return _turned(images, turn)
+
+
+def _turned(images, turn):
+    red, green, blue = jnp.moveaxis(images, -1, 0)
+    value = images.max(-1)
+    chroma = value - images.min(-1)
+    divisor = jnp.where(chroma > 0, chroma, 1.0)
+    # In sixths of the circle from red.
+    angle = jnp.where(
+        value == red,
+        (green - blue) / divisor,
+        jnp.where(value == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
+    )
+    angle = angle + 6 * turn[:, None, None]
+    channels = []
+    for offset in (5.0, 3.0, 1.0):
+        position = (angle + offset) % 6
+        lacking = jnp.clip(jnp.minimum(position, 4 - position), 0, 1)
+        channels.append(value - chroma * lacking)
+    return jnp.stack(channels, -1)
+
+
+def blur(images: jax.Array, sigma: jax.Array, highest: float) -> jax.Array:
+    """Convolves each image with a Gaussian; the image is reflected at its edges.
+
+    The kernel reaches five of the highest deviations, beyond which it is below 4e-6 of its centre:
+    the references' long kernels give the same numbers.
+
+    Args:
+      images: float32 [N, H, W, C].
+      sigma: [N], deviations in pixels, above 0.
+      highest: an upper bound of `sigma`, known while tracing.
+    """
+    radius = min(math.ceil(5 * highest), min(images.shape[1:3]) - 1)
+    taps = jnp.arange(-radius, radius + 1)
+    weights = jnp.exp(-0.5 * jnp.square(taps / sigma[:, None]))
+    weights = weights / weights.sum(-1, keepdims=True)
+    for axis in (1, 2):
+        widths = [(radius, radius) if a == axis else (0, 0) for a in range(4)]
+        padded, length = jnp.pad(images, widths, "reflect"), images.shape[axis]
+        images = sum(
+            weights[:, i, None, None, None] * jax.lax.slice_in_dim(padded, i, i + length, axis=axis)
+            for i in range(2 * radius + 1)
+        )
+    return images

@@ -1,0 +1,144 @@
+"""MIC: masked image consistency, for any method with target images (Hoyer, Dai, Wang and Van Gool,
+CVPR 2023).
+
+Blocks of a target image are hidden, and the segmenter must still say what the teacher says of the
+whole image: it learns to use the context. A method that has a teacher shares its pseudo labels; any
+other gets one.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseg.engine.method import Loss, Method
+from jaxseg.errors import UserError
+from jaxseg.methods.parts import align, teacher
+from jaxseg.methods.parts.appearance import StrongView, strong_view
+from jaxseg.methods.parts.self_training import PSEUDO, mean_loss
+from jaxseg.methods.parts.teacher import Follow
+from jaxseg.models.network import Network
+
+
+class Masking(NamedTuple):
+    """Settings of `masked`.
+
+    Attributes:
+      weight: of the loss; 1 in the paper, 0 for none.
+      block: side of a hidden block in pixels; 64 for crops of 1024, 32 for 512.
+      ratio: share of the blocks that are hidden; 0.7 in the paper.
+      source: also hides blocks of the source images, which keep their true labels.
+      decay, threshold, margins: of the teacher, where the method has none; see `dacs.make`.
+      view: what is done to colours before blocks are hidden.
+      hidden: red, green and blue of hidden pixels: the colour that the network's normalisation
+        turns into 0.
+    """
+
+    weight: float = 0.0
+    block: int = 64
+    ratio: float = 0.7
+    source: bool = False
+    decay: float = 0.999
+    threshold: float = 0.968
+    margins: Sequence[float] = (0.0, 0.0)
+    view: StrongView = StrongView()
+    hidden: tuple[float, float, float] = (123.675, 116.28, 103.53)
+
+
+def hide(key: jax.Array, images: jax.Array, settings: Masking) -> jax.Array:
+    """Images with some of their blocks hidden.
+
+    The grid has round(H / block) x round(W / block) blocks, each hidden by itself with the
+    probability `ratio`.
+
+    Args:
+      key: uint32 [2].
+      images: float [N, H, W, 3] in 0..255.
+      settings: `block`, `ratio` and `hidden`.
+    """
+    number, height, width, _ = images.shape
+    grid = [max(1, round(side / settings.block)) for side in (height, width)]
+    seen = jax.random.uniform(key, (number, *grid)) > settings.ratio
+    # The nearest block of each pixel, as an enlargement of the grid by nearest neighbours has it.
+    rows = jnp.arange(height) * grid[0] // height
+    columns = jnp.arange(width) * grid[1] // width
+    seen = seen[:, rows[:, None], columns]
+    return jnp.where(seen[..., None], images, jnp.asarray(settings.hidden, jnp.float32))
+
+
+def masked(
+    method: Method, segmenter: Network, levels: dict[str, float], settings: Masking, over_all=False
+) -> Method:
+    """The same method, with masked image consistency in the loss of its player `gen`.
+
+    The running statistics are not moved by masked images.
+
+    Args:
+      method: with the player `gen`, whose network `segmenter` it is, and target images.
+      segmenter: the task network.
+      levels: weight of each output level.
+      settings: see `Masking`; the method itself comes back with a weight of 0.
+      over_all: see `self_training.mean_loss`.
+
+    Raises:
+      UserError: settings that could not work, or a method that reads no target images.
+    """
+    if not settings.weight:
+        return method
+    if not (settings.weight > 0 and settings.block >= 1 and 0 < settings.ratio < 1):
+        raise UserError(
+            f"config.mic: weight={settings.weight}, block={settings.block}, ratio={settings.ratio}:"
+            " give a weight of 0 or more, a block of at least 1 pixel, a ratio within 0..1"
+        )
+    if "target_image" not in method.reads:
+        raise UserError("config.mic.weight: this method reads no target images to mask")
+    follow = Follow(settings.decay)
+    teacher.check(follow)
+
+    def init(key, batch):
+        params, stats, memory = method.init(key, batch)
+        if teacher.NAME not in memory:
+            net = params["gen"]["segmenter"], stats["segmenter"]
+            memory = {**memory, teacher.NAME: teacher.empty(*net)}
+        return params, stats, memory
+
+    def labelled(params, before, carry, batch):
+        """The teacher's labels, its own if the method has made some, and the carry."""
+        if PSEUDO in carry.shared:
+            return carry.shared[PSEUDO], carry
+        own = teacher.updated(
+            before.memory[teacher.NAME], params["gen"]["segmenter"], before.stats["segmenter"],
+            carry.step, follow,
+        )  # fmt: skip
+        probabilities, own = teacher.look(segmenter, own, batch["target_image"])
+        pseudo = teacher.pseudo_labels(probabilities, settings.threshold, tuple(settings.margins))
+        return pseudo, teacher.remembered(carry, own)
+
+    def consistency(params, carry, images, labels, weights, key):
+        view_key, hide_key, net_key = jax.random.split(key, 3)
+        images = hide(hide_key, strong_view(view_key, images, settings.view), settings)
+        outputs, _ = segmenter.apply(
+            params["gen"]["segmenter"], carry.stats["segmenter"], images, True, net_key
+        )
+        return sum(
+            weight * mean_loss(align.upsampled(outputs[level], labels), labels, weights, over_all)
+            for level, weight in levels.items()
+        )
+
+    def gen(params, carry, batch, key):
+        before = carry
+        total, carry = method.losses["gen"](params, carry, batch, key)
+        pseudo, carry = labelled(params, before, carry, batch)
+        keys = jax.random.split(jax.random.fold_in(key, 1), 2)
+        value = consistency(
+            params, carry, batch["target_image"], pseudo.labels, pseudo.weights, keys[0]
+        )
+        if settings.source:
+            labels = batch["source_label"].astype(jnp.int32)
+            value += consistency(params, carry, batch["source_image"], labels, None, keys[1])
+        total += settings.weight * value
+        return total, carry._replace(metrics={**carry.metrics, "masked": value})
+
+    losses: dict[str, Loss] = {**method.losses, "gen": gen}
+    return method._replace(init=init, losses=losses)
