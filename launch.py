@@ -11,13 +11,17 @@ srun python launch.py --config=configs/advent.py:gta5_cityscapes --distributed
 """
 
 import contextlib
+import importlib.util
+import inspect
 import os
 import re
 import sys
+import traceback
 
 from absl import app, flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
+_ROOT = os.path.dirname(os.path.abspath(__file__))
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Experiment: configs/NAME.py or configs/NAME.py:PRESET.", lock_config=True
 )
@@ -84,14 +88,12 @@ def main(argv):
         _fail(f"unexpected argument {argv[1]!r}; settings are given as --config.KEY=VALUE")
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # libraries tell of backends they did not find
-    try:
-        config = _CONFIG.value
-        if mistake := _misuse():
-            _fail(mistake)
-        from jaxseg.engine import processes
-        from jaxseg.errors import UserError  # the heavy imports come after the flags are known good
-    except Exception as error:
-        _fail(str(error))
+    config = _CONFIG.value
+    if mistake := _misuse():
+        _fail(mistake)
+    from jaxseg.engine import processes
+    from jaxseg.errors import UserError  # the heavy imports come after the flags are known good
+
     workdir = _WORKDIR.value or _default_workdir(config)
     address = (_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     try:
@@ -175,24 +177,57 @@ def _default_workdir(config):
 
 
 def _parse(argv):
-    """Flags with every mistake told in one line."""
-    for argument in argv[1:]:
-        for prefix in ("--config=", "-config="):
-            if argument.startswith(prefix):
-                path = argument.removeprefix(prefix).split(":")[0]
-                if not os.path.isfile(path):
-                    _fail(f"no config file {path!r}; the experiments are in configs/")
+    """Flags with every mistake told in one line; one in the config's own code as a traceback."""
+    for argument, following in zip(argv[1:], [*argv[2:], ""], strict=True):
+        flag, equals, value = argument.partition("=")
+        if flag in ("--config", "-config"):
+            _check_config(value if equals else following)
     try:
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
             rest = flags.FLAGS(argv)
             if flags.FLAGS["config"].value is None and not _asks_help(argv):
                 _fail("--config is missing: try --config=configs/advent.py")
             _ = flags.FLAGS["config"].value and _CONFIG.value
-    except Exception as error:  # ml_collections raises whatever the config or an override raises
+    except Exception as error:  # ml_collections raises many kinds for overrides
         _fail(_one_line(error, argv))
     if _asks_help(argv):
         app.parse_flags_with_usage(argv)
     return rest
+
+
+def _check_config(argument):
+    """Runs a config by itself, so that its own mistakes are not taken for those of flags."""
+    path, colon, preset = argument.partition(":")
+    if not os.path.isfile(path):
+        _fail(f"no config file {path!r}; the experiments are in configs/")
+    spec = importlib.util.spec_from_file_location("config_file", path)
+    if spec is None:
+        _fail(f"the config {path} is no .py file")
+    module = sys.modules["config_file"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        _fail(f"the config {path} has no function get_config")
+    given = (preset,) if colon else ()
+    try:
+        inspect.signature(module.get_config).bind(*given)
+    except TypeError as error:
+        _fail(f"the config {path} given as {argument!r}: get_config has {error}")
+    try:
+        config = module.get_config(*given)
+    except ValueError as error:
+        if not _meant(error, path):
+            raise
+        _fail(str(error))
+    if not isinstance(config, ConfigDict):
+        _fail(f"get_config of {path} returns {config!r}, which is no ConfigDict")
+
+
+def _meant(error, path):
+    """Whether a config's own `raise` made the error: a preset that it does not know."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    here, shared = os.path.dirname(os.path.abspath(path)), os.path.join(_ROOT, "configs")
+    own = os.path.dirname(os.path.abspath(last.filename)) in (here, shared)
+    return own and (last.line or "").startswith("raise ")
 
 
 def _asks_help(argv):
@@ -200,9 +235,8 @@ def _asks_help(argv):
 
 
 def _one_line(error, argv):
-    """ml_collections' own messages, some of them whole tracebacks, as one line with the flag."""
-    text = str(error).strip().splitlines()[-1] if "Traceback" in str(error) else str(error)
-    text = " ".join(text.replace("\\n", " ").replace("\\'", "'").split())
+    """ml_collections' own messages as one line with the flag."""
+    text = " ".join(str(error).replace("\\n", " ").replace("\\'", "'").split())
     for argument in argv[1:]:
         flag = argument.split("=")[0].lstrip("-").removeprefix("no")
         named = any(part in re.findall(r"\w+", text) for part in flag.split(".")[1:])

@@ -99,24 +99,53 @@ def translator(**given) -> ConfigDict:
 
 
 def optimisers(gen_lr: float, head: float, disc_lr: float, schedule_steps: int) -> ConfigDict:
-    """SGD of the segmenter (its heads at `head` times the rate) and Adam of the discriminators."""
+    """SGD of the segmenter (its heads at `head` times the rate) and Adam of the discriminators.
+
+    Any optimiser of optax can take their place, by its name there:
+    --config.optim.gen.optimiser=adamw --config.optim.gen.settings="eps=1e-7 nesterov=True".
+    Groups of parameters are pairs of a regular expression, found in paths like
+    segmenter/main_head/bias, and factors; for each factor the first group that matches and gives
+    it wins: --config.optim.gen.groups="(('backbone', {'rate': 0}), ('bias$', {'decay': 0}))".
+    """
     shared = dict(
-        schedule="poly",  # or cosine, one_cycle
+        schedule="poly",  # or linear, cosine, one_cycle, constant
         power=0.9,  # of poly; 0 for a rate that stays
         schedule_steps=schedule_steps,
         warm=0.3,  # of one_cycle: share of the steps in which the rate rises
         high_momentum=0.0,  # of one_cycle with Adam: beta1 where the rate is low, betas[0] where it
         # is highest; 0 leaves it alone
+        warmup_steps=0,  # first steps, in which the schedule is multiplied by a factor that rises
+        warmup_start=1e-6,  # from this to 1
+        settings="",  # more of what the optimiser takes, as "eps=1e-7 nesterov=True"
+        groups=(),  # (expression, {'rate': factor, 'decay': factor}), ...; a rate of 0 freezes
         momentum=0.9,  # of sgd
         clip=0.0,  # largest norm of the gradient, 0 for no limit
     )
     gen = dict(
-        optimiser="sgd",  # or adam
+        optimiser="sgd",  # or adam, both as in PyTorch, or an optimiser of optax
         lr=gen_lr,  # the highest there is
-        betas=(0.9, 0.999),  # of adam
+        betas=(0.9, 0.999),  # b1 and b2 of adam and of what else has both; () for optax's own
         weight_decay=5e-4,
         head_multiplier=head,
         repeat_backbone=False,  # the references' optimiser steps 3 or 4 times with these
     )
     disc = dict(optimiser="adam", lr=disc_lr, betas=(0.9, 0.99), weight_decay=0.0)
     return ConfigDict(dict(gen=ConfigDict(shared | gen), disc=ConfigDict(shared | disc)))
+
+
+# Groups of parameters that are usually left without weight decay.
+NO_DECAY_OF_NORMS = (r"norm\w*/(scale|bias)$", dict(decay=0.0))
+NO_DECAY_OF_NORMS_AND_BIASES = (r"/(scale|bias)$", dict(decay=0.0))
+
+
+def layer_wise(decay: float, layers: list[str]) -> tuple:
+    """Groups whose rate falls from the output to the input (ELECTRA; BEiT, Bao et al., ICLR 2022).
+
+    layer_wise(0.9, [r"/(patch_embed|pos_embed)", *(rf"/block{i}/" for i in range(12))]) gives the
+    last block 0.9 times the rate, the first 0.9^12, the embeddings 0.9^13, all else the full rate.
+
+    Args:
+      decay: what one layer further from the output multiplies the rate by.
+      layers: regular expressions of the layers, from the input on.
+    """
+    return tuple((name, dict(rate=decay ** (len(layers) - i))) for i, name in enumerate(layers))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+from jaxseg.errors import UserError
 from jaxseg.losses import adversarial
 from jaxseg.models.layers.conv import conv2d
 
@@ -26,7 +27,7 @@ def test_smoothing_moves_the_label_of_real_images_alone():
     np.testing.assert_allclose(slope, 0, atol=1e-6)
     assert adversarial.label(adversarial.TARGET) == adversarial.TARGET
     for wrong in (-0.1, 0.5):
-        with pytest.raises(ValueError, match=f"label smoothing of {wrong}"):
+        with pytest.raises(UserError, match=f"label smoothing of {wrong}"):
             adversarial.vanilla(jnp.zeros(2), adversarial.SOURCE, wrong)
 
 

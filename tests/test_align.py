@@ -8,6 +8,7 @@ import pytest
 from kit.small import run
 
 from jaxseg.engine.method import AXIS, Carry
+from jaxseg.errors import UserError
 from jaxseg.methods import adaptsegnet, advent, minent, source_only
 from jaxseg.models.network import Network
 
@@ -283,10 +284,10 @@ def test_a_single_level_has_one_discriminator():
 
 @pytest.mark.parametrize("name", ["minent", "adaptsegnet", "advent"])
 def test_wrong_settings_are_refused(name):
-    with pytest.raises(ValueError, match=r"target levels \['aux'\] have no segmentation weight"):
+    with pytest.raises(UserError, match=r"target levels \['aux'\] have no segmentation weight"):
         make(name, seg={"main": 1.0}, target={"main": 1.0, "aux": 0.1})
-    with pytest.raises(ValueError, match="statistics='none'; choose one of"):
+    with pytest.raises(UserError, match="statistics='none'; choose one of"):
         make(name, statistics="none")
     if name != "minent":
-        with pytest.raises(ValueError, match="unknown adversarial loss 'wgan'"):
+        with pytest.raises(UserError, match="unknown adversarial loss 'wgan'"):
             make(name, gan="wgan")

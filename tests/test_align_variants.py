@@ -21,6 +21,7 @@ from test_align import (
     to_logits,
 )  # fmt: skip
 
+from jaxseg.errors import UserError
 from jaxseg.methods import adaptsegnet, advent, minent
 from jaxseg.models.network import Network
 
@@ -109,7 +110,7 @@ def test_the_warm_up_learns_the_prior_too():
                      ({"weight": 1.0, "mu": 2.0}, "mu within 0 and 1")]
 )  # fmt: skip
 def test_wrong_priors_are_refused(prior, match):
-    with pytest.raises(ValueError, match=match):
+    with pytest.raises(UserError, match=match):
         minent.make(
             segmenter(),
             num_classes=K,
@@ -164,7 +165,7 @@ def test_features_as_a_level_by_hand():
 
 
 def test_only_a_discriminator_can_look_at_features():
-    with pytest.raises(ValueError, match=r"target levels \['features'\]"):
+    with pytest.raises(UserError, match=r"target levels \['features'\]"):
         minent.make(
             with_features(),
             num_classes=K,

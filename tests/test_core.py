@@ -8,7 +8,7 @@ import pytest
 from kit.small import C, K, linear_discriminator, linear_segmenter, run
 from kit.small import linear_batches as batches
 
-from jaxseg.engine import optim
+from jaxseg.engine import optim, schedules
 from jaxseg.engine.method import AXIS, Method
 from jaxseg.engine.update import init_state, make_update
 from jaxseg.methods import advent, source_only
@@ -26,12 +26,12 @@ def make_advent():
         adversarial_weights=ADV,
     )
     gen = optim.sgd(
-        optim.poly(LR, STEPS, POWER),
+        schedules.poly(LR, STEPS, POWER),
         momentum=MOMENTUM,
         weight_decay=WD,
         multipliers=[("_head/", 10.0)],
     )
-    return method, {"gen": gen, "disc": optim.adam(optim.poly(LR_D, STEPS, POWER))}
+    return method, {"gen": gen, "disc": optim.adam(schedules.poly(LR_D, STEPS, POWER))}
 
 
 class Transcription:

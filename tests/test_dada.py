@@ -10,6 +10,7 @@ import pytest
 from kit.small import run
 from test_gio_ada import SIZE, TOLERANCE, K, batches, differentiate, segmenter, unit
 
+from jaxseg.errors import UserError
 from jaxseg.methods import dada
 from jaxseg.models.network import Network
 
@@ -143,5 +144,5 @@ def test_depth_is_evaluated_in_metres():
     [({"lam_depth": 0.0}, "without depth this is advent"), ({"depth_scale": 0.0}, "depth_scale=0")],
 )
 def test_wrong_settings_are_refused(settings, match):
-    with pytest.raises(ValueError, match=match):
+    with pytest.raises(UserError, match=match):
         make(**settings)

@@ -9,6 +9,7 @@ import optax
 import pytest
 from kit.small import run
 
+from jaxseg.errors import UserError
 from jaxseg.methods import fcns_in_the_wild
 from jaxseg.models.network import Network
 
@@ -193,7 +194,7 @@ def test_the_constraints_can_be_left_out():
     ],
 )
 def test_wrong_settings_are_refused(settings, match):
-    with pytest.raises(ValueError, match=match):
+    with pytest.raises(UserError, match=match):
         make(**settings)
 
 

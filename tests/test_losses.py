@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseg.errors import UserError
 from jaxseg.losses import adversarial
 from jaxseg.losses.entropy import entropy, self_information
 from jaxseg.losses.segmentation import cross_entropy
@@ -67,5 +68,5 @@ def test_domain_losses_by_hand():
         adversarial.vanilla(scores, adversarial.TARGET), np.log1p(np.exp([0, -2, 3])), rtol=1e-6
     )
     np.testing.assert_allclose(adversarial.least_squares(scores, adversarial.TARGET), [1, 1, 16])
-    with pytest.raises(ValueError, match="unknown adversarial loss 'wgan'"):
+    with pytest.raises(UserError, match="unknown adversarial loss 'wgan'"):
         adversarial.by_name("wgan")

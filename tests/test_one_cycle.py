@@ -14,7 +14,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxseg.engine import optim
+from jaxseg.engine import optim, schedules
 from jaxseg.errors import UserError
 
 START, CURVATURE, LOWEST = [1.0, -2.0, 0.5], [1.0, 10.0, 0.1], [0.3, -0.4, 2.0]
@@ -61,9 +61,9 @@ SHORT = {
 
 def cycled(**settings):
     return optim.adam(
-        optim.one_cycle(0.1, 20),
+        schedules.one_cycle(0.1, 20),
         betas=(0.5, 0.99),
-        beta1_schedule=optim.one_cycle_momentum(0.5, 0.95, 20),
+        beta1_schedule=schedules.one_cycle_momentum(0.5, 0.95, 20),
         **settings,
     )
 
@@ -87,7 +87,7 @@ def descend(tx, steps=20):
 
 def test_twenty_steps_are_pytorchs():
     steps = np.arange(20)
-    rates, momenta = optim.one_cycle(0.1, 20), optim.one_cycle_momentum(0.5, 0.95, 20)
+    rates, momenta = schedules.one_cycle(0.1, 20), schedules.one_cycle_momentum(0.5, 0.95, 20)
     # The smallest rate is 4e-6 of the largest and still has its digits, all that float32 has.
     np.testing.assert_allclose(rates(steps), [row[0] for row in RUN], rtol=5e-6)
     np.testing.assert_allclose(momenta(steps), [row[1] for row in RUN], rtol=1e-6)
@@ -101,8 +101,8 @@ def test_twenty_steps_are_pytorchs():
 @pytest.mark.parametrize("case", SHORT)
 def test_other_shares_of_warm_up_are_pytorchs(case):
     steps, warm = case
-    rates = optim.one_cycle(2.0, steps, warm, start=10.0, end=100.0)
-    momenta = optim.one_cycle_momentum(0.85, 0.9, steps, warm)
+    rates = schedules.one_cycle(2.0, steps, warm, start=10.0, end=100.0)
+    momenta = schedules.one_cycle_momentum(0.85, 0.9, steps, warm)
     for i, (rate, momentum) in enumerate(zip(*SHORT[case], strict=True)):
         np.testing.assert_allclose(rates(i), rate, rtol=2e-6)
         np.testing.assert_allclose(momenta(jnp.int32(i)), momentum, rtol=2e-6)
@@ -111,7 +111,7 @@ def test_other_shares_of_warm_up_are_pytorchs(case):
 
 def test_a_whole_cycle_of_many_steps_is_float64s():
     steps, warm = 90_000, 0.3
-    schedule, turn = optim.one_cycle(2e-4, steps, warm), warm * steps - 1
+    schedule, turn = schedules.one_cycle(2e-4, steps, warm), warm * steps - 1
     for step in (0, 1, 13_000, 26_999, 27_000, 60_000, 89_998, 89_999):
         begin, end, share = 8e-6, 2e-4, step / turn
         if step > turn:
@@ -123,11 +123,11 @@ def test_a_whole_cycle_of_many_steps_is_float64s():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: optim.one_cycle(0.1, 0), "one cycle of 0 steps"),
-        (lambda: optim.one_cycle(0.1, 10, 1.5), "1.5 of them warm-up"),
-        (lambda: optim.one_cycle(0.1, 10, start=0.0), "start=0.0"),
-        (lambda: optim.one_cycle_momentum(0.9, 0.5, 10), "momentum from 0.9 to 0.5"),
-        (lambda: optim.one_cycle_momentum(0.5, 1.0, 10), "maximum < 1"),
+        (lambda: schedules.one_cycle(0.1, 0), "one cycle of 0 steps"),
+        (lambda: schedules.one_cycle(0.1, 10, 1.5), "1.5 of them warm-up"),
+        (lambda: schedules.one_cycle(0.1, 10, start=0.0), "start=0.0"),
+        (lambda: schedules.one_cycle_momentum(0.9, 0.5, 10), "momentum from 0.9 to 0.5"),
+        (lambda: schedules.one_cycle_momentum(0.5, 1.0, 10), "maximum < 1"),
     ],
 )
 def test_cycles_that_cannot_be_are_refused(make, words):
@@ -147,9 +147,9 @@ def test_a_constant_beta1_is_plain_adam_and_its_state_is_optaxs():
 
 def test_groups_clipping_and_decay_are_float64s():
     tx = optim.adam(
-        optim.one_cycle(0.1, 4),
+        schedules.one_cycle(0.1, 4),
         betas=(0.5, 0.99),
-        beta1_schedule=optim.one_cycle_momentum(0.5, 0.95, 4),
+        beta1_schedule=schedules.one_cycle_momentum(0.5, 0.95, 4),
         multipliers=[("fixed", 0.0), ("head", 10.0)],
         clip=1.0,
         weight_decay=0.3,
@@ -160,7 +160,7 @@ def test_groups_clipping_and_decay_are_float64s():
     params = {name: jnp.float32(value) for name, value in values.items()}
     state = tx.init(params)
     mean, square = dict.fromkeys(values, 0.0), dict.fromkeys(values, 0.0)
-    rates, momenta = optim.one_cycle(0.1, 4), optim.one_cycle_momentum(0.5, 0.95, 4)
+    rates, momenta = schedules.one_cycle(0.1, 4), schedules.one_cycle_momentum(0.5, 0.95, 4)
     for t, row in enumerate(gradients):
         gradient = dict(zip(values, row, strict=True))
         given = {name: jnp.float32(value) for name, value in gradient.items()}

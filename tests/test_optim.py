@@ -4,11 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxseg.engine import optim
+from jaxseg.engine import optim, schedules
 
 
 def test_poly_is_the_papers_schedule_and_ends_at_zero():
-    schedule = optim.poly(2.5e-4, 250_000, 0.9)
+    schedule = schedules.poly(2.5e-4, 250_000, 0.9)
     for step in (0, 1, 120_000, 249_999):
         np.testing.assert_allclose(
             schedule(step),
@@ -20,11 +20,11 @@ def test_poly_is_the_papers_schedule_and_ends_at_zero():
 
 
 def test_cosine_falls_to_zero_and_power_zero_stays():
-    schedule = optim.cosine(1e-2, 5000)
+    schedule = schedules.cosine(1e-2, 5000)
     steps = (0, 1250, 2500, 5000, 6000)
     expected = [1e-2, 5e-3 * (1 + 0.5**0.5), 5e-3, 0.0, 0.0]
     np.testing.assert_allclose([schedule(i) for i in steps], expected, rtol=1e-5, atol=1e-12)
-    constant = optim.poly(1e-2, 100, 0.0)
+    constant = schedules.poly(1e-2, 100, 0.0)
     np.testing.assert_allclose([constant(i) for i in (0, 50, 99, 100)], 1e-2, rtol=1e-6)
 
 

@@ -7,7 +7,6 @@ preparation, never a wrong reuse.
 
 import contextlib
 import importlib
-import inspect
 import os
 import pkgutil
 import shutil
@@ -22,7 +21,7 @@ from absl import logging
 
 from jaxseg.data import builders, codec
 from jaxseg.data.labels import LabelSet
-from jaxseg.errors import UserError
+from jaxseg.errors import UserError, check_keywords
 
 try:
     import fcntl
@@ -127,8 +126,8 @@ def open_split(
             builder = _builder(module, records_dir, config)
     folder = Path(builder.data_path)
     decoders = {key: tfds.decode.SkipDecoding() for key in builder.info.features if key != "id"}
+    stored = config.options.get("stored", split)
     try:
-        stored = config.options.get("stored", split)
         records = builder.as_data_source(stored, decoders=decoders)
         has = tuple(decoders)
         if "instances" in has and not records[0]["instances"]:  # their files were not there
@@ -225,11 +224,13 @@ def _config(
     if name not in names():
         raise UserError(f"no data set is called {name!r}; choose one of {', '.join(names())}")
     module = importlib.import_module(f"jaxseg.data.builders.{name}")
-    known = inspect.signature(module.config).parameters.keys() - {"raw", "size", "split"}
-    if unknown := sorted(options.keys() - known):
-        raise UserError(
-            f"{name} has no option {unknown[0]!r}; it takes {', '.join(sorted(known)) or 'none'}"
-        )
+    check_keywords(
+        module.config,
+        options,
+        what=f"data set {name}",
+        noun="option",
+        reserved=("raw", "size", "split"),
+    )
     raw = None if not raw_dir else Path(raw_dir).expanduser() / name
     size = None if size is None else tuple(size)
     return module, module.config(raw=raw, size=size, split=split, **options)

@@ -1,4 +1,4 @@
-"""Optimisers and schedules of the adaptation papers, as optax transformations.
+"""Optimisers of the adaptation papers, as optax transformations with PyTorch's semantics.
 
 Parameter groups are regular expressions on the parameter's path (`segmenter/main_head/...`), in the
 manner of big_vision; the first that matches wins.
@@ -12,82 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxseg.errors import UserError
-
 Multipliers = Sequence[tuple[str, float]]
-
-
-def poly(lr: float, schedule_steps: int, power: float = 0.9) -> optax.Schedule:
-    """lr * (1 - i / schedule_steps)^power, 0 from there on (Chen et al., DeepLab).
-
-    The schedule's length is not the step at which training stops: AdaptSegNet decays over 250 000
-    steps and stops at 150 000.
-    """
-    return optax.polynomial_schedule(lr, 0.0, power, schedule_steps)
-
-
-def cosine(lr: float, schedule_steps: int) -> optax.Schedule:
-    """lr * (1 + cos(pi i / schedule_steps)) / 2, 0 from there on (Loshchilov and Hutter, SGDR)."""
-    return optax.cosine_decay_schedule(lr, schedule_steps)
-
-
-def one_cycle(
-    max_lr: float, steps: int, warm: float = 0.3, start: float = 25.0, end: float = 1e4
-) -> optax.Schedule:
-    """One cycle of half cosines: max_lr / start up to max_lr, then down to max_lr / start / end
-    (Smith and Topin, "Super-Convergence", 2019, in the form of PyTorch's OneCycleLR).
-
-    Args:
-      max_lr: the highest rate.
-      steps: of the whole cycle; the rate stays at its end from there on.
-      warm: share of the steps in which the rate rises; the highest is at step warm * steps - 1.
-      start, end: what max_lr is divided by at first, and that by in the end.
-
-    Raises:
-      UserError: a cycle that cannot be.
-    """
-    if not (start > 0 and end > 0):
-        raise UserError(f"one cycle with start={start}, end={end}: give divisors above 0")
-    return _half_cosines(max_lr / start, max_lr, max_lr / start / end, steps, warm)
-
-
-def one_cycle_momentum(
-    base: float, maximum: float, steps: int, warm: float = 0.3
-) -> optax.Schedule:
-    """The momentum (Adam's beta1) that goes with `one_cycle`: from `maximum` down to `base` while
-    the rate rises, and back while it falls.
-
-    Args:
-      base, maximum: 0 <= base <= maximum < 1.
-      steps, warm: as in `one_cycle`.
-
-    Raises:
-      UserError: a cycle or momentum that cannot be.
-    """
-    if not 0 <= base <= maximum < 1:
-        raise UserError(f"momentum from {base} to {maximum}: give 0 <= base <= maximum < 1")
-    return _half_cosines(maximum, base, maximum, steps, warm)
-
-
-def _half_cosines(
-    first: float, middle: float, last: float, steps: int, warm: float
-) -> optax.Schedule:
-    if not (steps > 0 and 0 <= warm <= 1):
-        raise UserError(f"one cycle of {steps} steps, {warm} of them warm-up: give a share in 0..1")
-    turn, final = warm * steps - 1, steps - 1
-
-    def between(begin, finish, share):
-        # cos^2(x / 2) is (1 + cos x) / 2 without its cancellation: the last rate is 4e-6 of the
-        # highest.
-        return finish + (begin - finish) * jnp.square(jnp.cos(0.5 * jnp.pi * share))
-
-    def schedule(step):
-        step = jnp.minimum(jnp.asarray(step, jnp.float32), final)
-        away = between(first, middle, step / max(turn, 1e-6))
-        back = between(middle, last, (step - turn) / max(final - turn, 1e-6))
-        return jnp.where((turn > 0) & (step <= turn), away, back)
-
-    return schedule
 
 
 def path_name(path: tuple) -> str:

@@ -39,7 +39,7 @@ def check(config: ConfigDict) -> None:
     networks.check(config.net)
     for player, optimiser in config.optim.items():
         betas = tuple(optimiser.betas)
-        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        if len(betas) not in (0, 2) or not all(0 <= beta < 1 for beta in betas):
             raise UserError(f"config.optim.{player}.betas={betas} are not two numbers within 0..1")
     make_optimisers(config)
     experiment_settings.scored(config)
@@ -68,7 +68,7 @@ def check(config: ConfigDict) -> None:
         if method.warmup and player not in method.warmup:
             steps -= settings.warmup_steps  # it stands still, and its schedule with it
             end += f", of which it plays {steps}"
-        if length < steps:
+        if length < steps and config.optim[player].schedule != "constant":
             raise UserError(
                 f"config.optim.{player}.schedule_steps={length} ends before {end}: the learning "
                 "rate would be 0 from there on"

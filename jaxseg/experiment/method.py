@@ -5,27 +5,34 @@ takes plain keyword arguments.
 """
 
 import importlib
+import pkgutil
 from collections.abc import Callable, Sequence
 
 import jax
 from ml_collections import ConfigDict
 
+from jaxseg import methods
 from jaxseg.engine.method import Method
-from jaxseg.errors import UserError
+from jaxseg.errors import UserError, check_keywords
 from jaxseg.evaluation import protocol
 from jaxseg.experiment import networks
 from jaxseg.experiment.settings import label_set
 
 
 def make_method(config: ConfigDict) -> Method:
-    """The training method with its networks closed over."""
+    """The training method with its networks closed over.
+
+    Raises:
+      UserError: an unknown method, settings that it does not take or refuses. Whatever else is
+        raised is a mistake in the method's file, and shows where.
+    """
     name = config.method.name
-    try:
-        if name.startswith("_"):
-            raise ModuleNotFoundError(name)
-        module = importlib.import_module(f"jaxseg.methods.{name}")
-    except ModuleNotFoundError as error:
-        raise UserError(f"no method {name!r}: there is no jaxseg/methods/{name}.py") from error
+    if name not in method_names():
+        raise UserError(
+            f"no method {name!r}: there is no jaxseg/methods/{name}.py; choose one of "
+            + ", ".join(method_names())
+        )
+    module = importlib.import_module(f"jaxseg.methods.{name}")
     settings = config.method.settings.to_dict()
     if settings.get("mixes", {}).get("copy_blob"):
         settings["copy_pairs"] = _pairs(config, settings.get("copy_pairs", ()))
@@ -36,15 +43,20 @@ def make_method(config: ConfigDict) -> Method:
         for value in settings.values():
             if isinstance(value, dict):
                 value.pop("aux", None)
+    given = dict(
+        built, num_classes=len(label_set(config).classes), statistics=config.net.statistics
+    )
+    check_keywords(module.make, settings, what=f"method {name}", reserved=given)
     try:
-        return module.make(
-            **built,
-            num_classes=len(label_set(config).classes),
-            statistics=config.net.statistics,
-            **settings,
-        )
-    except (TypeError, ValueError) as error:
+        return module.make(**given, **settings)
+    except UserError as error:
         raise UserError(f"method {name}: {error}") from error
+
+
+def method_names() -> list[str]:
+    """The methods there is a file for."""
+    modules = pkgutil.iter_modules(methods.__path__)
+    return sorted(m.name for m in modules if not (m.ispkg or m.name.startswith("_")))
 
 
 def _pairs(config: ConfigDict, pairs: Sequence[Sequence[str]]) -> tuple[tuple[int, int], ...]:

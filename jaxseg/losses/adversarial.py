@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxseg.errors import UserError
+
 SOURCE = 0.0  # as in AdaptSegNet and ADVENT
 TARGET = 1.0
 
@@ -20,10 +22,10 @@ def label(domain: float, smooth: float = 0.0) -> float:
         In 0..0.5; meant for the discriminator's own loss. SOURCE stays where it is.
 
     Raises:
-      ValueError: a smoothing outside 0..0.5.
+      UserError: a smoothing outside 0..0.5.
     """
     if not 0 <= smooth < 0.5:
-        raise ValueError(f"label smoothing of {smooth}: give at least 0 and less than 0.5")
+        raise UserError(f"label smoothing of {smooth}: give at least 0 and less than 0.5")
     return domain + smooth * (SOURCE - TARGET) if domain == TARGET else domain
 
 
@@ -48,7 +50,7 @@ def by_name(name: str) -> Callable[..., jax.Array]:
     """`vanilla` or `ls`, the two names AdaptSegNet uses."""
     functions = {"vanilla": vanilla, "ls": least_squares}
     if name not in functions:
-        raise ValueError(f"unknown adversarial loss {name!r}; choose one of {sorted(functions)}")
+        raise UserError(f"unknown adversarial loss {name!r}; choose one of {sorted(functions)}")
     return functions[name]
 
 

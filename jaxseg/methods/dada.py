@@ -9,6 +9,7 @@ is near counts more. The product passes gradients to both of its factors, as the
 from collections.abc import Mapping
 
 from jaxseg.engine.method import Method
+from jaxseg.errors import UserError
 from jaxseg.losses.entropy import self_information
 from jaxseg.methods.parts import align
 from jaxseg.methods.parts import depth as parts_depth
@@ -46,13 +47,13 @@ def make(
         (centimetres + 1), which is 655.36 times the inverse of metres.
 
     Raises:
-      ValueError: no weight of the depth.
+      UserError: no weight of the depth.
     """
     depth = parts_depth.checked(
         parts_depth.Depth(lam_depth, depth_loss, depth_encoding, depth_near, depth_far, depth_scale)
     )
     if depth is None:
-        raise ValueError("lam_depth=0: without depth this is advent, see configs/advent.py")
+        raise UserError("lam_depth=0: without depth this is advent, see configs/advent.py")
     return align.make(
         segmenter,
         align.Levels(dict(segmentation_weights), dict(adversarial_weights)),

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxseg.engine.method import Method
+from jaxseg.errors import UserError
 from jaxseg.losses import adversarial, class_ratio
 from jaxseg.methods.parts import align
 from jaxseg.methods.parts import memory as parts_memory
@@ -63,14 +64,14 @@ def make(
       statistics: see `_align.look_at_target`.
 
     Raises:
-      ValueError: a setting out of range.
+      UserError: a setting out of range.
     """
     align.check_statistics(statistics)
     low, high = percentiles
     if confusion not in CONFUSIONS:
-        raise ValueError(f"confusion={confusion!r}; choose one of {CONFUSIONS}")
+        raise UserError(f"confusion={confusion!r}; choose one of {CONFUSIONS}")
     if not 0 <= low <= high <= 100:
-        raise ValueError(f"percentiles={tuple(percentiles)}: two rising numbers within 0 and 100")
+        raise UserError(f"percentiles={tuple(percentiles)}: two rising numbers within 0 and 100")
     supervised = align.supervise(segmenter, segmentation_weights, (align.FEATURES,))
 
     def init(key, batch):

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxseg.engine.method import Method
+from jaxseg.errors import UserError
 from jaxseg.losses import adversarial
 from jaxseg.methods.parts import align, average
 from jaxseg.methods.parts import depth as parts_depth
@@ -88,7 +89,7 @@ def make(
         'both', the target's first.
 
     Raises:
-      ValueError: a setting out of range.
+      UserError: a setting out of range.
     """
     align.check_statistics(statistics)
     _check(lam_input, lam_output, lam_identity, guides, r1, r1_every, pool, ramp_steps)
@@ -255,8 +256,8 @@ def _check(lam_input, lam_output, lam_identity, guides, r1, r1_every, pool, ramp
                  pool=pool, ramp_steps=ramp_steps)  # fmt: skip
     for name, value in given.items():
         if not value >= 0:
-            raise ValueError(f"{name}={value} is negative")
+            raise UserError(f"{name}={value} is negative")
     if r1_every < 1:
-        raise ValueError(f"r1_every={r1_every}: give at least 1")
+        raise UserError(f"r1_every={r1_every}: give at least 1")
     if unknown := [guide for guide in guides if guide not in GUIDES]:
-        raise ValueError(f"guides has {unknown[0]!r}; choose from {', '.join(GUIDES)}")
+        raise UserError(f"guides has {unknown[0]!r}; choose from {', '.join(GUIDES)}")

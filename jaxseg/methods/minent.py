@@ -6,6 +6,7 @@
 from collections.abc import Mapping
 
 from jaxseg.engine.method import Method
+from jaxseg.errors import UserError
 from jaxseg.losses.entropy import entropy, highest
 from jaxseg.methods.parts import align
 from jaxseg.models.network import Network
@@ -33,7 +34,7 @@ def make(
       class_prior: {'weight', 'mu'}; None or a weight of 0 for none.
     """
     if not 0 < hardest_share <= 1:
-        raise ValueError(f"hardest_share={hardest_share}: give more than 0 and at most 1")
+        raise UserError(f"hardest_share={hardest_share}: give more than 0 and at most 1")
 
     def on_target(logits):
         values = entropy(logits)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseg.engine.method import Method, global_mean
+from jaxseg.errors import UserError
 from jaxseg.losses import balance, region, segmentation
 from jaxseg.methods.parts import align, mixing
 from jaxseg.models.network import Network
@@ -48,25 +49,24 @@ def make(
       copy_pairs: (class that is copied, class it is put on) for 'copy_blob'.
 
     Raises:
-      ValueError: an unknown loss or mixing, a negative weight, a probability above 1, class weights
-        that do not fit.
-      UserError: settings that a loss does not take.
+      UserError: an unknown loss or mixing, a negative weight, a probability above 1, class weights
+        that do not fit, settings that a loss does not take.
     """
     if statistics != "source":
-        raise ValueError(f"statistics={statistics!r}: there is no target; choose 'source'")
+        raise UserError(f"statistics={statistics!r}: there is no target; choose 'source'")
     mixes = mixes or {}
     _check("losses", losses, LOSSES, math.inf)
     _check("mixes", mixes, MIXINGS, 1)
     used = {name: weight for name, weight in losses.items() if weight}
     chances = {name: p for name, p in mixes.items() if p}
     if not used or not any(segmentation_weights.values()):
-        raise ValueError("no loss of any level has a weight")
+        raise UserError("no loss of any level has a weight")
     if "copy_blob" in chances and not copy_pairs:
-        raise ValueError("mixes.copy_blob without copy_pairs: there is nothing to copy")
+        raise UserError("mixes.copy_blob without copy_pairs: there is nothing to copy")
     uncounted = len(class_weights) == 1 and class_weights[0] in balance.KINDS
     if "weighted" in used and not uncounted and len(class_weights) != num_classes:
         kinds = ", ".join(balance.KINDS)
-        raise ValueError(
+        raise UserError(
             f"{len(class_weights)} class_weights for {num_classes} classes; give one for each, or "
             f"one of {kinds}"
         )
@@ -138,6 +138,6 @@ def _mixer(chances, num_classes, copy_pairs):
 def _check(setting: str, given: Mapping[str, float], known: Sequence[str], most: float) -> None:
     for name, value in given.items():
         if name not in known:
-            raise ValueError(f"{setting} has {name!r}; choose from {', '.join(known)}")
+            raise UserError(f"{setting} has {name!r}; choose from {', '.join(known)}")
         if not 0 <= value <= most:
-            raise ValueError(f"{setting}.{name}={value}: give 0 to {most}")
+            raise UserError(f"{setting}.{name}={value}: give 0 to {most}")

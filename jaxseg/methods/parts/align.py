@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxseg.engine.method import Carry, Method, global_mean
+from jaxseg.errors import UserError
 from jaxseg.losses import adversarial, class_ratio
 from jaxseg.losses.segmentation import cross_entropy
 from jaxseg.methods.parts import depth as parts_depth
@@ -41,7 +42,7 @@ def class_prior(settings: Mapping[str, float] | None) -> ClassPrior | None:
     """{'weight', 'mu'} of a config as a ClassPrior; None without settings or weight."""
     found = ClassPrior(**settings) if settings else None
     if found is not None and not (found.weight >= 0 and 0 <= found.mu <= 1):
-        raise ValueError(f"class_prior={dict(settings)}: weight at least 0, mu within 0 and 1")
+        raise UserError(f"class_prior={dict(settings)}: weight at least 0, mu within 0 and 1")
     return found if found and found.weight else None
 
 
@@ -150,7 +151,7 @@ def predictor(segmenter: Network) -> Callable:
 def check_statistics(statistics: str) -> None:
     """ValueError unless it is one of STATISTICS."""
     if statistics not in STATISTICS:
-        raise ValueError(f"statistics={statistics!r}; choose one of {STATISTICS}")
+        raise UserError(f"statistics={statistics!r}; choose one of {STATISTICS}")
 
 
 def make(
@@ -189,7 +190,7 @@ def make(
     wanted = [level for level in levels.target if discriminator is None or level != FEATURES]
     missing = [level for level in wanted if level not in levels.segmentation]
     if missing:
-        raise ValueError(f"target levels {missing} have no segmentation weight")
+        raise UserError(f"target levels {missing} have no segmentation weight")
     also = tuple(level for level in levels.target if level not in levels.segmentation)
     supervised = supervise(segmenter, levels.segmentation, also, depth)
     needs_target = bool(levels.target) or prior is not None or statistics != "source"

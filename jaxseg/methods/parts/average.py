@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseg.engine.method import Loss, Method
+from jaxseg.errors import UserError
 from jaxseg.methods.parts import memory as parts_memory
 
 NAME = "average"  # in State.memory
@@ -22,10 +23,10 @@ def averaged(method: Method, decay: float) -> Method:
       decay: of the average a step (a micro-batch, if there are several); 0 for the method itself.
 
     Raises:
-      ValueError: a decay outside 0..1.
+      UserError: a decay outside 0..1.
     """
     if not 0 <= decay < 1:
-        raise ValueError(f"ema={decay}: give 0 or more, and less than 1")
+        raise UserError(f"ema={decay}: give 0 or more, and less than 1")
     if not decay:
         return method
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 
 from jaxseg.engine.method import AXIS, global_mean
+from jaxseg.errors import UserError
 from jaxseg.losses import depth as losses_depth
 from jaxseg.models.network import Network
 
@@ -33,11 +34,11 @@ def checked(depth: Depth) -> Depth | None:
     """The settings, or None without a weight.
 
     Raises:
-      ValueError: a weight below 0 or a scale that is not above it.
-      UserError: an unknown loss or encoding, an empty range.
+      UserError: a weight below 0, a scale that is not above it, an unknown loss or encoding, an
+        empty range.
     """
     if depth.weight < 0 or depth.scale <= 0:
-        raise ValueError(
+        raise UserError(
             f"lam_depth={depth.weight}, depth_scale={depth.scale}: give a weight of 0 or more and "
             "a scale above 0"
         )
