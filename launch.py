@@ -178,7 +178,7 @@ def _default_workdir(config):
 
 def _parse(argv):
     """Flags with every mistake told in one line; one in the config's own code as a traceback."""
-    for argument, following in zip(argv[1:], [*argv[2:], ""], strict=True):
+    for argument, following in zip(argv[1:], argv[2:] + [""], strict=False):
         flag, equals, value = argument.partition("=")
         if flag in ("--config", "-config"):
             _check_config(value if equals else following)

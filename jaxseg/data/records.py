@@ -224,13 +224,8 @@ def _config(
     if name not in names():
         raise UserError(f"no data set is called {name!r}; choose one of {', '.join(names())}")
     module = importlib.import_module(f"jaxseg.data.builders.{name}")
-    check_keywords(
-        module.config,
-        options,
-        what=f"data set {name}",
-        noun="option",
-        reserved=("raw", "size", "split"),
-    )
+    own = ("raw", "size", "split")
+    check_keywords(module.config, options, what=name, noun="option", reserved=own)
     raw = None if not raw_dir else Path(raw_dir).expanduser() / name
     size = None if size is None else tuple(size)
     return module, module.config(raw=raw, size=size, split=split, **options)
