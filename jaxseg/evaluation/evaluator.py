@@ -78,13 +78,7 @@ def make_evaluator(
     """
     devices = list(devices or jax.local_devices())
     everywhere = NamedSharding(Mesh(np.asarray(devices), (AXIS,)), PartitionSpec())
-    count = jax.pmap(
-        _make_count(predict, num_classes, depth, depth_cap, look=bool(pictures)),
-        AXIS,
-        in_axes=(None, None, None, 0, 0, 0),
-        out_axes=(None, 0, 0),
-        devices=devices,
-    )
+    count = _make_count(predict, num_classes, devices, depth, depth_cap, look=bool(pictures))
 
     def evaluate(
         params,
@@ -126,19 +120,25 @@ def make_evaluator(
 
 
 def _make_count(
-    predict: Callable, num_classes: int, depth: Callable | None, depth_cap: float, *, look: bool
+    predict: Callable,
+    num_classes: int,
+    devices: list[jax.Device],
+    depth: Callable | None,
+    depth_cap: float,
+    *,
+    look: bool,
 ) -> Callable:
-    """Makes what is computed on a device; arguments as of `make_evaluator`.
+    """Makes what is computed on the D devices; arguments as of `make_evaluator`.
 
     Args:
       look: whether predicted depth is wanted also where no true depth is known.
 
     Returns:
-      (params, stats, memory, image uint8 [n,H,W,3], label uint8 [n,h,w], truth float32 [n,h,w] or
-      None) -> the confusion matrix of all devices, integers [K,K]; to be added up on the host,
-      {'mean' entropy float32 [n], 'prediction' uint8 [n,h,w], 'small' uint8 [n,h',w'], 'points'
-      float32 [n,P,K], 'errors' float32 [n,C]}; to be looked at, {'entropy', 'depth' float32
-      [n,h,w]}.
+      (params, stats, memory, image uint8 [D,n,H,W,3], label uint8 [D,n,h,w], truth float32
+      [D,n,h,w] or None) -> (confusion matrix of all devices, integers [K,K]; what is added up on
+      the host, {'mean' entropy float32 [D,n], 'prediction' uint8 [D,n,h,w], 'small' uint8
+      [D,n,h',w'], 'points' float32 [D,n,P,K], 'errors' float32 [D,n,C]}; what is looked at,
+      {'entropy', 'depth' float32 [D,n,h,w]}).
     """
 
     def count(params, stats, memory, image, label, truth):
@@ -161,7 +161,13 @@ def _make_count(
             each["errors"] = metrics_depth.rows(shown["depth"], truth, depth_cap)
         return counts, each, shown
 
-    return count
+    return jax.pmap(
+        count,
+        AXIS,
+        in_axes=(None, None, None, 0, 0, 0),
+        out_axes=(None, 0, 0),
+        devices=devices,
+    )
 
 
 def _checked(batch: Mapping[str, Any], num_classes: int) -> dict[str, Any]:
