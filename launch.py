@@ -98,7 +98,7 @@ def main(argv):
     address = (_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     try:
         processes.start(*address, automatic=_DISTRIBUTED.value)
-        with processes.together():
+        with processes.end_together():
             sys.exit(_run(config, workdir))
     except UserError as error:
         _fail(str(error))
@@ -109,10 +109,6 @@ def main(argv):
 
 def _run(config, workdir):
     """Does what --mode says; returns the exit code."""
-    if _MODE.value == "train" and config.sweep.over:
-        from jaxseg.run import sweep
-
-        return sweep.run(config, workdir)
     if _MODE.value == "train":
         from jaxseg.run import train
 
@@ -122,9 +118,11 @@ def _run(config, workdir):
 
         inspect.run(config, os.path.join(workdir, "survey"))
         return 0
+    from jaxseg.experiment.finished import Wanted
     from jaxseg.run import evaluate, predict
 
-    which = dict(
+    wanted = Wanted(
+        step=_STEP.value,
         weights=_WEIGHTS.value or "",
         ensemble=_ENSEMBLE.value or "",
         ensemble_weights=_ENSEMBLE_WEIGHTS.value or "",
@@ -132,12 +130,10 @@ def _run(config, workdir):
         given=config_flags.get_override_values(flags.FLAGS["config"]),
     )
     if _MODE.value == "evaluate":
-        evaluate.evaluate(config, workdir, _STEP.value, **which)
+        evaluate.evaluate(config, workdir, wanted)
     else:
-        predict.predict(
-            config, workdir, _STEP.value, _INPUT.value, _OUTPUT.value,
-            submission=_SUBMISSION.value, **which,
-        )  # fmt: skip
+        submission = _SUBMISSION.value
+        predict.predict(config, workdir, _INPUT.value, _OUTPUT.value, wanted, submission=submission)
     return 0
 
 

@@ -197,7 +197,7 @@ def measure(batch, steps, address=None):
     example = experiment_state.example(config, method)
     host = {k: rng.integers(0, 19, (mine, *x.shape[1:]), np.uint8) for k, x in example.items()}
     times, busy = [], 0.0
-    with feed.prefetch(iter(lambda: host, None), devices) as stream:
+    with feed.Prefetch(iter(lambda: host, None), devices) as stream:
         for step in range(steps + 1):
             if step == 1:  # the first one compiles
                 busy = time.process_time()

@@ -135,7 +135,7 @@ def measure(name, over, size, batch, steps, how, begun):
         sweep_members.check_traceable(members)
         seeds = [member.config.seed for member in members]
         made = first_states(config, method, players, seeds)
-        way = sweep.how(config)
+        way = sweep.how(config, members)
         state = sweep.joined(jax.device_get(made), way)
         update = {p: sweep.members_update(members, p, devices, way) for p in phases}
         inner = (len(members),) if sweep_members.own_batches(members) else ()

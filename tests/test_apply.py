@@ -6,15 +6,16 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 from kit.small import shrink_networks, small_config
 from PIL import Image
 from test_published import write_cityscapes
 
 from jaxseg.errors import UserError
-from jaxseg.evaluation import evaluator as evaluation_evaluator
 from jaxseg.evaluation.evaluator import make_evaluator
 from jaxseg.experiment import batches, ensembles, restore
 from jaxseg.experiment import settings as experiment_settings
+from jaxseg.experiment.finished import Wanted
 from jaxseg.experiment.method import make_method, make_predictor
 from jaxseg.experiment.optimisers import make_optimisers
 from jaxseg.experiment.state import abstract_state
@@ -22,7 +23,7 @@ from jaxseg.run import evaluate as run_evaluate
 from jaxseg.run import predict as run_predict
 from jaxseg.storage import logs, run_folder
 from jaxseg.storage.checkpoints import checkpoint
-from jaxseg.storage.weights import files, recognise
+from jaxseg.storage.weights import recognise
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +101,7 @@ def by_hand(config, loaded):
 
 def test_every_snapshot_of_a_run(config, run, capsys):
     config.eval.also = ("synthia16", "synthia13")
-    best = run_evaluate.evaluate(config, str(run), "all")
+    best = run_evaluate.evaluate(config, str(run), Wanted("all"))
     printed = capsys.readouterr().out
     saved = json.loads((run / "snapshots.json").read_text())
     assert [s["step"] for s in saved["snapshots"]] == [2, 4]
@@ -110,7 +111,7 @@ def test_every_snapshot_of_a_run(config, run, capsys):
     assert f"│ {best['step']} * " in printed and printed.count(" * ") == 1
     assert "mIoU synthia13" in printed.replace("\n", " ") and "entropy" in printed
     # The same as each alone; 'best' is the best of the run's log.
-    alone = run_evaluate.evaluate(config, str(run), "best")
+    alone = run_evaluate.evaluate(config, str(run), Wanted("best"))
     assert alone["step"] == 2
     keys = ("miou", "entropy", "miou_synthia16", "miou_synthia13")
     assert [alone[k] for k in keys] == [saved["snapshots"][0][k] for k in keys]
@@ -126,7 +127,7 @@ def test_a_snapshot_chosen_without_target_labels(config, records, tmp_path, caps
         for step, result in results.items():
             log.evaluation(step, {**result, "iou": {}})
     # From step 2 on, the end of the warm-up.
-    assert run_evaluate.evaluate(config, str(folder), "entropy")["step"] == 4
+    assert run_evaluate.evaluate(config, str(folder), Wanted("entropy"))["step"] == 4
     printed = capsys.readouterr().out
     assert "val, step 4, 3 images" in printed and "there is no checkpoint" not in printed
     both = ensembles.load(config, f"{folder}@entropy,{folder}", announce=lambda line: None)
@@ -170,7 +171,7 @@ LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "runnin
 def reference_names(params, stats):
     """A segmenter under the references' names and layouts, as AdaptSegNet saves it."""
     tensors = {}
-    for name, array in {**files.flatten(params), **files.flatten(stats)}.items():
+    for name, array in {**flatten_dict(params, sep="/"), **flatten_dict(stats, sep="/")}.items():
         *path, leaf = name.split("/")
         if path[0] == "backbone":
             stage, _, block = path[1].partition("_block")
@@ -204,7 +205,7 @@ def test_published_weights_evaluate_and_become_a_run(config, published, tmp_path
     own, folder, state = published
     results, run = tmp_path / "results", tmp_path / "run"
     file = str(folder / "GTA5_9.npz")
-    result = run_evaluate.evaluate(config, str(results), weights=file, save=str(run))
+    result = run_evaluate.evaluate(config, str(results), Wanted(weights=file, save=str(run)))
     printed = capsys.readouterr().out
     assert "19 classes" in printed and "config.net.preprocess=caffe (was imagenet)" in printed
     assert "left over      0" in printed and "missing        0" in printed
@@ -234,7 +235,7 @@ def test_published_weights_evaluate_and_become_a_run(config, published, tmp_path
         np.testing.assert_array_equal(a, b)
     assert not any(np.any(x) for x in jax.tree.leaves(start.opt))
     with pytest.raises(UserError, match="holds checkpoints already"):
-        run_evaluate.evaluate(config, str(results), weights=file, save=str(run))
+        run_evaluate.evaluate(config, str(results), Wanted(weights=file, save=str(run)))
 
 
 def test_settings_given_by_hand_stay(config, published):
@@ -251,11 +252,11 @@ def test_settings_given_by_hand_stay(config, published):
 def test_a_folder_of_weights(config, published, tmp_path, capsys, monkeypatch):
     _, folder, _ = published
     made = []
-    original = evaluation_evaluator.make_evaluator
+    original = run_evaluate.make_evaluator
     monkeypatch.setattr(
-        evaluation_evaluator, "make_evaluator", lambda *a, **k: made.append(1) or original(*a, **k)
+        run_evaluate, "make_evaluator", lambda *a, **k: made.append(1) or original(*a, **k)
     )
-    run_evaluate.evaluate(config, str(tmp_path / "out"), weights=str(folder))
+    run_evaluate.evaluate(config, str(tmp_path / "out"), Wanted(weights=str(folder)))
     printed = capsys.readouterr().out
     saved = json.loads((tmp_path / "out" / "snapshots.json").read_text())
     assert [s["name"] for s in saved["snapshots"]] == ["GTA5_9.npz", "GTA5_10.npz"]
@@ -263,7 +264,7 @@ def test_a_folder_of_weights(config, published, tmp_path, capsys, monkeypatch):
     assert printed.count("matched") == 1 and len(made) == 1  # one report, one program
     (tmp_path / "none").mkdir()
     with pytest.raises(UserError, match="none: no .npz, .safetensors, .pth, .pt file in it"):
-        run_evaluate.evaluate(config, str(tmp_path), weights=str(tmp_path / "none"))
+        run_evaluate.evaluate(config, str(tmp_path), Wanted(weights=str(tmp_path / "none")))
 
 
 def test_another_number_of_classes_is_refused(config, published):
@@ -271,7 +272,7 @@ def test_another_number_of_classes_is_refused(config, published):
     config.data.classes = "synthia16"
     message = r"predicts 19 classes, but config.data.classes=synthia16 has 16: give .*\(cityscapes"
     with pytest.raises(UserError, match=message):
-        run_evaluate.evaluate(config, "unused", weights=str(folder / "GTA5_9.npz"))
+        run_evaluate.evaluate(config, "unused", Wanted(weights=str(folder / "GTA5_9.npz")))
 
 
 # --- ensembles ---
@@ -284,7 +285,7 @@ def test_an_ensemble_of_runs_with_other_methods_and_networks(
     second = write_run(other, tmp_path / "b", {6: 0.3})
     text = f"{run}@last,{second}"
     result = run_evaluate.evaluate(
-        config, str(tmp_path / "out"), ensemble=text, ensemble_weights="3,1"
+        config, str(tmp_path / "out"), Wanted(ensemble=text, ensemble_weights="3,1")
     )
     assert f"ensemble: 0.75 of {run}@4" in capsys.readouterr().out
     saved = json.loads((tmp_path / "out" / "results.json").read_text())
@@ -309,8 +310,8 @@ def test_an_ensemble_of_runs_with_other_methods_and_networks(
 
     # The same for pictures.
     Image.fromarray(np.full((20, 40, 3), 90, np.uint8)).save(tmp_path / "photo.png")
-    count = run_predict.predict(config, "unused", "best", str(tmp_path / "photo.png"),
-                          str(tmp_path / "seen"), ensemble=text, submission=True)  # fmt: skip
+    photo, seen, wanted = tmp_path / "photo.png", tmp_path / "seen", Wanted(ensemble=text)
+    count = run_predict.predict(config, "unused", str(photo), str(seen), wanted, submission=True)
     assert count == 1
     ids = np.asarray(Image.open(tmp_path / "seen" / "photo_labelIds.png"))
     assert ids.shape == (20, 40) and set(np.unique(ids)) <= set(

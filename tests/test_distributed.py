@@ -19,8 +19,9 @@ from kit.small import shrink_networks, small_config
 from PIL import Image
 
 from jaxseg.engine import processes, programs, watch
-from jaxseg.engine.interrupt import interrupt
+from jaxseg.engine.interrupt import Interrupt
 from jaxseg.errors import UserError
+from jaxseg.experiment.finished import Wanted
 from jaxseg.experiment.method import make_method
 from jaxseg.experiment.optimisers import make_optimisers
 from jaxseg.experiment.state import abstract_state
@@ -64,7 +65,7 @@ def child(folder, port, index):
     """What each of the two processes does."""
     watch.LOOK = 0.02
     processes.start(f"127.0.0.1:{port}", 2, index, find=100)
-    with processes.together(), pytest.MonkeyPatch.context() as patched:
+    with processes.end_together(), pytest.MonkeyPatch.context() as patched:
         shrink_networks(patched)
         config = experiment(folder / "records")
 
@@ -79,21 +80,22 @@ def child(folder, port, index):
                 os.kill(os.getpid(), signal.SIGTERM)
 
         with patched.context() as slow:
-            slow.setattr(train, "pmapped_update", before_each_step(signalled))
+            slow.setattr(programs, "pmapped_update", before_each_step(signalled))
             tell("interrupted", train.run(config, str(folder / "parts")))
         tell("resumed", train.run(config, str(folder / "parts")))
-        result = evaluate.evaluate(config, str(folder / "whole"), "last")
+        result = evaluate.evaluate(config, str(folder / "whole"), Wanted("last"))
         tell("evaluated", result["miou"])
         photographs, output = str(folder / "photos"), str(folder / "predicted")
         tell(
-            "predicted", predict.predict(config, str(folder / "whole"), "last", photographs, output)
+            "predicted",
+            predict.predict(config, str(folder / "whole"), photographs, output, Wanted("last")),
         )
 
         def fails(step):
             if step == 2 and index == 1:
                 raise UserError("image x is damaged")
 
-        patched.setattr(train, "pmapped_update", before_each_step(fails))
+        patched.setattr(programs, "pmapped_update", before_each_step(fails))
         tell("failed", train.run(config, str(folder / "failed")))
 
 
@@ -192,11 +194,13 @@ def test_a_signal_to_one_stops_both_and_they_go_on_bit_for_bit(two, config):
 def test_two_evaluate_and_predict_as_one_does(two, config, tmp_path):
     logged = logs.evaluations(two[0] / "whole")[-1]
     assert both(two, "evaluated") == [str(logged["miou"])] * 2
-    result = evaluate.evaluate(config, str(two[0] / "whole"), "last")
+    result = evaluate.evaluate(config, str(two[0] / "whole"), Wanted("last"))
     for name in ("images", "miou", "pixel_accuracy", "iou"):
         assert result[name] == logged[name], name
     assert both(two, "predicted") == ["3", "3"]
-    predict.predict(config, str(two[0] / "whole"), "last", str(two[0] / "photos"), str(tmp_path))
+    predict.predict(
+        config, str(two[0] / "whole"), str(two[0] / "photos"), str(tmp_path), Wanted("last")
+    )
     written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert len(written) == 12
     assert written == {path.name: path.read_bytes() for path in (two[0] / "predicted").iterdir()}
@@ -286,7 +290,7 @@ def test_processes_that_differ_are_refused(monkeypatch, tmp_path):
 
 def test_the_last_step_is_the_furthest_that_any_process_has_begun(monkeypatch):
     monkeypatch.setattr(processes, "count", lambda: 2)
-    fast, slow = interrupt(10), interrupt(10)
+    fast, slow = Interrupt(10), Interrupt(10)
     for step in (11, 12):
         assert not fast.ends_after(step)
     assert not slow.ends_after(11)

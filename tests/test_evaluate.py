@@ -15,6 +15,7 @@ from jaxseg.errors import UserError
 from jaxseg.evaluation import results as evaluation_results
 from jaxseg.evaluation import selection
 from jaxseg.evaluation.evaluator import make_evaluator
+from jaxseg.storage import results as storage_results
 
 CLASSES = ("road", "sky", "car", "bus")
 
@@ -245,7 +246,7 @@ def test_percent():
 
 def test_results_file_and_table(tmp_path):
     result = {"step": 30, "split": "val", **run(1, 5)[0]}
-    evaluation_results.write_results(tmp_path / "run" / "results.json", result)
+    storage_results.write_json(tmp_path / "run" / "results.json", result)
     assert json.loads((tmp_path / "run" / "results.json").read_text()) == result
     text = io.StringIO()
     evaluation_results.print_table(result, CLASSES, Console(file=text, width=100))

@@ -24,6 +24,7 @@ from jaxseg.evaluation import results
 from jaxseg.evaluation.evaluator import make_evaluator
 from jaxseg.evaluation.metrics import boundary, cityscapes, confusion
 from jaxseg.experiment import batches, check, method, restore
+from jaxseg.experiment.finished import Wanted
 from jaxseg.run import evaluate as run_evaluate
 
 CLASSES = labels.CITYSCAPES.classes
@@ -344,7 +345,7 @@ def config(source, scenes, tmp_path, monkeypatch):
 
 def test_a_run_evaluated_equals_cityscapes_scripts(config, scenes, tmp_path, capsys):
     run = write_run(config, tmp_path / "run", {2: 0.3, 4: 0.1})
-    result = run_evaluate.evaluate(config, str(run), "last")
+    result = run_evaluate.evaluate(config, str(run), Wanted("last"))
     printed = capsys.readouterr().out
     # The predictions, by an evaluator without instances, as the images that are handed in.
     loaded = restore.first(restore.from_workdir(config, run, "last"))
@@ -372,7 +373,7 @@ def test_a_run_evaluated_equals_cityscapes_scripts(config, scenes, tmp_path, cap
         assert f" {100 * result[key]:.1f} " in line
     # Of a list of snapshots each has the means, and of classes only the IoU and the pixels.
     config.eval.boundary = ""
-    run_evaluate.evaluate(config, str(run), "all")
+    run_evaluate.evaluate(config, str(run), Wanted("all"))
     for each in json.loads((run / "snapshots.json").read_text())["snapshots"]:
         by_class = {key for key, value in each.items() if isinstance(value, dict)}
         assert by_class == {"iou", "pixels", "protocol"}

@@ -52,7 +52,7 @@ def test_an_indivisible_batch_is_one_clear_line():
     with pytest.raises(UserError, match="batch of 3 .*2 devices.*multiple of 2"):
         feed.shard(batch(0, 3), jax.local_devices())
     with (
-        feed.prefetch([batch(0, 3)], jax.local_devices()) as batches,
+        feed.Prefetch([batch(0, 3)], jax.local_devices()) as batches,
         pytest.raises(UserError, match="multiple of 2"),
     ):
         next(batches)
@@ -69,7 +69,7 @@ def test_pmap_takes_the_batches_as_they_lie():
         donate_argnums=0,
     )
     state = jax.jit(lambda: jax.numpy.float32(0))()
-    with feed.prefetch(Stream(), devices) as batches:
+    with feed.Prefetch(Stream(), devices) as batches:
         for step in range(4):
             sent = next(batches)
             shards = sent["source_label"].addressable_shards
@@ -85,11 +85,11 @@ def test_pmap_takes_the_batches_as_they_lie():
 
 def test_order_end_and_depth():
     devices = jax.local_devices()
-    with feed.prefetch((batch(i) for i in range(5)), devices) as batches:
+    with feed.Prefetch((batch(i) for i in range(5)), devices) as batches:
         seen = [int(sent["source_image"][0, 0, 0, 0, 0]) for sent in batches]
     assert seen == [0, 1, 2, 3, 4]
     stream = Stream()
-    with feed.prefetch(stream, devices, depth=2) as batches:
+    with feed.Prefetch(stream, devices, depth=2) as batches:
         for _ in range(3):
             next(batches)
         time.sleep(0.5)
@@ -98,7 +98,7 @@ def test_order_end_and_depth():
 
 
 def test_an_exception_arrives_after_the_batches_before_it():
-    batches = feed.prefetch(Stream(fail_at=2), jax.local_devices())
+    batches = feed.Prefetch(Stream(fail_at=2), jax.local_devices())
     assert len(list(itertools.islice(batches, 2))) == 2
     with pytest.raises(UserError, match="image x is damaged"):
         next(batches)
@@ -112,7 +112,7 @@ def test_devices_that_do_not_fit_are_told_too(monkeypatch):
 
     monkeypatch.setattr(feed, "Mesh", refuse)
     stream = Stream()
-    with feed.prefetch(stream, jax.local_devices()) as batches:
+    with feed.Prefetch(stream, jax.local_devices()) as batches:
         with pytest.raises(RuntimeError, match="no such mesh"):
             next(batches)
     assert stream.closed
@@ -121,7 +121,7 @@ def test_devices_that_do_not_fit_are_told_too(monkeypatch):
 def test_closing_ends_the_thread_and_the_stream():
     before = threading.active_count()
     stream = Stream()
-    batches = feed.prefetch(stream, jax.local_devices())
+    batches = feed.Prefetch(stream, jax.local_devices())
     next(batches)
     batches.close()
     assert stream.closed and threading.active_count() == before
@@ -132,7 +132,7 @@ def test_closing_ends_the_thread_and_the_stream():
 
 def test_forgetting_to_close_does_not_keep_the_thread():
     stream = Stream()
-    batches = feed.prefetch(stream, jax.local_devices())
+    batches = feed.Prefetch(stream, jax.local_devices())
     next(batches)
     del batches
     deadline = time.monotonic() + 5

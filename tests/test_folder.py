@@ -93,7 +93,7 @@ def test_unlabelled_images_train_but_do_not_teach(tmp_path):
     source = open_mine(tmp_path, labels="", classes="")
     assert not source.labelled and len(source) == 18 and source.label_set.classes == ()
     stream = pipeline.train_stream(
-        source, size=(6, 8), batch=2, seed=0, prefix="target", keys=("image",)
+        source, size=(6, 8), batch=2, seed=0, side="target", keys=("image",)
     )
     assert next(stream)["target_image"].shape == (2, 6, 8, 3)
     stream.close()

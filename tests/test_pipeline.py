@@ -88,11 +88,11 @@ def test_epochs_are_whole_and_differently_shuffled():
     assert epochs[0] != epochs[1] != list(range(9))
 
 
-def test_seed_and_prefix_change_the_order():
+def test_seed_and_side_change_the_order():
     source = Memory([(12, 16)] * 15)
     base = firsts(take(source, 5))
     assert firsts(take(source, 5, seed=8)) != base
-    other = take(source, 5, prefix="target")
+    other = take(source, 5, side="target")
     assert [int(v) for batch in other for v in batch["target_label"][:, 0, 0]] != base
 
 
@@ -117,7 +117,7 @@ def test_what_a_batch_holds():
     source = Memory([(12, 16)] * 3)
     keys = ("image", "label", "depth")
     table = labels.remap(labels.CITYSCAPES, labels.CAMVID)
-    (batch,) = take(source, 1, keys=keys, table=table, prefix="a")
+    (batch,) = take(source, 1, keys=keys, table=table, side="a")
     assert {key: (array.shape, array.dtype.name) for key, array in batch.items()} == {
         "a_image": ((3, 12, 16, 3), "uint8"),
         "a_label": ((3, 12, 16), "uint8"),
@@ -147,26 +147,26 @@ def test_zip_streams_joins_and_closes():
         def close(self):
             closed.append(self.key)
 
-    joined = pipeline.zip_streams(Stream("a"), Stream("b"))
+    joined = pipeline.JoinedStreams(Stream("a"), Stream("b"))
     assert next(joined) == {"a": 1, "b": 1}
     joined.close()
     joined.close()
     assert closed == ["a", "b"] and list(joined) == []
     closed.clear()
-    pipeline.zip_streams(Stream("a"), Stream("b")).close()  # before its first batch
+    pipeline.JoinedStreams(Stream("a"), Stream("b")).close()  # before its first batch
     assert closed == ["a", "b"]
     closed.clear()
-    assert list(pipeline.zip_streams(Stream("a"), iter([{"b": 2}]))) == [{"a": 1, "b": 2}]
+    assert list(pipeline.JoinedStreams(Stream("a"), iter([{"b": 2}]))) == [{"a": 1, "b": 2}]
     assert closed == ["a"]
 
 
 def test_streams_close_before_their_first_batch():
     source = Memory([(12, 16)] * 2)
     streams = [
-        pipeline.train_stream(source, size=(6, 8), batch=2, seed=0, prefix=prefix)
-        for prefix in ("source", "target")
+        pipeline.train_stream(source, size=(6, 8), batch=2, seed=0, side=side)
+        for side in ("source", "target")
     ]
-    joined = pipeline.zip_streams(*streams)
+    joined = pipeline.JoinedStreams(*streams)
     joined.close()
     assert list(joined) == []
 

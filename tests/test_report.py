@@ -9,11 +9,10 @@ import pytest
 from jaxseg.data.labels import CAMVID
 from jaxseg.evaluation import selection
 from jaxseg.evaluation.evaluator import Example
-from jaxseg.evaluation.results import write_results
 from jaxseg.report import charts, paint
 from jaxseg.report import page as report_page
 from jaxseg.report import selection as report_selection
-from jaxseg.storage import logs
+from jaxseg.storage import logs, results
 
 
 class Page(HTMLParser):
@@ -68,7 +67,7 @@ def make_run(workdir, steps=(20, 40, 60), pictures=2):
 def test_a_whole_run(tmp_path):
     config = {"name": "advent_<toy>", "seed": 3, "train": {"warmup_steps": 30, "size": [16, 32]}}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    write_results(tmp_path / "results.json", {"step": 40, "miou": 0.52})
+    results.write_json(tmp_path / "results.json", {"step": 40, "miou": 0.52})
     page = Page(make_run(tmp_path).read_text())
     texts = page.texts
     assert "advent_<toy>" in texts and "train.warmup_steps" in texts and "[16, 32]" in texts
@@ -108,7 +107,7 @@ def test_choosing_a_snapshot_without_target_labels(tmp_path):
     lines = [line for line in logs.read(tmp_path) if "agreement" in line or line["kind"] == "train"]
     (tmp_path / logs.FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
     comparison = selection.compare(logs.evaluations(tmp_path), since=20)
-    write_results(tmp_path / "selection.json", comparison)
+    results.write_json(tmp_path / "selection.json", comparison)
     page = Page(report_page.write_report(tmp_path).read_text())
     assert title in page.texts
     at = page.texts.index("source validation mIoU")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxseg.evaluation import selection
+from jaxseg.storage import results as storage_results
 
 
 def by_loops(logits, temperature):
@@ -150,23 +151,23 @@ def test_without_target_labels_there_is_still_a_choice():
 def test_predictions_are_kept_for_a_few_snapshots(tmp_path):
     maps = {"00ff": np.uint8([[1, 2], [3, 4]]), "0a": np.uint8([[7]])}
     for step in (10, 20, 30, 40):
-        selection.save_maps(tmp_path / "m", step, {**maps, "0a": np.uint8([[step]])}, keep=3)
+        storage_results.save_maps(tmp_path / "m", step, {**maps, "0a": np.uint8([[step]])}, keep=3)
     names = sorted(path.name for path in (tmp_path / "m").iterdir())
     assert names == ["00000020.npz", "00000030.npz", "00000040.npz"]
-    loaded = selection.load_maps(tmp_path / "m", 30)
+    loaded = storage_results.load_maps(tmp_path / "m", 30)
     assert list(loaded) == ["00ff", "0a"] and loaded["0a"].tolist() == [[30]]
     np.testing.assert_array_equal(loaded["00ff"], maps["00ff"])
     assert loaded["00ff"].dtype == np.uint8
     # A run that goes on from step 30 leaves nothing of what came after.
-    selection.save_maps(tmp_path / "m", 35, maps, keep=3)
-    assert selection.load_maps(tmp_path / "m", 40) == {}
+    storage_results.save_maps(tmp_path / "m", 35, maps, keep=3)
+    assert storage_results.load_maps(tmp_path / "m", 40) == {}
     assert len(list((tmp_path / "m").iterdir())) == 3
     # Damaged or of another step: as if there were none.
     path = tmp_path / "m" / "00000035.npz"
     path.rename(tmp_path / "m" / "00000036.npz")
-    assert selection.load_maps(tmp_path / "m", 36) == {}
+    assert storage_results.load_maps(tmp_path / "m", 36) == {}
     path.write_bytes(b"PK\x03\x04 cut off")
-    assert selection.load_maps(tmp_path / "m", 35) == {}
+    assert storage_results.load_maps(tmp_path / "m", 35) == {}
 
 
 def test_texts():

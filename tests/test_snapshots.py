@@ -19,6 +19,7 @@ from jaxseg.experiment.optimisers import make_optimisers
 from jaxseg.experiment.state import first_state
 from jaxseg.run import snapshots
 from jaxseg.storage import logs
+from jaxseg.storage import results as storage_results
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ class Bar:
 def run(config, workdir, steps, states, start=0, depth=None):
     """Scores the states of some steps as the training loop does, from `start` on."""
     method = make_method(config)._replace(depth=depth)
-    score = snapshots.make_scorer(config, method, jax.local_devices(), str(workdir), start)
+    score = snapshots.make_scorers(config, method, jax.local_devices())(str(workdir), start)
     bar = Bar()
     with logs.open_logs(workdir, resume_step=start) as log:
         return [score(states[step], step, log, bar) for step in steps], bar.lines
@@ -87,7 +88,7 @@ def test_a_resumed_run_compares_with_the_snapshot_before(config, tmp_path):
     # Without its predictions, or with those of other images, there is nothing to compare with.
     (parts / "agreement" / "00000005.npz").unlink()
     assert run(config, parts, (6,), states, start=5)[0][0]["agreement"] is None
-    selection.save_maps(parts / "agreement", 5, {"00ff": np.zeros((2, 2), np.uint8)}, 9)
+    storage_results.save_maps(parts / "agreement", 5, {"00ff": np.zeros((2, 2), np.uint8)}, 9)
     assert run(config, parts, (6,), states, start=5)[0][0]["agreement"] is None
     # A few more are kept than there are checkpoints.
     assert len(list((whole / "agreement").iterdir())) == 3
@@ -135,7 +136,7 @@ def test_images_of_several_sizes_at_full_resolution(config, tmp_path, monkeypatc
     results, _ = run(config, tmp_path / "run", (1, 2), different_states(config, (1, 2)))
     assert len(read) == 3  # looked up for the first evaluation alone
     assert [r["images"] for r in results] == [3, 3] and 0 < results[1]["agreement"] < 1
-    maps = selection.load_maps(tmp_path / "run" / "agreement", 2)
+    maps = storage_results.load_maps(tmp_path / "run" / "agreement", 2)
     assert sorted(m.shape for m in maps.values()) == [(6, 10), (7, 13), (7, 13)]
     snapshots.conclude(str(tmp_path / "run"), 0, Console(file=io.StringIO()))
     assert (tmp_path / "run" / "report.html").exists()

@@ -216,7 +216,7 @@ def test_class_weights_are_counted_over_the_training_split(config, kind):
     assert batches.with_class_weights(config) is config
     config.method.settings.class_weights = (kind,)
     counted = batches.with_class_weights(config)
-    source = batches.open_records(config, config.data.source, "train", training=True)
+    source = batches.open_records(config, config.data.source, "train")
     labels = [
         transforms.decode(source[i], where="", size=None, keys=("label",))["label"]
         for i in range(len(source))

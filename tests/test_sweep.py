@@ -14,6 +14,7 @@ from kit.small import shrink_networks, small_config
 from jaxseg.engine import programs
 from jaxseg.errors import UserError
 from jaxseg.experiment import networks
+from jaxseg.experiment.finished import Wanted
 from jaxseg.experiment.method import make_method
 from jaxseg.experiment.optimisers import make_optimisers
 from jaxseg.experiment.state import abstract_state, first_states
@@ -139,7 +140,7 @@ def test_a_sweep_of_real_networks(config, tmp_path, capsys, monkeypatch):
     config.sweep.update(dict(over="seed=0,3 optim.gen.lr=0.004", how="vmap"))
     config.train.update(dict(keep=1, pictures=1))
     whole, parts, alone = (tmp_path / name for name in ("whole", "parts", "alone"))
-    assert sweep.run(config, str(whole)) == 0
+    assert train.run(config, str(whole)) == 0
     printed = capsys.readouterr().out
     assert "2 members" in printed and "with target labels" in printed and "over seeds" in printed
     members = sweep_members.members(config)
@@ -162,16 +163,16 @@ def test_a_sweep_of_real_networks(config, tmp_path, capsys, monkeypatch):
         for key in a.keys() - {"images_per_second", "input_wait", "kind", "split"}:
             if isinstance(a[key], float):
                 assert a[key] == pytest.approx(b[key], rel=2e-3, abs=1e-4), key
-    evaluated = evaluate.evaluate(last, str(folder), "last")
+    evaluated = evaluate.evaluate(last, str(folder), Wanted("last"))
     assert evaluated["miou"] == logs.evaluations(folder)[-1]["miou"]
 
     # Ctrl-C during step 3; then one member's checkpoint of step 3 is lost: all go on from step 2.
     config.train.save_every = 1
     with monkeypatch.context() as patched:
         interrupt_after(3, patched)
-        assert sweep.run(config, str(parts)) == 130
+        assert train.run(config, str(parts)) == 130
     shutil.rmtree(parts / "member_01" / "checkpoints" / f"{3:08d}")
-    assert sweep.run(config, str(parts)) == 0
+    assert train.run(config, str(parts)) == 0
     assert "resuming from step 2" in capsys.readouterr().out
     for member in members:
         assert logs.evaluations(parts / member.name) == logs.evaluations(whole / member.name)
@@ -192,7 +193,7 @@ def test_a_sweep_of_real_networks(config, tmp_path, capsys, monkeypatch):
     # Another sweep or a single run has no place there.
     config.sweep.over = "seed=0,1"
     with pytest.raises(UserError, match="holds a sweep with config.sweep.over='seed=0,3 .*--workd"):
-        sweep.run(config, str(whole))
+        train.run(config, str(whole))
     with pytest.raises(UserError, match="holds a single run.*another --workdir"):
         sweep_tables.compare(str(alone), "seed=0,1")
 
@@ -200,7 +201,7 @@ def test_a_sweep_of_real_networks(config, tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     "over, message",
     [
-        ("", "config.sweep.over is empty"),
+        (" ", "config.sweep.over names no setting"),
         ("seed", "'seed' is not SETTING=VALUE,VALUE"),
         ("seed=0, 1", "'seed=0,' is not SETTING=VALUE,VALUE without blanks"),
         ("seed=0,1 seed=2", "seed is given twice"),
@@ -216,6 +217,17 @@ def test_what_cannot_be_read_is_named(config, over, message):
     config.sweep.over = over
     with pytest.raises(UserError, match=message):
         sweep_members.members(config)
+
+
+def test_a_run_alone_is_the_only_member(config):
+    (member,) = sweep_members.members(config)
+    assert member.config is config and sweep_members.folder("work", member) == "work"
+    config.sweep.over = "seed=3"  # nothing is traced, and nobody else needs other batches
+    (member,) = members = sweep_members.members(config)
+    assert sweep_members.folder("work", member) == os.path.join("work", "member_00")
+    assert not sweep_members.own_batches(members) and sweep.how(config, members) == "alone"
+    config.sweep.over = "optim.gen.lr=0.1"
+    assert sweep.how(config, sweep_members.members(config)) != "alone"
 
 
 def test_an_unknown_way_is_refused(config):
@@ -246,7 +258,7 @@ def test_augmentation_is_swept_by_batches_of_the_members_own(config):
     config.sweep.over = "augment.source.flip=0,1"
     members = sweep_members.members(config)
     assert sweep_members.traced(members) == {}
-    stream = sweep.train_batches(members, ("source_image", "source_label"), 1)
+    stream = sweep.MemberBatches(members, ("source_image", "source_label"), 1)
     batch = next(stream)
     stream.close()
     assert batch["source_image"].shape == (2, 2, 32, 64, 3)

@@ -11,13 +11,13 @@ from kit.small import shrink_networks, small_config
 
 from jaxseg.engine import programs
 from jaxseg.errors import UserError
-from jaxseg.evaluation import evaluator as evaluation_evaluator
 from jaxseg.experiment import batches, restore, settings
+from jaxseg.experiment.finished import Wanted
 from jaxseg.experiment.method import make_method
 from jaxseg.experiment.optimisers import make_optimisers
 from jaxseg.experiment.state import abstract_state
 from jaxseg.run import evaluate as run_evaluate
-from jaxseg.run import train
+from jaxseg.run import snapshots, train
 from jaxseg.storage import logs
 from jaxseg.storage.checkpoints import checkpoint
 
@@ -57,7 +57,7 @@ def interrupt_after(step, monkeypatch):
 
         return wrapped
 
-    monkeypatch.setattr(train, "pmapped_update", interrupted)
+    monkeypatch.setattr(programs, "pmapped_update", interrupted)
 
 
 def test_a_run_leaves_what_it_promises_and_is_resumed_bit_for_bit(
@@ -99,7 +99,7 @@ def test_a_run_leaves_what_it_promises_and_is_resumed_bit_for_bit(
 
     # Evaluating the checkpoint gives the number that training logged, exactly.
     logged = [line for line in lines if line["kind"] == "eval"][-1]
-    result = run_evaluate.evaluate(config, str(whole), "last")
+    result = run_evaluate.evaluate(config, str(whole), Wanted("last"))
     assert {k: logged[k] for k in ("miou", "pixel_accuracy", "iou")} == {
         k: result[k] for k in ("miou", "pixel_accuracy", "iou")
     }
@@ -114,7 +114,7 @@ def test_a_run_leaves_what_it_promises_and_is_resumed_bit_for_bit(
 
 def score_as(scores, monkeypatch):
     """The target's evaluations say what the iterator `scores` does."""
-    original = evaluation_evaluator.make_evaluator
+    original = snapshots.make_evaluator
 
     def make(*args, **kwargs):
         evaluator = original(*args, **kwargs)
@@ -126,7 +126,7 @@ def score_as(scores, monkeypatch):
 
         return scored
 
-    monkeypatch.setattr(evaluation_evaluator, "make_evaluator", make)
+    monkeypatch.setattr(snapshots, "make_evaluator", make)
 
 
 def test_what_a_criterion_chooses_is_still_there_at_the_end(config, tmp_path, capsys, monkeypatch):
@@ -225,6 +225,6 @@ def test_mean_over_a_subset_of_classes(config):
 
 def test_evaluate_without_a_checkpoint_says_so(config, tmp_path):
     with pytest.raises(UserError, match="no checkpoint in .*--workdir"):
-        run_evaluate.evaluate(config, str(tmp_path), "best")
+        run_evaluate.evaluate(config, str(tmp_path), Wanted("best"))
     with pytest.raises(UserError, match="--step=miou: give best, last, source_miou, .* or a step"):
-        run_evaluate.evaluate(config, str(tmp_path), "miou")
+        run_evaluate.evaluate(config, str(tmp_path), Wanted("miou"))

@@ -22,6 +22,20 @@ from jaxseg.errors import UserError
 _changes: dict[tuple, list[int]] = {}
 
 
+SIDES = ("source", "target")
+
+
+def batch_key(side: str, key: str) -> str:
+    """What a side's 'image', 'label' or 'depth' is called in a training batch: 'source_image'."""
+    return f"{side}_{key}"
+
+
+def keys_of(side: str, batch_keys: Sequence[str]) -> list[str]:
+    """Those of a side, as 'image', among the keys of a training batch; undoes `batch_key`."""
+    start = batch_key(side, "")
+    return [key.removeprefix(start) for key in batch_keys if key.startswith(start)]
+
+
 def train_stream(
     source: Source,
     *,
@@ -33,7 +47,7 @@ def train_stream(
     shard: tuple[int, int] = (0, 1),
     start: int = 0,
     threads: int = 2,
-    prefix: str = "source",
+    side: str = "source",
     keys: Sequence[str] = ("image", "label"),
 ) -> Iterator[dict[str, np.ndarray]]:
     """Endless batches of one domain, shuffled anew in every epoch.
@@ -42,7 +56,7 @@ def train_stream(
       source: the records.
       size: (height, width) that samples are resized to before augmentation.
       batch: samples per batch of this process.
-      seed: of shuffling and augmentation; streams of another prefix draw differently from the same
+      seed: of shuffling and augmentation; streams of another side draw differently from the same
         seed.
       table: uint8 [256] applied to label ids (see `labels.remap`).
       augment: settings of `transforms.augment_sample`; None or empty = none.
@@ -50,12 +64,12 @@ def train_stream(
         together they see the same samples whatever their number.
       start: the first batch to deliver; the stream is then what is left of the stream from 0.
       threads: decoding at the same time; 0 decodes in the caller's thread.
-      prefix: of the batch's keys.
+      side: 'source' or 'target', which names the batch's keys; see `batch_key`.
       keys: which of image, label and depth.
 
     Returns:
-      an iterator of {f'{prefix}_image': uint8 [n, H, W, 3], f'{prefix}_label': uint8 [n, H, W],
-      f'{prefix}_depth': float32 [n, H, W]}, with a close().
+      an iterator of {'source_image': uint8 [n, H, W, 3], 'source_label': uint8 [n, H, W],
+      'source_depth': float32 [n, H, W]}, with a close().
 
     Raises:
       UserError: an unknown augmentation, an empty source; while iterating, a damaged record.
@@ -73,19 +87,19 @@ def train_stream(
         return transforms.augment_sample(sample, rng, **settings)
 
     dataset = grain.MapDataset.source(source)
-    dataset = dataset.seed(zlib.crc32(f"{prefix} {seed}".encode()))
+    dataset = dataset.seed(zlib.crc32(f"{side} {seed}".encode()))
     # Repeated before batching: a source smaller than a batch serves as well as any.
     dataset = dataset.shuffle().repeat(None).map(load)
     if settings:
         dataset = dataset.random_map(change)
     dataset = dataset[index::count].batch(batch, drop_remainder=True)
     dataset = dataset.map(
-        lambda sample: {f"{prefix}_{key}": array for key, array in sample.items()}
+        lambda sample: {batch_key(side, key): array for key, array in sample.items()}
     )
     return iter(dataset[start:].to_iter_dataset(_reading(threads)))
 
 
-class zip_streams:
+class JoinedStreams:
     """Joins streams batch by batch, as source and target, until one ends or fails; closing it
     closes them, whether it was begun or not.
     """
@@ -160,7 +174,7 @@ def eval_batches(
     # Slices of equal sizes; each is one batch in every process.
     slices = [
         run[first : first + batch * count]
-        for run in _runs(source, fixed=size is not None and label_size is not None)
+        for run in ([range(len(source))] if size and label_size else equal_sizes(source))
         for first in range(0, len(run), batch * count)
     ]
 
@@ -186,9 +200,13 @@ def eval_batches(
     return iter(dataset.to_iter_dataset(_reading(threads)))
 
 
-def _runs(source: Source, fixed: bool) -> list[range]:
-    """Ranges of consecutive records of one stored size; a single one if that does not matter."""
-    if fixed or source.size is not None or not len(source):
+def equal_sizes(source: Source) -> list[range]:
+    """Ranges of consecutive records of one stored size.
+
+    Raises:
+      UserError: a damaged record.
+    """
+    if source.size is not None or not len(source):
         return [range(len(source))]
     key = _identity(source)
     starts = _changes.get(key)

@@ -157,7 +157,7 @@ def check_raw(
     size: tuple[int, int] | None = None,
     **options: Any,
 ) -> None:
-    """Checks in moments what `open_split` would otherwise tell after hours of preparing another.
+    """Fails fast if raw data is missing, which `open_split` may find after hours of preparing.
 
     Args:
       as of `open_split`.

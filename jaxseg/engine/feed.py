@@ -46,7 +46,7 @@ def shard(batch: Mapping[str, Any], devices: Sequence[jax.Device]) -> dict[str, 
     return out
 
 
-class prefetch:
+class Prefetch:
     """Iterates over batches that already lie on the devices, sharded as `jax.pmap` wants them over
     axis 0.
 
@@ -92,7 +92,7 @@ class prefetch:
             self._thread.join(0.05)
         _drain(self._ready)
 
-    def __enter__(self) -> "prefetch":
+    def __enter__(self) -> "Prefetch":
         return self
 
     def __exit__(self, *_) -> None:

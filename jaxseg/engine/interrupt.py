@@ -7,7 +7,7 @@ from typing import Any
 from jaxseg.engine import processes
 
 
-class interrupt:
+class Interrupt:
     """Ctrl-C or SIGTERM ask for an end after the step in hand; a second one ends at once.
 
     With several processes a signal to one of them is enough, and all end after the same step: when
@@ -25,7 +25,7 @@ class interrupt:
         self._still = False  # no further step may begin
         self._moving = threading.Condition()
 
-    def __enter__(self) -> "interrupt":
+    def __enter__(self) -> "Interrupt":
         self._before: dict[int, Any] = {}
         for number in (signal.SIGINT, signal.SIGTERM):
             try:

@@ -6,6 +6,7 @@ written is printed and written by process 0 alone. With one process all of this 
 """
 
 import atexit
+import contextlib
 import os
 import signal
 import socket
@@ -13,7 +14,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jaxseg.engine.watch import GIVE_UP, Stepping, Watch, say
@@ -123,7 +124,7 @@ def _join(index: int, count: int, devices: int) -> None:
         signal.signal(signal.SIGTERM, _terminated)
     _watch = Watch(index, count)
     atexit.register(_watch.close)  # before JAX takes leave of the others
-    with together():
+    with end_together():
         found = gather("devices", str(devices))
         if len(set(found)) > 1:
             raise UserError(f"the processes have {', '.join(found)} devices: give each as many")
@@ -200,16 +201,16 @@ def attend(run: Stepping) -> None:
         _watch.attend(run)
 
 
-class together:
+@contextlib.contextmanager
+def end_together() -> Iterator[None]:
     """Within it, whatever ends one process, such as an error, ends all of them.
 
     With several processes an error does not leave it: it is told, and the process ends at once. So
     it is used within whatever would wait for the others, such as a manager of checkpoints.
     """
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if _watch and error is not None and not isinstance(error, SystemExit | GeneratorExit):
+    try:
+        yield
+    except BaseException as error:
+        if _watch and not isinstance(error, SystemExit | GeneratorExit):
             _watch.fail(error)
+        raise

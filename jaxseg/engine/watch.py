@@ -20,7 +20,7 @@ FAILED, ENDED = "jaxseg-watch/failed/", "jaxseg-watch/ended/"
 
 
 class Stepping(Protocol):
-    """Who takes the steps of a run; see `interrupt.interrupt`."""
+    """Who takes the steps of a run; see `interrupt.Interrupt`."""
 
     asked: bool
 

@@ -66,7 +66,7 @@ def make_evaluator(
 
     Returns:
       evaluate(params, stats, memory, batches, classes, maps=None) -> (result, examples): `result`
-      as `results.write` describes it, without step and split; `examples` the images that
+      as `results.result` describes it; `examples` the images that
       `pictures` asks for (of those of this process). `classes` are K names. `batches` yields
       {'image' uint8 [n,H,W,3], 'label' uint8 [n,h,w], 'valid' bool [n], 'id' [n]} and perhaps
       'instances' int [n,h,w] and 'depth' float32 [n,h,w] metres: logits and predicted depth are
@@ -78,34 +78,7 @@ def make_evaluator(
     """
     devices = list(devices or jax.local_devices())
     everywhere = NamedSharding(Mesh(np.asarray(devices), (AXIS,)), PartitionSpec())
-
-    def count(params, stats, memory, image, label, truth):
-        logits = predict(params, stats, memory, image).astype(jnp.float32)
-        full = resize_bilinear(logits, label.shape[1:3])
-        prediction = jnp.argmax(full, axis=-1).astype(jnp.uint8)
-        entropy = entropy_map(full)
-        counts = lax.psum(confusion.confusion(prediction, label, num_classes), AXIS)
-        coarse = logits[:, *map(_thinned, logits.shape[1:3], image.shape[1:3])]
-        rows, columns = selection.grid(*coarse.shape[1:3])
-        points = coarse[:, rows[:, None], columns].reshape(len(coarse), -1, num_classes)
-        small = jnp.argmax(coarse, axis=-1).astype(jnp.uint8)
-        each = dict(mean=entropy.mean((1, 2)), prediction=prediction, small=small, points=points)
-        shown = dict(entropy=entropy)
-        if depth is not None and (pictures or truth is not None):
-            metres = depth(params, stats, memory, image).astype(jnp.float32)
-            size = (label if truth is None else truth).shape[1:3]
-            shown["depth"] = resize_bilinear(metres[..., None], size)[..., 0]
-        if depth is not None and truth is not None:
-            each["errors"] = metrics_depth.rows(shown["depth"], truth, depth_cap)
-        return counts, each, shown
-
-    count = jax.pmap(
-        count,
-        AXIS,
-        in_axes=(None, None, None, 0, 0, 0),
-        out_axes=(None, 0, 0),
-        devices=devices,
-    )
+    count = _make_count(predict, num_classes, devices, depth, depth_cap, look=bool(pictures))
 
     def evaluate(
         params,
@@ -122,33 +95,21 @@ def make_evaluator(
         tally = Tally(classes, boundary)
         examples: list[Example] = []
         for batch in batches:
-            batch = {k: x if k == "id" else np.asarray(x) for k, x in batch.items()}
-            ids, image, label, valid = (batch[k] for k in ("id", "image", "label", "valid"))
-            _check_labels(label, valid, ids, num_classes)
-            label = np.where(valid[:, None, None], label, confusion.IGNORE).astype(np.uint8)
+            batch = _checked(batch, num_classes)
+            image, label, valid = (batch[key] for key in ("image", "label", "valid"))
             truth = batch.get("depth") if depth is not None else None
             padded = (None if x is None else _split(x, len(devices)) for x in (image, label, truth))
             # Reading the result waits for it: fake CPU devices abort when many calls are queued.
             counts, each, shown = count(*model, *padded)
             counts, each = np.asarray(counts), jax.tree.map(_join, each)
             density = selection.neighbourhood_density(each["points"]).astype(np.float32)
-            tally.add(
-                {**batch, "label": label}, counts, (each["mean"], density),
-                each["prediction"], each.get("errors"),
-            )  # fmt: skip
+            means = (each["mean"], density)
+            tally.add(batch, counts, means, each["prediction"], each.get("errors"))
             if maps is not None:
-                maps |= gather.by_id(ids, valid, each["small"][: len(valid)])
-            chosen = np.flatnonzero(valid)
-            if isinstance(pictures, int):
-                chosen = chosen[: max(pictures - len(examples), 0)]
-            else:
-                chosen = [i for i in chosen if str(ids[i]) in pictures]
-            if len(chosen):
-                shown = jax.tree.map(_join, shown)
-                parts = (image, label, each["prediction"], shown["entropy"], shown.get("depth"))
-                for i in chosen:
-                    own = (None if x is None else x[i] for x in (*parts, truth))
-                    examples.append(Example(str(ids[i]), *own))
+                maps |= gather.by_id(batch["id"], valid, each["small"][: len(valid)])
+            if chosen := _chosen(batch, pictures, len(examples)):
+                shown = {"prediction": each["prediction"], **jax.tree.map(_join, shown)}
+                examples += [_example(batch, shown, truth, i) for i in chosen]
         total = tally.total()
         return (
             results.result(classes, **total, scored=scored, also=also, cap=depth_cap),
@@ -156,6 +117,89 @@ def make_evaluator(
         )
 
     return evaluate
+
+
+def _make_count(
+    predict: Callable,
+    num_classes: int,
+    devices: list[jax.Device],
+    depth: Callable | None,
+    depth_cap: float,
+    *,
+    look: bool,
+) -> Callable:
+    """Makes what is computed on the D devices; arguments as of `make_evaluator`.
+
+    Args:
+      look: whether predicted depth is wanted also where no true depth is known.
+
+    Returns:
+      (params, stats, memory, image uint8 [D,n,H,W,3], label uint8 [D,n,h,w], truth float32
+      [D,n,h,w] or None) -> (confusion matrix of all devices, integers [K,K]; what is added up on
+      the host, {'mean' entropy float32 [D,n], 'prediction' uint8 [D,n,h,w], 'small' uint8
+      [D,n,h',w'], 'points' float32 [D,n,P,K], 'errors' float32 [D,n,C]}; what is looked at,
+      {'entropy', 'depth' float32 [D,n,h,w]}).
+    """
+
+    def count(params, stats, memory, image, label, truth):
+        logits = predict(params, stats, memory, image).astype(jnp.float32)
+        full = resize_bilinear(logits, label.shape[1:3])
+        prediction = jnp.argmax(full, axis=-1).astype(jnp.uint8)
+        entropy = entropy_map(full)
+        counts = lax.psum(confusion.confusion(prediction, label, num_classes), AXIS)
+        coarse = logits[:, *map(_thinned, logits.shape[1:3], image.shape[1:3])]
+        rows, columns = selection.grid(*coarse.shape[1:3])
+        points = coarse[:, rows[:, None], columns].reshape(len(coarse), -1, num_classes)
+        small = jnp.argmax(coarse, axis=-1).astype(jnp.uint8)
+        each = dict(mean=entropy.mean((1, 2)), prediction=prediction, small=small, points=points)
+        shown = dict(entropy=entropy)
+        if depth is not None and (look or truth is not None):
+            metres = depth(params, stats, memory, image).astype(jnp.float32)
+            size = (label if truth is None else truth).shape[1:3]
+            shown["depth"] = resize_bilinear(metres[..., None], size)[..., 0]
+        if depth is not None and truth is not None:
+            each["errors"] = metrics_depth.rows(shown["depth"], truth, depth_cap)
+        return counts, each, shown
+
+    return jax.pmap(
+        count,
+        AXIS,
+        in_axes=(None, None, None, 0, 0, 0),
+        out_axes=(None, 0, 0),
+        devices=devices,
+    )
+
+
+def _checked(batch: Mapping[str, Any], num_classes: int) -> dict[str, Any]:
+    """The batch as arrays, the labels of what only fills it up set to ignore."""
+    batch = {key: x if key == "id" else np.asarray(x) for key, x in batch.items()}
+    label, valid = batch["label"], batch["valid"]
+    _check_labels(label, valid, batch["id"], num_classes)
+    label = np.where(valid[:, None, None], label, confusion.IGNORE).astype(np.uint8)
+    return {**batch, "label": label}
+
+
+def _chosen(batch: Mapping[str, Any], pictures: int | Collection[str], kept: int) -> list[int]:
+    """Which images of a batch are to be looked at, when `kept` others were before."""
+    valid = np.flatnonzero(batch["valid"]).tolist()
+    if isinstance(pictures, int):
+        return valid[: max(pictures - kept, 0)]
+    return [i for i in valid if str(batch["id"][i]) in pictures]
+
+
+def _example(
+    batch: Mapping[str, Any],
+    shown: Mapping[str, np.ndarray],
+    truth: np.ndarray | None,
+    index: int,
+) -> Example:
+    parts = (
+        batch["image"], batch["label"], shown["prediction"], shown["entropy"], shown.get("depth"),
+        truth,
+    )  # fmt: skip
+    return Example(
+        str(batch["id"][index]), *(None if part is None else part[index] for part in parts)
+    )
 
 
 def _check_labels(label, valid, ids, num_classes) -> None:

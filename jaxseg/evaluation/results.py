@@ -1,9 +1,6 @@
-"""The result of an evaluation: what it holds, its files and its table."""
+"""The result of an evaluation: what it holds, and its table."""
 
-import json
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,7 +57,18 @@ def result(
       cap: metres, beyond which true depth was left out.
 
     Returns:
-      As `write` describes it, without step and split: numbers first, then what goes by class.
+      Numbers first, then what goes by class: fractions, None where nothing is to be counted.
+        miou, the mean of iou {class: value}, and miou_<name> of each further set of classes;
+        pixel_accuracy, over the labelled pixels; pixel_accuracy_all, over all of them;
+        mean_class_accuracy, the mean of class_accuracy {class: value};
+        frequency_weighted_iou; pixels {class: share of the labelled pixels};
+        entropy (mean over pixels and images, in units of log K), neighbourhood_density (mean over
+        images, nats; see `selection`), images;
+        if the classes are Cityscapes': category_miou, the mean of category_iou {category: value};
+        with instance maps: miiou, the mean of iiou {class: value}, and category_miiou, of
+        category_iiou {category: value}; see `metrics.cityscapes`;
+        where asked for: boundary_miou, the mean of boundary_iou {class: value};
+        where depth is predicted and known: depth, as `depth.scores` says, with its cap.
     """
     ids = list(range(len(classes))) if scored is None else [int(i) for i in scored]
     table = cityscapes.known(classes)
@@ -93,41 +101,6 @@ def result(
     return {**numbers, "iou": by_class["iou"], "pixels": by_class["pixels"], **by_class}
 
 
-def write_results(path: str | Path, result: Mapping[str, Any]) -> None:
-    """Writes a result (see `write`), or several, as JSON, whole or not at all."""
-    _write(Path(path), json.dumps(dict(result), indent=2, allow_nan=False) + "\n")
-
-
-def write(workdir: str | Path, result: Mapping[str, Any]) -> Path:
-    """Writes <workdir>/results.json and <workdir>/results.txt, each whole or not at all.
-
-    results.txt has the five lines of the MiniCity challenge's own tool, 'nan' for what is not
-    known.
-
-    Args:
-      workdir: a folder, made if it does not exist.
-      result: step, split and the scores; fractions, None where nothing is to be counted.
-        miou, the mean of iou {class: value}, and miou_<name> of each further set of classes;
-        pixel_accuracy, over the labelled pixels; pixel_accuracy_all, over all of them;
-        mean_class_accuracy, the mean of class_accuracy {class: value};
-        frequency_weighted_iou; pixels {class: share of the labelled pixels};
-        entropy (mean over pixels and images, in units of log K), neighbourhood_density (mean over
-        images, nats; see `selection`), images;
-        if the classes are Cityscapes': category_miou, the mean of category_iou {category: value};
-        with instance maps: miiou, the mean of iiou {class: value}, and category_miiou, of
-        category_iiou {category: value}; see `metrics_cityscapes`;
-        where asked for: boundary_miou, the mean of boundary_iou {class: value};
-        where depth is predicted and known: depth, as `depth.scores` says, with its cap.
-
-    Returns:
-      The path of results.json.
-    """
-    path = Path(workdir, "results.json")
-    write_results(path, result)
-    _write(path.with_suffix(".txt"), cityscapes.results_txt(result))
-    return path
-
-
 def brief(result: Mapping[str, Any]) -> dict[str, Any]:
     """The result for a list of many: of what goes by class, IoU and share of pixels only."""
     return {key: value for key, value in result.items() if key not in DETAILS}
@@ -144,7 +117,7 @@ def print_table(
     pixels; then the means.
 
     Args:
-      result: as `write` describes it; what it lacks is left out.
+      result: as `result` describes it, perhaps with step and split; what it lacks is left out.
       classes: the names in the order of the rows; those that are not scored are left out.
       console: where to; standard output by default.
       name: of what was evaluated; its step by default.
@@ -199,13 +172,6 @@ def percent(value: float | None, digits: int = 2, unit: str = " %") -> str:
 
 def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
 
 
 def _bar(value: float | None, width: int = 20) -> str:

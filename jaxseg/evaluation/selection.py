@@ -18,11 +18,7 @@ by itself as the learning rate falls and snapshots lie closer in steps: compare 
 """
 
 import math
-import os
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -195,37 +191,6 @@ def title(criterion: Criterion) -> str:
 def correlation_text(value: float | None) -> str:
     """0.8333 as '+0.83', None (too few evaluations, or all the same) as '–'."""
     return "–" if value is None else f"{value:+.2f}"
-
-
-def save_maps(folder: str | Path, step: int, maps: Maps, keep: int) -> None:
-    """Keeps a snapshot's predictions for the comparison with the next; whole or not at all.
-
-    Args:
-      folder: gets <step>.npz.
-      step: of the snapshot.
-      maps: from the evaluator.
-      keep: how many snapshots' predictions stay: a run may go on from an earlier checkpoint.
-    """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f"{step:08d}.tmp"
-    with open(temporary, "wb") as file:
-        np.savez_compressed(file, step=step, **maps)
-    os.replace(temporary, folder / f"{step:08d}.npz")
-    steps = sorted(int(p.stem) for p in folder.glob("*.npz") if p.stem.isdigit())
-    # Later ones are of an abandoned run.
-    for other in [s for s in steps if s > step] + [s for s in steps if s <= step][:-keep]:
-        (folder / f"{other:08d}.npz").unlink(missing_ok=True)
-
-
-def load_maps(folder: str | Path, step: int) -> dict[str, np.ndarray]:
-    """The predictions of the snapshot of a step; {} if there are none, or damaged ones."""
-    try:
-        with open(Path(folder) / f"{step:08d}.npz", "rb") as file, np.load(file) as arrays:
-            maps = dict(arrays)
-            return maps if int(maps.pop("step")) == step else {}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        return {}
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

@@ -1,13 +1,14 @@
 """From a config to batches on the host: which records, at which size, of which process."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from jaxseg.data import labels, pipeline, records, tally
+from jaxseg.errors import UserError
 from jaxseg.evaluation.metrics import cityscapes
 from jaxseg.experiment import settings as experiment_settings
 from jaxseg.losses import balance
@@ -19,28 +20,27 @@ def train_batches(
     """Host batches of this process from step `start` on, with the keys that a method reads."""
     data, index, count = config.data, jax.process_index(), jax.process_count()
     streams = []
-    for prefix in ("source", "target"):
-        keys = [key.removeprefix(f"{prefix}_") for key in reads if key.startswith(f"{prefix}_")]
+    for side in pipeline.SIDES:
+        keys = pipeline.keys_of(side, reads)
         if not keys:
             continue
-        side = data[prefix]
-        opened = open_records(config, side, side.split, training=True)
+        opened = open_records(config, data[side], data[side].split)
         streams.append(
             pipeline.train_stream(
                 opened,
-                size=experiment_settings.size_of(f"data.{prefix}.size", side.size),
+                size=experiment_settings.size_of(f"data.{side}.size", data[side].size),
                 batch=config.train.batch // count,
-                seed=config.seed + (1 if prefix == "target" else 0),
+                seed=config.seed + (1 if side == "target" else 0),
                 table=_table(config, opened) if "label" in keys else None,
-                augment=config.augment[prefix].to_dict(),
+                augment=config.augment[side].to_dict(),
                 shard=(index, count),
                 start=start,
                 threads=data.threads,
-                prefix=prefix,
+                side=side,
                 keys=keys,
             )
         )
-    return pipeline.zip_streams(*streams)
+    return pipeline.JoinedStreams(*streams)
 
 
 def eval_batches(config: ConfigDict, *, depth: bool = False) -> Iterator[dict[str, Any]]:
@@ -52,7 +52,7 @@ def eval_batches(config: ConfigDict, *, depth: bool = False) -> Iterator[dict[st
     """
     target = config.data.target
     size = experiment_settings.size_of("data.target.size", target.size)
-    opened = open_records(config, target, target.val_split, training=False)
+    opened = open_records(config, target, target.val_split, as_published=True)
     keys = ["depth"] if depth else []
     if cityscapes.known(experiment_settings.label_set(config).classes):
         keys.append("instances")
@@ -68,7 +68,7 @@ def source_eval_batches(config: ConfigDict) -> Iterator[dict[str, Any]] | None:
         return None
     source = config.data.source
     size = experiment_settings.size_of("data.source.size", source.size)
-    opened = open_records(config, source, source.val_split, training=True)
+    opened = open_records(config, source, source.val_split)
     return _eval_batches(config, _Spread(opened, config.eval.source_images), size, size)
 
 
@@ -78,7 +78,7 @@ def picture_ids(config: ConfigDict) -> set[str]:
     `train.pictures` of them, for each process; one that others evaluate is not shown.
     """
     target = config.data.target
-    opened = open_records(config, target, target.val_split, training=False)
+    opened = open_records(config, target, target.val_split, as_published=True)
     few = _Spread(opened, config.train.pictures * jax.process_count())
     return {str(few[i]["id"]) for i in range(len(few))}
 
@@ -96,7 +96,7 @@ def source_pictures(config: ConfigDict) -> Iterator[dict[str, Any]]:
     source = config.data.source
     size = experiment_settings.size_of("data.source.size", source.size)
     split = source.val_split if _source_scored(config) else source.split
-    opened = open_records(config, source, split, training=True)
+    opened = open_records(config, source, split)
     few = _Spread(opened, config.train.pictures)
     read = pipeline.eval_batches(
         few, size=size, label_size=size, batch=1, table=_table(config, opened), keys=("depth",),
@@ -154,7 +154,7 @@ def with_class_weights(config: ConfigDict) -> ConfigDict:
     given = tuple(settings.get("class_weights", ()))
     if len(given) != 1 or given[0] not in balance.KINDS:
         return config
-    opened = open_records(config, source, source.split, training=True)
+    opened = open_records(config, source, source.split)
     classes = experiment_settings.label_set(config).classes
     found = tally.tally(opened, _table(config, opened), len(classes), config.data.threads)
     weights = balance.class_weights(found.counts, given[0])
@@ -164,30 +164,71 @@ def with_class_weights(config: ConfigDict) -> ConfigDict:
     return counted
 
 
-def open_records(config: ConfigDict, side: ConfigDict, split: str, *, training: bool):
-    """The records of one side's split, prepared on first use."""
-    return records.open_split(side.name, split, **_where(config, side, training))
+def open_records(
+    config: ConfigDict, side: ConfigDict, split: str, *, as_published: bool = False
+) -> records.Source:
+    """The records of a split of a side (`config.data.source` or `target`), prepared on first use.
+
+    Args:
+      as_published: at the size that they were published at, as scores on the target want their
+        labels; else, with `data.store_resized`, at the size that is read for training.
+    """
+    return records.open_split(side.name, split, **_where(config, side, as_published))
 
 
-def check_data(config: ConfigDict, reads: tuple[str, ...]) -> None:
-    """Raises UserError if any data set that will be read is missing, before one is prepared."""
+class _Needed(NamedTuple):
+    """Records that a training reads."""
+
+    side: ConfigDict
+    split: str
+    as_published: bool  # see `open_records`
+    labels: bool  # whether labels are read
+
+
+def _needed(config: ConfigDict, reads: Sequence[str]) -> list[_Needed]:
+    """All records that a training and its evaluations read, the validation splits first."""
     data = config.data
-    wanted = [(data.target, data.target.val_split, False)]
-    for prefix in ("source", "target"):
-        if any(key.startswith(prefix) for key in reads):
-            wanted.append((data[prefix], data[prefix].split, True))
+    needed = [_Needed(data.target, data.target.val_split, True, True)]
     if _source_scored(config):
-        wanted.append((data.source, data.source.val_split, True))
-    for side, split, training in wanted:
-        records.check_raw(side.name, split, **_where(config, side, training))
+        needed.append(_Needed(data.source, data.source.val_split, False, True))
+    for side in pipeline.SIDES:
+        if keys := pipeline.keys_of(side, reads):
+            needed.append(_Needed(data[side], data[side].split, False, "label" in keys))
+    return needed
 
 
-def _where(config: ConfigDict, side: ConfigDict, training: bool) -> dict[str, Any]:
-    stored = side.name == "streets" or (training and config.data.store_resized)
+def prepare(config: ConfigDict, reads: Sequence[str]) -> None:
+    """Prepares all records that a training will read, and fails fast on what it could not use.
+
+    Args:
+      reads: the keys of a batch that the method's losses use, as 'source_image'.
+
+    Raises:
+      UserError: a data set is missing (found before any other is prepared), is empty, or has
+        classes that are not those that are learnt.
+    """
+    needed = _needed(config, reads)
+    for each in needed:
+        where = _where(config, each.side, each.as_published)
+        records.check_raw(each.side.name, each.split, **where)
+    for each in needed:
+        opened = open_records(config, each.side, each.split, as_published=each.as_published)
+        if not len(opened):
+            raise UserError(f"{opened.name} {opened.split} is empty")
+        if each.labels:
+            _table(config, opened)
+        if each.as_published:
+            pipeline.equal_sizes(opened)  # reads every record once, better now than in the training
+
+
+def _where(config: ConfigDict, side: ConfigDict, as_published: bool) -> dict[str, Any]:
+    """What `records.open_split` and `records.check_raw` take beside the data set and its split."""
+    rendered = side.name == "streets"  # in any size, which is the published one
+    resized = rendered or (config.data.store_resized and not as_published)
     return dict(
         records_dir=config.data.records or None,
         raw_dir=config.data.root,
-        size=experiment_settings.size_of("size", side.size) if stored else None,
+        size=experiment_settings.size_of("size", side.size) if resized else None,
         **side.options.to_dict(),
     )
 

@@ -1,16 +1,18 @@
 """Settings that could not work, found before anything is prepared or compiled."""
 
 import functools
+from typing import NamedTuple
 
 import jax
 from ml_collections import ConfigDict
 
 from jaxseg.data import transforms
+from jaxseg.engine.method import Method
 from jaxseg.errors import UserError
 from jaxseg.experiment import networks
 from jaxseg.experiment import settings as experiment_settings
 from jaxseg.experiment.method import make_method, make_predictor
-from jaxseg.experiment.optimisers import make_optimisers
+from jaxseg.experiment.optimisers import Players, make_optimisers
 
 POSITIVE = (
     "train.batch",
@@ -25,8 +27,19 @@ POSITIVE = (
 BOUNDARY = ("evaluate", "always", "")
 
 
-def check(config: ConfigDict) -> None:
-    """Raises UserError for settings that could not work, before anything is prepared."""
+class Checked(NamedTuple):
+    """What had to be built to check a config."""
+
+    method: Method
+    players: Players
+
+
+def check(config: ConfigDict) -> Checked:
+    """Raises UserError for settings that could not work, before anything is prepared.
+
+    Returns:
+      The config's method and optimisers.
+    """
     for name in POSITIVE:
         group, _, key = name.rpartition(".")
         value = functools.reduce(lambda c, part: c[part], group.split("."), config)[key]
@@ -41,7 +54,7 @@ def check(config: ConfigDict) -> None:
         betas = tuple(optimiser.betas)
         if len(betas) not in (0, 2) or not all(0 <= beta < 1 for beta in betas):
             raise UserError(f"config.optim.{player}.betas={betas} are not two numbers within 0..1")
-    make_optimisers(config)
+    players = make_optimisers(config)
     experiment_settings.scored(config)
     experiment_settings.also_scored(config)
     _check_depth(config)
@@ -73,6 +86,7 @@ def check(config: ConfigDict) -> None:
                 f"config.optim.{player}.schedule_steps={length} ends before {end}: the learning "
                 "rate would be 0 from there on"
             )
+    return Checked(method, players)
 
 
 def _check_depth(config: ConfigDict) -> None:

@@ -69,7 +69,7 @@ def _member(config, member, given, announce) -> Loaded:
     except (AttributeError, KeyError) as error:
         reason = str(error).strip("\"'").splitlines()[0]
         raise UserError(
-            f"{folder}/config.json is not of this version of jaxseg ({reason}): "
+            f"{folder}/{run_folder.CONFIG} is not of this version of jaxseg ({reason}): "
             "train again, or put the missing settings into it"
         ) from error
 

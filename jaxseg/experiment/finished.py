@@ -1,7 +1,9 @@
 """Finished networks from what the command line names: a run, weights, an ensemble."""
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +16,31 @@ from jaxseg.experiment.restore import Loaded
 from jaxseg.experiment.state import first_state
 from jaxseg.storage import run_folder
 from jaxseg.storage.checkpoints import checkpoint
+
+
+class Wanted(NamedTuple):
+    """Which finished networks are wanted: of a run, a weights file or an ensemble.
+
+    Attributes:
+      step: of the run in the work folder: one of `restore.CHOICES`, a number, or 'all'.
+      weights: instead of the run, a weights file or a folder of them.
+      ensemble: instead of the run, several networks as `ensembles.load` takes them.
+      ensemble_weights: of them, as 'a,b,...'.
+      save: a new folder for the network of `weights` as the checkpoint of step 0 of a run.
+      given: settings that were given by hand, as 'net.summed'; see `restore.from_workdir`.
+    """
+
+    step: str = "best"
+    weights: str = ""
+    ensemble: str = ""
+    ensemble_weights: str = ""
+    save: str = ""
+    given: Collection[str] = ()
+
+    @property
+    def several(self) -> bool:
+        """Whether it is one network after the other, not one."""
+        return self.step == "all" or bool(self.weights and os.path.isdir(self.weights))
 
 
 def write_checkpoint(
@@ -32,8 +59,8 @@ def write_checkpoint(
     Raises:
       UserError: `folder` holds checkpoints already.
     """
-    saved = Path(folder, "checkpoints")
-    if saved.is_dir() and any(path.name.isdigit() for path in saved.iterdir()):
+    saved = run_folder.checkpoints(folder)
+    if run_folder.holds_steps(saved):
         raise UserError(f"--save={folder} holds checkpoints already: give a new folder")
     own, method = loaded.config, loaded.method
     state = first_state(own, method, make_optimisers(own))
@@ -58,23 +85,36 @@ def write_checkpoint(
 
 
 def prepare(config: ConfigDict) -> None:
+    """Raises UserError for settings that could not work; turns on the cache of programs."""
     check.check(config)
     settings.use_compile_cache(config)
 
 
-def load_finished(config, workdir, step, weights, ensemble, ensemble_weights, given) -> Loaded:
-    if ensemble:
-        return ensembles.load(config, ensemble, ensemble_weights, given=given)
-    if weights:
-        return restore.from_weights(config, weights, given=given)
-    return restore.first(restore.from_workdir(config, workdir, step, given=given))
+def load(config: ConfigDict, workdir: str | Path, wanted: Wanted) -> Loaded:
+    """The one network that is wanted: an ensemble, a weights file, or else a run's checkpoint.
+
+    Args:
+      config: of the experiment.
+      workdir: of the run, if a checkpoint is wanted.
+      wanted: `step` is not 'all', `weights` not a folder.
+
+    Raises:
+      UserError: see `ensembles.load`, `restore.from_weights` and `restore.from_workdir`.
+    """
+    given = wanted.given
+    if wanted.ensemble:
+        return ensembles.load(config, wanted.ensemble, wanted.ensemble_weights, given=given)
+    if wanted.weights:
+        return restore.from_weights(config, wanted.weights, given=given)
+    return restore.first(restore.from_workdir(config, workdir, wanted.step, given=given))
 
 
-def load_several(config, workdir, weights, given) -> Iterator[Loaded]:
-    if not weights:
-        yield from restore.from_workdir(config, workdir, "all", given=given)
+def load_several(config: ConfigDict, workdir: str | Path, wanted: Wanted) -> Iterator[Loaded]:
+    """One after the other, the networks of a folder of weights, or else of all checkpoints."""
+    if not wanted.weights:
+        yield from restore.from_workdir(config, workdir, "all", given=wanted.given)
         return
     loaded = None
-    for path in restore.weight_files(weights):
-        loaded = restore.from_weights(config, path, given=given, before=loaded)
+    for path in restore.weight_files(wanted.weights):
+        loaded = restore.from_weights(config, path, given=wanted.given, before=loaded)
         yield loaded

@@ -6,7 +6,6 @@ names what differs. Only settings given by hand on the command line stay.
 """
 
 import contextlib
-import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
@@ -24,9 +23,8 @@ from jaxseg.experiment import settings as experiment_settings
 from jaxseg.experiment.method import make_method
 from jaxseg.experiment.optimisers import make_optimisers
 from jaxseg.experiment.state import abstract_state
-from jaxseg.storage import logs
+from jaxseg.storage import logs, run_folder
 from jaxseg.storage.checkpoints import checkpoint
-from jaxseg.storage.run_folder import read_config
 
 SUFFIXES = (".npz", ".safetensors", ".pth", ".pt")
 CHOICES = ("best", "last", *(c.key for c in selection.CRITERIA))  # what --step may be
@@ -78,15 +76,15 @@ def from_workdir(
     if step not in (*CHOICES, "all") and not step.isdigit():
         raise UserError(f"--step={step}: give {', '.join(CHOICES)}, all or a step number")
     own = config
-    saved = Path(workdir, "config.json")
+    saved = Path(workdir, run_folder.CONFIG)
     if saved.is_file():
-        own = read_config(workdir)
+        own = run_folder.read_config(workdir)
         same_classes(config, own, workdir)
         config = _adopted(config, own, given, str(saved), announce)
     method = make_method(config)
     template = abstract_state(config, method, make_optimisers(config))
     wanted = {name: getattr(template, name) for name in ("params", "stats", "memory")}
-    folder = os.path.join(workdir, "checkpoints")
+    folder = run_folder.checkpoints(workdir)
     options = dict(read_only=True, criteria=selection.CRITERIA)
     if method.warmup:
         options["since"] = own.train.warmup_steps

@@ -37,7 +37,7 @@ def section(train: Lines, evaluations: Lines, span: tuple[float, float], warmup:
     """The body of the section as HTML; empty with nothing to draw.
 
     Args:
-      train, evaluations: the lines of `confusion.jsonl` of these kinds, in order.
+      train, evaluations: the lines of `metrics.jsonl` of these kinds, in order.
       span: first and last step of the charts.
       warmup: a step that the charts mark, 0 for none.
     """

@@ -1,6 +1,6 @@
-"""`page.html`: one file that shows what a run did, readable in any browser without a network.
+"""`report.html`: one file that shows what a run did, readable in any browser without a network.
 
-Reads what the run left in its work folder (`confusion.jsonl`, `pictures/`, `config.json`,
+Reads what the run left in its work folder (`metrics.jsonl`, `pictures/`, `config.json`,
 `results.json`, `selection.json`); whatever is missing is left out.
 """
 
@@ -9,6 +9,8 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from flax.traverse_util import flatten_dict
 
 from jaxseg.evaluation.results import percent
 from jaxseg.report import charts, depth, paint, pictures, selection
@@ -24,7 +26,7 @@ def write_report(workdir: str | Path) -> Path:
     """Writes <workdir>/report.html.
 
     Args:
-      workdir: of a run with at least one line in `confusion.jsonl`.
+      workdir: of a run with at least one line in `metrics.jsonl`.
 
     Returns:
       The path of the report.
@@ -204,23 +206,13 @@ def _warnings(lines: Sequence[Mapping[str, Any]]) -> str:
 
 def _config(config: Mapping[str, Any]) -> str:
     rows = "".join(
-        f"<tr><th>{html.escape(key)}</th><td>{html.escape(value)}</td></tr>"
-        for key, value in _flat(config)
+        f"<tr><th>{html.escape(key)}</th><td>{html.escape(json.dumps(value))}</td></tr>"
+        for key, value in flatten_dict(dict(config), sep=".").items()
     )
     return (
         f"<details><summary>Settings</summary><table class=config><tbody>{rows}</tbody></table>"
         "</details>"
     )
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    rows = []
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            rows += _flat(value, f"{prefix}{key}.")
-        else:
-            rows.append((prefix + key, json.dumps(value)))
-    return rows
 
 
 def _warmup_steps(config: Mapping[str, Any]) -> int:

@@ -55,7 +55,7 @@ def follow(watch: Watch, line: Mapping[str, float | None]) -> tuple[Watch, list[
     Args:
       watch: from `start`, `recall` or the line before.
       line: {name: value}; looked at are `accuracy/...` (of a discriminator, 0..1) and `loss/...`.
-        None stands for a value that is not finite, as in `confusion.jsonl`. A name that is missing
+        None stands for a value that is not finite, as in `metrics.jsonl`. A name that is missing
         (during the warm-up, say) stays as it was.
 
     Returns:

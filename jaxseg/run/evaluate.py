@@ -13,23 +13,16 @@ from jaxseg.errors import UserError
 from jaxseg.evaluation import results as evaluation_results
 from jaxseg.evaluation.evaluator import make_evaluator
 from jaxseg.evaluation.results import percent
-from jaxseg.experiment import batches, settings
-from jaxseg.experiment.finished import load_finished, load_several, prepare, write_checkpoint
+from jaxseg.experiment import batches, finished, settings
+from jaxseg.experiment.finished import Wanted
 from jaxseg.experiment.method import make_predictor
 from jaxseg.experiment.restore import Loaded
+from jaxseg.storage import results as storage_results
+
+DEFAULT = Wanted()
 
 
-def evaluate(
-    config: ConfigDict,
-    workdir: str,
-    step: str = "best",
-    *,
-    weights: str = "",
-    ensemble: str = "",
-    ensemble_weights: str = "",
-    save: str = "",
-    given: Iterable[str] = (),
-) -> dict[str, Any]:
+def evaluate(config: ConfigDict, workdir: str, wanted: Wanted = DEFAULT) -> dict[str, Any]:
     """Evaluates on the target's validation split, by the protocol of `config.eval`.
 
     For a checkpoint of the run it is the number that the training loop logged, exactly. Prints a
@@ -39,30 +32,28 @@ def evaluate(
     Args:
       config: of the experiment.
       workdir: of a run; results are written there.
-      step: one of `restore.CHOICES`, a number, or 'all' checkpoints of the run.
-      weights: a weights file instead, or a folder of them.
-      ensemble, ensemble_weights: several networks instead; see `ensembles.load`.
-      save: a new folder for the network of `weights` as a run's checkpoint of step 0.
-      given: settings that were given by hand, as 'net.summed'; see `restore.from_workdir`.
+      wanted: the network, or several; the best checkpoint of the run by default.
 
     Returns:
       The result; of the best snapshot, if there are several.
     """
-    prepare(config)
-    if step == "all" or (weights and os.path.isdir(weights)):
-        if save:
-            raise UserError(f"--save={save} wants one weights file, {weights or 'step=all'} is not")
-        several = load_several(config, workdir, weights, given)
-        return evaluate_snapshots(config, several, workdir)
-    loaded = load_finished(config, workdir, step, weights, ensemble, ensemble_weights, given)
-    if save:
-        write_checkpoint(loaded, save, config)
+    finished.prepare(config)
+    if wanted.several:
+        if wanted.save:
+            raise UserError(
+                f"--save={wanted.save} wants one weights file, {wanted.weights or 'step=all'} is "
+                "not"
+            )
+        return evaluate_snapshots(config, finished.load_several(config, workdir, wanted), workdir)
+    loaded = finished.load(config, workdir, wanted)
+    if wanted.save:
+        finished.write_checkpoint(loaded, wanted.save, config)
     result = _described(loaded, _evaluator(loaded)(loaded))
     if jax.process_index() == 0:
-        path = evaluation_results.write(workdir, result)
+        path = storage_results.write(workdir, result)
         classes = settings.label_set(loaded.config).classes
         evaluation_results.print_table(result, classes, name=loaded.name)
-        miou = percent(result["miou"]) + _told(config)
+        miou = percent(result["miou"]) + _departures(config)
         print(f"{loaded.name}: target mIoU {miou}, written to {path}")
     return result
 
@@ -92,8 +83,8 @@ def evaluate_snapshots(
         split = config.data.target.val_split
         chosen = {"split": split, "best": best["name"], "chosen_with": "target labels"}
         listed = [evaluation_results.brief(result) for result in results]
-        evaluation_results.write_results(path, {**chosen, "snapshots": listed})
-        print_snapshots(results, best, f"{config.data.target.name} {split}{_told(config)}")
+        storage_results.write_json(path, {**chosen, "snapshots": listed})
+        print_snapshots(results, best, f"{config.data.target.name} {split}{_departures(config)}")
         print(
             f"best: {best['name']}, target mIoU {percent(best['miou'])}, chosen with "
             f"target labels; all are in {path}"
@@ -161,8 +152,8 @@ def _protocol(config: ConfigDict) -> dict[str, Any]:
     }
 
 
-def _told(config: ConfigDict) -> str:
-    """' with ...' for what of the protocol is not the papers'."""
+def _departures(config: ConfigDict) -> str:
+    """Lists the settings of evaluation that differ from the papers', as ' with flip'."""
     chosen, parts = config.eval, []
     if chosen.full_resolution:
         parts.append("full resolution")

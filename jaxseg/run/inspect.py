@@ -91,8 +91,8 @@ def _parts(config: ConfigDict, label_set: labels.LabelSet) -> list[Part]:
     for prefix in ("source", "target"):
         side = config.data[prefix]
         for split in filter(None, dict.fromkeys((side.split, side.get("val_split", "")))):
-            training = prefix == "source" or split == side.split
-            source = batches.open_records(config, side, split, training=training)
+            scored = prefix == "target" and split != side.split
+            source = batches.open_records(config, side, split, as_published=scored)
             key, title = (source.folder, source.split), f"{prefix} {split}"
             if key in found:
                 title = f"{found[key].title}, {title}"

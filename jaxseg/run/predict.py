@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,14 @@ from PIL import Image, ImageOps
 from jaxseg.data.labels import CITYSCAPES, LabelSet, colorize, id_table
 from jaxseg.errors import UserError
 from jaxseg.evaluation.results import percent
-from jaxseg.experiment import settings
-from jaxseg.experiment.finished import load_finished, prepare, write_checkpoint
+from jaxseg.experiment import finished, settings
+from jaxseg.experiment.finished import Wanted
 from jaxseg.experiment.method import make_predictor
 from jaxseg.losses.entropy import entropy as entropy_map
 from jaxseg.report import paint
 from jaxseg.resize import resize_bilinear
 
+DEFAULT = Wanted()
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
@@ -187,15 +188,10 @@ def _save(target: Path, kind: str, picture: np.ndarray) -> None:
 def predict(
     config: ConfigDict,
     workdir: str,
-    step: str,
     source: str,
     output: str,
+    wanted: Wanted = DEFAULT,
     *,
-    weights: str = "",
-    ensemble: str = "",
-    ensemble_weights: str = "",
-    save: str = "",
-    given: Iterable[str] = (),
     submission: bool = False,
 ) -> int:
     """Segments an image or a folder of images of any size; returns how many.
@@ -205,16 +201,18 @@ def predict(
     image's own size.
 
     Args:
+      config: of the experiment.
+      workdir: of a run, if its checkpoint is wanted.
       source, output: files; see `predict_folder`.
+      wanted: the one network; the best checkpoint of the run by default.
       submission: also writes <stem>_labelIds.png in the ids of Cityscapes.
-      config, workdir, step, weights, ensemble, ensemble_weights, save, given: see `evaluate`.
     """
-    prepare(config)
+    finished.prepare(config)
     label_set = settings.label_set(config)
     ids = published_ids(label_set) if submission else None
-    loaded = load_finished(config, workdir, step, weights, ensemble, ensemble_weights, given)
-    if save:
-        write_checkpoint(loaded, save, config)
+    loaded = finished.load(config, workdir, wanted)
+    if wanted.save:
+        finished.write_checkpoint(loaded, wanted.save, config)
     full = config.eval.full_resolution
     count = predict_folder(
         make_predictor(loaded.config, loaded.method), loaded.model, source, output,

@@ -22,36 +22,31 @@ from jaxseg.experiment import batches, settings
 from jaxseg.experiment.method import make_predictor
 from jaxseg.report import page, paint, paint_source
 from jaxseg.storage import logs
+from jaxseg.storage import results as storage_results
 
 MAPS = "agreement"  # folder in the work folder of what the last snapshots predicted
-
-
-def make_scorer(
-    config: ConfigDict, method: Method, devices: Sequence[jax.Device], workdir: str, start: int
-) -> Callable[..., dict[str, Any]]:
-    """Makes what a run does with a snapshot.
-
-    Args:
-      config: of the run.
-      method: whose `predict` is evaluated, by the protocol of `config.eval`.
-      devices: local devices to use.
-      workdir: holds the log, and gets the pictures and the predictions.
-      start: the step the run goes on from; the snapshot before is that of the last evaluation up to
-        it. If its predictions are lost, the next evaluation has no agreement.
-
-    Returns:
-      score(state, step, log, bar) -> result: evaluates, writes a line to `log` (logs.Log) and `bar`
-      (progress.Progress), saves pictures. `result` is as in `results.write`; where they
-      can be told it has source_miou, agreement and pixel_agreement as well (fractions; None: there
-      is no snapshot before).
-    """
-    return make_scorers(config, method, devices)(workdir, start)
 
 
 def make_scorers(
     config: ConfigDict, method: Method, devices: Sequence[jax.Device]
 ) -> Callable[[str, int], Callable[..., dict[str, Any]]]:
-    """(workdir, start) -> what `make_scorer` returns; several runs then share what is compiled."""
+    """Makes what runs do with their snapshots; all share what is compiled.
+
+    Args:
+      config: of one of the runs, which differ in nothing that evaluation reads.
+      method: whose `predict` is evaluated, by the protocol of `config.eval`.
+      devices: local devices to use.
+
+    Returns:
+      (workdir, start) -> score, of one run. Its work folder holds the log, and gets the pictures
+      and the predictions. `start` is the step it goes on from; the snapshot before is that of the
+      last evaluation up to it. If its predictions are lost, the next evaluation has no agreement.
+
+      score(state, step, log, bar) -> result: evaluates, writes a line to `log` (logs.Log) and `bar`
+      (progress.Progress), saves pictures. `result` is as of `evaluation.results.result`, with step
+      and split; where they can be told it has source_miou, agreement and pixel_agreement as well
+      (fractions; None: there is no snapshot before).
+    """
     classes, scored = settings.label_set(config), settings.scored(config)
     evaluator = make_evaluator(
         make_predictor(config, method), len(classes.classes), devices,
@@ -72,7 +67,7 @@ def _scorer(config, classes, evaluator, look, workdir, start, *, depth):
     # kept, one being written, and one about to be.
     folder, keep = os.path.join(workdir, MAPS), config.train.keep + 2
     evaluated = [e["step"] for e in logs.evaluations(workdir) if e["step"] <= start]
-    before = selection.load_maps(folder, evaluated[-1]) if evaluated else {}
+    before = storage_results.load_maps(folder, evaluated[-1]) if evaluated else {}
 
     def score(state: State, step: int, log: logs.Log, bar) -> dict[str, Any]:
         nonlocal before
@@ -88,7 +83,7 @@ def _scorer(config, classes, evaluator, look, workdir, start, *, depth):
         result = {"step": step, "split": config.data.target.val_split, **result}
         if jax.process_index() == 0:
             # Before the log: a step that the log knows has its predictions, those of the same run.
-            selection.save_maps(folder, step, maps, keep)
+            storage_results.save_maps(folder, step, maps, keep)
         log.evaluation(step, result)
         told = [f"{result['split']} mIoU {percent(result['miou'])}"]
         told.append(f"pixel accuracy {percent(result['pixel_accuracy'])}")
@@ -124,8 +119,8 @@ def write_up(workdir: str, warmup: int) -> dict[str, Any]:
     if not evaluations:
         raise UserError(f"{workdir} holds no evaluation; delete it and train again")
     comparison = selection.compare(evaluations, warmup)
-    results.write(workdir, evaluations[-1])
-    results.write_results(os.path.join(workdir, "selection.json"), comparison)
+    storage_results.write(workdir, evaluations[-1])
+    storage_results.write_json(os.path.join(workdir, "selection.json"), comparison)
     page.write_report(workdir)
     return comparison
 

@@ -9,6 +9,7 @@ data alone (the seed, augmentation) gives each member batches of its own instead
 import difflib
 import functools
 import itertools
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -30,11 +31,11 @@ HOW = ("vmap", "map", "each", "")
 
 
 class Member(NamedTuple):
-    """One of the runs.
+    """One of the runs that are trained side by side; a run alone is the only member.
 
     Attributes:
-      name: 'member_00', its folder.
-      values: setting -> its number.
+      name: 'member_00', its folder in the work folder; empty for a run alone, whose folder that is.
+      values: swept setting -> its number.
       config: of the run alone.
     """
 
@@ -44,7 +45,7 @@ class Member(NamedTuple):
 
 
 def members(config: ConfigDict) -> list[Member]:
-    """All of them, in order.
+    """All of them, in order; without `config.sweep.over`, the one run that the config describes.
 
     Raises:
       UserError: `config.sweep` cannot be read, or names what cannot be swept.
@@ -53,19 +54,21 @@ def members(config: ConfigDict) -> list[Member]:
         raise UserError(
             f"config.sweep.how={config.sweep.how!r}: choose one of " + ", ".join(map(repr, HOW))
         )
+    if not config.sweep.over:
+        return [Member("", {}, config)]
     axes = dict(_axes(config))
     if not axes:
-        raise UserError("config.sweep.over is empty: give settings, as 'seed=0,1,2'")
+        raise UserError("config.sweep.over names no setting: give some, as 'seed=0,1,2'")
     base = config.copy_and_resolve_references()
     with base.unlocked():
         base.sweep.update(dict(over="", how=""))
         # With one, members killed while they are saved may have no step in common.
         base.train.keep = max(2, base.train.keep)
-    found = []
+    listed = []
     for number, values in enumerate(itertools.product(*axes.values())):
         own = dict(zip(axes, values, strict=True))
-        found.append(Member(f"member_{number:02d}", own, with_values(base, own)))
-    return found
+        listed.append(Member(f"member_{number:02d}", own, with_values(base, own)))
+    return listed
 
 
 def _axes(config: ConfigDict) -> Iterator[tuple[str, tuple[float, ...]]]:
@@ -123,16 +126,22 @@ def with_values(config: ConfigDict, values: Mapping[str, Any]) -> ConfigDict:
     return config
 
 
-def own_batches(found: Sequence[Member]) -> bool:
+def folder(workdir: str, member: Member) -> str:
+    """The folder of a member's run."""
+    return os.path.join(workdir, member.name) if member.name else workdir
+
+
+def own_batches(members: Sequence[Member]) -> bool:
     """Whether the members see different batches, each those that it would see alone."""
-    return any(path.startswith(OF_THE_DATA) for path in found[0].values)
+    swept = members[0].values if len(members) > 1 else ()
+    return any(path.startswith(OF_THE_DATA) for path in swept)
 
 
-def traced(found: Sequence[Member]) -> dict[str, np.ndarray]:
+def traced(members: Sequence[Member]) -> dict[str, np.ndarray]:
     """The traced settings: path -> [members], float32 or int32."""
     return {
-        path: np.asarray([m.values[path] for m in found], _dtype(value))
-        for path, value in found[0].values.items()
+        path: np.asarray([member.values[path] for member in members], _dtype(value))
+        for path, value in members[0].values.items()
         if path.startswith(TRACED)
     }
 
@@ -162,13 +171,13 @@ def member_update(config: ConfigDict, phase: str):
     return update
 
 
-def check_traceable(found: Sequence[Member]) -> None:
+def check_traceable(members: Sequence[Member]) -> None:
     """Raises UserError, naming the setting, if one decides what is computed, or changes nothing.
 
     It goes through the update with tracers in place of the settings, and computes nothing.
     """
-    config = found[0].config
-    paths = [path for path in found[0].values if path.startswith(TRACED)]
+    config = members[0].config
+    paths = [path for path in members[0].values if path.startswith(TRACED)]
     if not paths:
         return
     try:

@@ -15,19 +15,19 @@ from rich.table import Table
 
 from jaxseg.errors import UserError
 from jaxseg.evaluation import selection
-from jaxseg.evaluation.results import brief, percent, write_results
+from jaxseg.evaluation.results import brief, percent
 from jaxseg.run.sweep_members import Member
-from jaxseg.storage import logs
+from jaxseg.storage import logs, results, run_folder
 
 FILE = "sweep.json"
 
 
 def compare(workdir: str, over: str) -> None:
     """UserError if the folder holds another sweep, or a run."""
-    if _steps(Path(workdir)):
+    if _trained(workdir):
         raise UserError(f"{workdir} holds a single run: give a sweep another --workdir")
     path = Path(workdir, FILE)
-    if not path.exists() or not any(_steps(p) for p in Path(workdir).glob("member_*")):
+    if not path.exists() or not any(_trained(p) for p in Path(workdir).glob("member_*")):
         return
     try:
         before = json.loads(path.read_text())["over"]
@@ -40,9 +40,8 @@ def compare(workdir: str, over: str) -> None:
         )
 
 
-def _steps(folder: Path) -> bool:
-    saved = folder / "checkpoints"
-    return saved.is_dir() and any(p.name.isdigit() for p in saved.iterdir())
+def _trained(folder: str | Path) -> bool:
+    return run_folder.holds_steps(run_folder.checkpoints(folder))
 
 
 def write(workdir: str, over: str, members: Sequence[Member]) -> dict[str, Any]:
@@ -51,7 +50,7 @@ def write(workdir: str, over: str, members: Sequence[Member]) -> dict[str, Any]:
     Returns:
       over: as in the config;
       members: [{member, values, last, best}], the results of the last evaluation and of that with
-        the highest mIoU, as in `results.write`, None before there is one;
+        the highest mIoU, as `evaluation.results` has them, None before there is one;
       summary: {members, last_miou, best_miou: {mean, std}} over all members (fractions);
       groups: the same with the values in common, over the seeds, if other settings differ as well;
       best: {member, values, step, miou} of the highest mIoU at the last step, which takes target
@@ -77,7 +76,7 @@ def write(workdir: str, over: str, members: Sequence[Member]) -> dict[str, Any]:
         },
         "choices": _choices(rows) if all(row["last"] for row in rows) else {},
     }  # fmt: skip
-    write_results(os.path.join(workdir, FILE), found)
+    results.write_json(os.path.join(workdir, FILE), found)
     return found
 
 

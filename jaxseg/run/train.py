@@ -1,94 +1,107 @@
-"""The training loop: the one place where the update is pmapped.
+"""Training, `--mode=train`: of one run, or of the members of a sweep side by side.
 
-Reads batches, runs the update, logs, evaluates, saves, and goes on from the last checkpoint when
-the workdir holds one. Everything a step depends on is in `State` and the step number, so a resumed
-run repeats the uninterrupted one bit for bit. Several processes go through it side by side, each
-with its share of the images; see `distributed`.
+One run is a sweep of one: its folder is the work folder itself. It reads batches, runs the update,
+logs, evaluates, saves, and goes on from the last checkpoint where there is one. Everything a step
+depends on is in `State` and the step number, so a resumed run repeats the uninterrupted one bit for
+bit. Each member's folder is that of a run: config.json, metrics.jsonl, checkpoints, report, and
+every mode takes it as --workdir. Several processes go through it side by side, each with its share
+of the images; see `processes`.
 """
+
+import contextlib
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
-from jaxseg.engine import feed, processes
-from jaxseg.engine.interrupt import interrupt
-from jaxseg.engine.programs import place, pmapped_update
-from jaxseg.experiment import batches, check
-from jaxseg.experiment import settings as experiment_settings
-from jaxseg.experiment.method import make_method
-from jaxseg.experiment.optimisers import make_optimisers
-from jaxseg.experiment.state import abstract_state, first_state, with_initial_weights
-from jaxseg.run import collapse, progress, snapshots
-from jaxseg.run.loop import advance, fingerprint, means, open_manager, prepare_data, rates
-from jaxseg.storage import logs
+from jaxseg.engine import feed, processes, programs
+from jaxseg.engine.interrupt import Interrupt
+from jaxseg.engine.method import State
+from jaxseg.experiment import batches
+from jaxseg.run import callbacks, loop, progress, snapshots, sweep, sweep_tables
+from jaxseg.run.trained import (
+    Trained,
+    fingerprint,
+    first_or_saved_states,
+    make_trained,
+    make_updates,
+    open_manager,
+)
+from jaxseg.storage import run_folder
 from jaxseg.storage.checkpoints import checkpoint
-from jaxseg.storage.run_folder import common, compare_config, write_config
 
 
 def run(config: ConfigDict, workdir: str) -> int:
-    """Trains to `config.train.steps`; returns the exit code (0, or 130 when interrupted)."""
-    check.check(config)
-    experiment_settings.use_compile_cache(config)
-    devices, main = experiment_settings.devices(config), jax.process_index() == 0
-    processes.same("the config", common(config))
-    processes.shared_folder(workdir)
-    config = batches.with_class_weights(config)
-    settings = config.train
-    method, players = make_method(config), make_optimisers(config)
-    last_warm = settings.warmup_steps if method.warmup else 0
-    compare_config(config, workdir)
-    prepare_data(config, method)
-    if len(devices) < jax.local_device_count():
-        print(f"using {len(devices)} of {jax.local_device_count()} devices: "
-              f"config.train.batch={settings.batch} cannot be shared by more")  # fmt: skip
-    # Whoever fails tells the others before the manager waits for them.
-    with open_manager(config, workdir, last_warm) as manager, processes.together():
-        if manager.latest_step() is None:
-            state = first_state(config, method, players)
-            state = with_initial_weights(config, state, workdir, print)
-        else:
-            template = abstract_state(config, method, players)
-            state = checkpoint.restore_state(manager, template)
-            print(f"resuming from step {int(state.step)} in {workdir}")
-        write_config(config, workdir)
-        start = int(state.step)
-        processes.same(f"the state of step {start}", fingerprint(state))
-        state = place(state, devices)
-        score = snapshots.make_scorer(config, method, devices, workdir, start)
-        updates = {
-            phase: pmapped_update(
-                method._replace(losses=losses), players.txs, settings.accumulate, devices
-            )
-            for phase, losses in (("warmup", method.warmup), ("full", method.losses))
-            if losses is not None
-        }
-        with (
-            interrupt(start) as asked,
-            progress.console(settings.steps, enabled=main) as bar,
-            logs.open_logs(workdir, resume_step=start, enabled=main, announce=bar.log) as log,
-            feed.prefetch(batches.train_batches(config, method.reads, start), devices) as stream,
-        ):
-            lines = logs.read(workdir)  # those of steps that are done again are gone by now
-            watch = collapse.recall(line for line in lines if line["kind"] == "train")
-
-            def record(step: int, metrics: list[dict], speed: dict[str, float]) -> None:
-                nonlocal watch
-                values = means(metrics) | rates(players, step, last_warm, state.params) | speed
-                bar.update(step, values)
-                log.train(step, values)
-                watch, warnings = collapse.follow(watch, values)
-                for text in warnings:
-                    log.warning(step, text)
-
-            finished = advance(
-                config, start, state, updates, stream, bar, asked, last_warm,
-                record=record,
-                score=lambda state, step: score(state, step, log, bar),
-                save=lambda state, result: checkpoint.save(
-                    manager, jax.device_get(state), config.to_dict(), result
-                ),
-            )  # fmt: skip
+    """Trains all members to `config.train.steps`; returns the exit code (0, or 130 when
+    interrupted).
+    """
+    trained, main = make_trained(config, workdir), jax.process_index() == 0
+    batches.prepare(trained.config, trained.method.reads)
+    processes.gather("data", "ready")  # which may take one host hours more than another
+    used, there = len(trained.devices), jax.local_device_count()
+    if used < there:
+        batch = trained.config.train.batch
+        print(f"using {used} of {there} devices: config.train.batch={batch} cannot be shared by "
+              "more")  # fmt: skip
+    over, tabulate = config.sweep.over, lambda: None
+    if trained.swept and main:
+        tabulate = functools.partial(sweep_tables.write, workdir, over, trained.members)
+    # Whoever fails tells the others before the managers wait for them.
+    with contextlib.ExitStack() as opened, processes.end_together():
+        managers = [
+            opened.enter_context(open_manager(member.config, folder, trained.last_warm))
+            for member, folder in zip(trained.members, trained.folders, strict=True)
+        ]
+        states = first_or_saved_states(trained, managers, workdir)
+        for member, folder in zip(trained.members, trained.folders, strict=True):
+            run_folder.write_config(member.config, folder)
+        tabulate()
+        start = int(states[0].step)
+        processes.same(f"the state of step {start}", fingerprint(states))
+        if trained.swept:
+            print(f"{len(trained.members)} members in one program, in {workdir}")
+        finished = _trained_on(trained, states, managers, tabulate)
     if not finished:
         return 130
-    if main:
-        snapshots.conclude(workdir, last_warm)
+    if main and trained.swept:
+        for folder in trained.folders:
+            snapshots.write_up(folder, trained.last_warm)
+        sweep_tables.print_tables(tabulate())
+    elif main:
+        snapshots.conclude(workdir, trained.last_warm)
     return 0
+
+
+def _trained_on(
+    trained: Trained,
+    states: list[State],
+    managers: Sequence[checkpoint.Manager],
+    tabulate: Callable[[], Any],
+) -> bool:
+    """Goes on from the states to the end of the training; False if it was asked to end before."""
+    config, devices, start = trained.config, trained.devices, int(states[0].step)
+    main = jax.process_index() == 0
+    moved = tuple(states[0].params)
+    state = programs.place(sweep.joined(states, trained.how), devices)
+    states.clear()  # the host's copies
+    updates = make_updates(trained)
+    scorers = snapshots.make_scorers(config, trained.method, devices)
+    scores = [scorers(folder, start) for folder in trained.folders]
+    drawn = sweep.MemberBatches(trained.members, trained.method.reads, start)
+    with (
+        Interrupt(start) as asked,
+        progress.console(config.train.steps, enabled=main) as bar,
+        callbacks.open_logs(trained, start, bar) as log,
+        feed.Prefetch(drawn, devices) as stream,
+    ):
+        hooks = callbacks.Callbacks(
+            record=callbacks.make_record(trained, moved, log, bar),
+            score=callbacks.make_score(trained, scores, log, bar, tabulate),
+            save=callbacks.make_save(trained, managers),
+        )
+        return loop.advance(
+            config, start, state, updates, stream, hooks,
+            bar=bar, asked=asked, last_warm=trained.last_warm,
+        )  # fmt: skip

@@ -1,7 +1,7 @@
-"""What a run leaves behind in numbers: `confusion.jsonl`, the source of truth, and TensorBoard
-events.
+"""What a run leaves behind in numbers: `metrics.jsonl`, the source of truth, and events of
+TensorBoard.
 
-`confusion.jsonl` holds one JSON object a line: {"kind": "train", "step": 20, "loss/gen": 1.2, ...},
+`metrics.jsonl` holds one JSON object a line: {"kind": "train", "step": 20, "loss/gen": 1.2, ...},
 {"kind": "eval", "step": 20, "split": "val", "miou": 0.4, ..., "iou": {...}} or {"kind": "warning",
 "step": 20, "text": "..."}. JSON has no word for NaN and infinity: they are written as null, listed
 under "nonfinite", and announced once per name.
@@ -9,13 +9,14 @@ under "nonfinite", and announced once per name.
 
 import json
 import math
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tensorboardX import SummaryWriter
+
+from jaxseg.storage import run_folder
 
 FILE = "metrics.jsonl"
 
@@ -101,7 +102,7 @@ def open_logs(
     """Opens the logs of a run.
 
     Args:
-      workdir: gets `confusion.jsonl` and `tensorboard/`.
+      workdir: gets `metrics.jsonl` and `tensorboard/`.
       resume_step: the step the run starts from; lines past it are of an abandoned run and go.
       enabled: False writes nothing (the processes that are not the first).
       announce: called with one line when a value is not finite, and with every warning.
@@ -128,7 +129,7 @@ def best_and_last(workdir: str | Path) -> tuple[dict[str, Any] | None, dict[str,
 
 
 def read(path: str | Path) -> list[dict[str, Any]]:
-    """Reads a `confusion.jsonl`, leaving out a last line that a killed run did not finish.
+    """Reads a `metrics.jsonl`, leaving out a last line that a killed run did not finish.
 
     Args:
       path: the file, or the work folder that holds it.
@@ -156,9 +157,7 @@ def _drop_after(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = [line for line in read(path) if line.get("step", 0) <= step]
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
-    os.replace(temporary, path)
+    run_folder.write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 def _finite(value: Any, name: str, wrong: dict[str, str]) -> Any:

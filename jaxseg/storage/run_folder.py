@@ -1,22 +1,56 @@
-"""A run's folder: its config.json, and whether it holds a run."""
+"""A run's folder: its config.json, its checkpoints, and how anything is written into it."""
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import jax
+from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from jaxseg.errors import UserError
+
+CONFIG = "config.json"
 
 # Settings that may differ between a run and its continuation.
 FREE = ("train.steps", "train.log_every", "train.eval_every", "train.save_every", "train.keep",
         "train.keep_criteria", "train.pictures", "train.devices", "sweep", "eval", "compile_cache",
         "data.root", "data.records", "data.threads", "net.remat")  # fmt: skip
+# Settings of a host, which need not be the same on all.
+OWN = ("compile_cache", "data.root", "data.records", "data.threads")
 
 
-OWN = ("compile_cache", "data.root", "data.records", "data.threads")  # of a host
+def checkpoints(workdir: str | Path) -> Path:
+    """The folder of a run's checkpoints."""
+    return Path(workdir, "checkpoints")
+
+
+def holds_steps(folder: str | Path) -> bool:
+    """Whether a folder of checkpoints (see `checkpoints`) is there and holds any."""
+    folder = Path(folder)
+    return folder.is_dir() and any(path.name.isdigit() for path in folder.iterdir())
+
+
+def write_whole(path: str | Path, write: Callable[[BinaryIO], Any]) -> None:
+    """Writes a file so that there is the whole of it, or what was there before.
+
+    Args:
+      path: in a folder that is made if it does not exist.
+      write: gets the file, opened for bytes.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "wb") as file:
+        write(file)
+    os.replace(temporary, path)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes a text in UTF-8, as `write_whole` does."""
+    write_whole(path, lambda file: file.write(text.encode()))
 
 
 def compare_config(config: ConfigDict, workdir: str) -> None:
@@ -24,12 +58,10 @@ def compare_config(config: ConfigDict, workdir: str) -> None:
 
     A setting that the run does not know was added since; its default is what was done before.
     """
-    path, saved = os.path.join(workdir, "config.json"), os.path.join(workdir, "checkpoints")
-    started = os.path.isdir(saved) and any(name.isdigit() for name in os.listdir(saved))
-    if not (started and os.path.exists(path)):
+    path = Path(workdir, CONFIG)
+    if not (holds_steps(checkpoints(workdir)) and path.exists()):
         return
-    with open(path) as file:
-        before, now = _flat(json.load(file)), _flat(json.loads(config.to_json()))
+    before, now = _by_name(json.loads(path.read_text())), _by_name(json.loads(config.to_json()))
     for key in sorted(before):
         there, here = before[key], now.get(key)
         if there != here and not any(key == f or key.startswith(f + ".") for f in FREE):
@@ -39,29 +71,21 @@ def compare_config(config: ConfigDict, workdir: str) -> None:
             )
 
 
-def write_config(config: ConfigDict, workdir: str) -> None:
-    """Writes config.json, whole or not at all."""
+def write_config(config: ConfigDict, workdir: str | Path) -> None:
+    """Writes config.json, whole or not at all; of several processes the first does."""
     if jax.process_index() == 0:
-        path = os.path.join(workdir, "config.json")
-        with open(path + ".new", "w") as file:
-            json.dump(config.to_dict(), file, indent=1)
-        os.replace(path + ".new", path)
+        write_text(Path(workdir, CONFIG), json.dumps(config.to_dict(), indent=1))
 
 
-def common(config: ConfigDict) -> str:
-    """What all processes have to agree on."""
-    settings = _flat(json.loads(config.to_json()))
+def shared_settings(config: ConfigDict) -> str:
+    """The settings that have to be the same in all processes of a run, as one text to compare."""
+    settings = _by_name(json.loads(config.to_json()))
     return json.dumps({key: settings[key] for key in sorted(settings.keys() - set(OWN))})
 
 
-def _flat(tree: dict, prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = value
-    return flat
+def _by_name(settings: dict[str, Any]) -> dict[str, Any]:
+    """{'train.batch': 4, ...}"""
+    return flatten_dict(settings, sep=".")
 
 
 # Settings that came after the first runs, and what those were trained with.
@@ -75,7 +99,7 @@ def read_config(workdir: str | Path) -> ConfigDict:
     """A run's config.json; lists become the tuples that they were, settings that it predates what
     it was trained with. UserError if there is none.
     """
-    path = Path(workdir, "config.json")
+    path = Path(workdir, CONFIG)
     try:
         config = ConfigDict(_tuples(json.loads(path.read_text())))
     except (OSError, ValueError) as error:

@@ -23,13 +23,15 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from flax.traverse_util import unflatten_dict
 from jax.experimental import multihost_utils
 
 from jaxseg.errors import UserError
 from jaxseg.evaluation.selection import LABELS, Criterion
+from jaxseg.storage import run_folder
 from jaxseg.storage.checkpoints.choice import Preservation, Rankings, standing_for
 from jaxseg.storage.checkpoints.orbax import hindrance, quiet_orbax, set_aside
-from jaxseg.storage.checkpoints.tree import Tree, fill, pack, put, seal, unseal, verified
+from jaxseg.storage.checkpoints.tree import Tree, fill, pack, seal, unseal, verified
 
 MODEL_FIELDS = ("step", "params", "stats", "memory")
 TRAIN_FIELDS = ("key", "opt")
@@ -95,7 +97,7 @@ def open_manager(
         read_only=read_only,
     )
     try:
-        if read_only and not (folder.is_dir() and any(p.name.isdigit() for p in folder.iterdir())):
+        if read_only and not run_folder.holds_steps(folder):
             raise UserError(
                 f"no checkpoint in {folder}: train first (--mode=train) with the same --workdir, "
                 "or point --workdir at the folder of a finished run"
@@ -211,12 +213,8 @@ def restore_model(
         fields = {name: template[name] for name in MODEL_FIELDS[1:]}
         saved = {path: leaf for path, leaf in saved.items() if path != "step"}
         return found, fill(fields, saved, record), record["config"]
-    tree: dict[str, Tree] = {name: {} for name in MODEL_FIELDS}
-    for path in record["empty"]:
-        if path.split("/")[0] in tree:
-            put(tree, path, {})
-    for path, leaf in saved.items():
-        put(tree, path, leaf)
+    empty: dict[str, Any] = {path: {} for path in record["empty"]}
+    tree = unflatten_dict(empty | saved, sep="/")
     return found, {name: tree[name] for name in MODEL_FIELDS[1:]}, record["config"]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax.traverse_util import unflatten_dict
 
 from jaxseg.errors import UserError
 
@@ -28,15 +29,14 @@ def pack(tree: Tree) -> tuple[dict[str, Any], dict[str, Facts], list[str]]:
       dictionaries that hold nothing.
     """
     leaves, empty = by_path(tree)
-    nested: dict[str, Any] = {}
-    facts = {}
+    kept, facts = {}, {}
     for path, leaf in leaves.items():
         leaf = np.asarray(leaf)
         facts[path] = [str(leaf.dtype), list(leaf.shape), checksum(leaf)]
         if leaf.size:
             # A copy: on CPU the array may be a view of a buffer that the next update is given.
-            put(nested, path, np.array(leaf))
-    return nested, facts, empty
+            kept[path] = np.array(leaf)
+    return unflatten_dict(kept, sep="/"), facts, empty
 
 
 def verified(trees: list[Tree], facts: dict[str, Facts]) -> dict[str, np.ndarray]:
@@ -81,14 +81,6 @@ def unseal(stored: dict[str, Any]) -> str:
     if zlib.crc32(stored["body"].encode()) != stored["crc32"]:
         raise ValueError("its settings are not what was written")
     return stored["body"]
-
-
-def put(tree: dict[str, Any], path: str, value: Any) -> None:
-    """Sets a value in nested dictionaries, making those on the way."""
-    *parents, last = path.split("/")
-    for key in parents:
-        tree = tree.setdefault(key, {})
-    tree[last] = value
 
 
 def checksum(leaf: np.ndarray) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from jaxseg.data import impostor
 from jaxseg.errors import UserError
@@ -57,22 +58,8 @@ def load(path: str | Path) -> dict[str, np.ndarray]:
 
 def save(path: str | Path, params: Mapping[str, Any], stats: Mapping[str, Any]) -> None:
     """Saves a network as .npz under its own names, for `load` and `merge`."""
-    arrays = {}
-    for kind, tree in (("params", params), ("stats", stats)):
-        for name, value in flatten(tree).items():
-            arrays[f"{kind}/{name}"] = np.asarray(value)
-    np.savez(path, **arrays)
-
-
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flattens nested dicts to {'a/b/c': leaf}."""
-    flat = {}
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{prefix}{name}/"))
-        else:
-            flat[prefix + name] = value
-    return flat
+    leaves = flatten_dict({"params": params, "stats": stats}, sep="/")
+    np.savez(path, **{name: np.asarray(leaf) for name, leaf in leaves.items()})
 
 
 def _npz(path: Path) -> dict[str, np.ndarray]:

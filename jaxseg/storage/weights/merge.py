@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from jaxseg.errors import UserError
-from jaxseg.storage.weights.files import flatten
 
 
 class Report(NamedTuple):
@@ -77,10 +77,7 @@ def merge(
         are not finite.
     """
     excused = tuple(excused)
-    wanted = {
-        **flatten(params, "params/"),
-        **flatten(stats, "stats/"),
-    }
+    wanted = flatten_dict({"params": params, "stats": stats}, sep="/")
     same = {name for name in wanted if name in tensors}
     matched = {name for name in same if np.shape(wanted[name]) == np.shape(tensors[name])}
     mismatched = tuple(

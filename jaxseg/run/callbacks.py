@@ -1,0 +1,132 @@
+"""What the training loop does beside taking steps: it logs, scores and saves all members."""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxseg.engine.method import State
+from jaxseg.experiment import optimisers
+from jaxseg.run import collapse, progress, sweep, sweep_tables
+from jaxseg.run.trained import Trained
+from jaxseg.storage import logs
+from jaxseg.storage.checkpoints import checkpoint
+
+
+class Callbacks(NamedTuple):
+    """What the loop does beside taking steps.
+
+    Attributes:
+      record: (step, metrics of the steps since the last log, on the host, speed) -> None: logs.
+      score: (state, step) -> result of the snapshot.
+      save: (state, result) -> None; the result is None where it is not time for an evaluation.
+    """
+
+    record: Callable[[int, list[Any], dict[str, float]], None]
+    score: Callable[[State, int], Any]
+    save: Callable[[State, Any], None]
+
+
+@contextlib.contextmanager
+def open_logs(trained: Trained, start: int, bar: progress.Progress) -> Iterator[list[logs.Log]]:
+    """The members' logs, open."""
+    with contextlib.ExitStack() as opened:
+        log = []
+        for member, folder in zip(trained.members, trained.folders, strict=True):
+            name = f"{member.name}: " if member.name else ""
+            each = logs.open_logs(
+                folder,
+                resume_step=start,
+                enabled=jax.process_index() == 0,
+                announce=lambda text, name=name: bar.log(name + text),
+            )
+            log.append(opened.enter_context(each))
+        yield log
+
+
+def make_record(
+    trained: Trained, moved: Sequence[str], log: Sequence[logs.Log], bar: progress.Progress
+) -> Callable:
+    """What `Callbacks.record` is: lines of the logs, and what is noticed in them."""
+    watches = []
+    for folder in trained.folders:
+        lines = logs.read(folder)  # those of steps that are done again are gone by now
+        watches.append(collapse.recall(line for line in lines if line["kind"] == "train"))
+
+    def record(step: int, metrics: list[Any], speed: dict[str, float]) -> None:
+        told = []
+        for i, players in enumerate(trained.players):
+            values = means([sweep.one(each, i) for each in metrics])
+            values |= learning_rates(players, step, trained.last_warm, moved)
+            told.append(values | speed)
+        bar.update(step, means(told) if trained.swept else told[0])
+        for i, values in enumerate(told):
+            log[i].train(step, values)
+            watches[i], warnings = collapse.follow(watches[i], values)
+            for text in warnings:
+                log[i].warning(step, text)
+
+    return record
+
+
+def make_score(
+    trained: Trained,
+    scores: Sequence[Callable[..., dict[str, Any]]],
+    log: Sequence[logs.Log],
+    bar: progress.Progress,
+    tabulate: Callable[[], Any],
+) -> Callable:
+    """What `Callbacks.score` is: the members' results, one after the other."""
+
+    def score(state: Any, step: int) -> list[dict[str, Any]]:
+        if not isinstance(state, list):
+            state = jax.device_get(state)
+        shown = _Muted if trained.swept else bar
+        results = [each(sweep.one(state, i), step, log[i], shown) for i, each in enumerate(scores)]
+        if trained.swept:
+            bar.log(sweep_tables.line(step, results))
+        tabulate()
+        return results
+
+    return score
+
+
+def make_save(trained: Trained, managers: Sequence[checkpoint.Manager]) -> Callable:
+    """What `Callbacks.save` is: a checkpoint of each member."""
+
+    def save(state: Any, results: list[dict[str, Any]] | None) -> None:
+        host = jax.device_get(state)
+        for manager in managers:  # all have a step before any has the next
+            manager.wait_until_finished()
+        for i, (manager, member) in enumerate(zip(managers, trained.members, strict=True)):
+            own = member.config.to_dict()
+            checkpoint.save(manager, sweep.one(host, i), own, results and results[i])
+
+    return save
+
+
+def means(kept: list[dict]) -> dict[str, float]:
+    """Means of the metrics of some steps, of those that the last one has."""
+    return {name: float(np.mean([m[name] for m in kept if name in m])) for name in kept[-1]}
+
+
+def learning_rates(
+    players: optimisers.Players, step: int, last_warm: int, moved: Iterable[str]
+) -> dict[str, float]:
+    """Learning rates of the players that are `moved`, in the update that leads to a step; disc
+    starts to count after the warm-up.
+    """
+    done = {"gen": step - 1, "disc": step - 1 - last_warm}
+    return {
+        f"lr/{player}": float(players.schedules[player](done[player]))
+        for player in moved
+        if done[player] >= 0
+    }
+
+
+class _Muted:
+    """In place of a bar, for what is told of all members in one line."""
+
+    log = staticmethod(lambda message: None)

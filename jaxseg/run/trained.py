@@ -1,0 +1,159 @@
+"""From a config to what is trained: the members, with all that is built for them."""
+
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxseg.engine import processes
+from jaxseg.engine.method import Method, State
+from jaxseg.evaluation import selection
+from jaxseg.experiment import batches, check, settings
+from jaxseg.experiment.method import make_method
+from jaxseg.experiment.optimisers import Players
+from jaxseg.experiment.state import abstract_state, first_states, with_initial_weights
+from jaxseg.run import sweep, sweep_members, sweep_tables
+from jaxseg.run.sweep_members import Member
+from jaxseg.storage import run_folder
+from jaxseg.storage.checkpoints import checkpoint
+
+
+class Trained(NamedTuple):
+    """What is trained: the members, and what was built for them.
+
+    Attributes:
+      members: at least one.
+      folders: of their runs.
+      method: of the first member; the others differ from it in numbers that are traced.
+      players: of each.
+      how: see `sweep.how`.
+      devices: the local ones.
+    """
+
+    members: list[Member]
+    folders: list[str]
+    method: Method
+    players: list[Players]
+    how: str
+    devices: list[jax.Device]
+
+    @property
+    def config(self) -> ConfigDict:
+        """The first member's, which the others share but for what is swept."""
+        return self.members[0].config
+
+    @property
+    def last_warm(self) -> int:
+        """The last step of the warm-up; 0 without one."""
+        return self.config.train.warmup_steps if self.method.warmup else 0
+
+    @property
+    def swept(self) -> bool:
+        """Whether the members have folders of their own in the work folder."""
+        return bool(self.members[0].name)
+
+
+def make_trained(config: ConfigDict, workdir: str) -> Trained:
+    """Builds what a config asks for.
+
+    Raises:
+      UserError: whatever is wrong with the settings or the work folder.
+    """
+    members = sweep_members.members(config)
+    checked = [check.check(member.config) for member in members]
+    sweep_members.check_traceable(members)
+    settings.use_compile_cache(config)
+    devices = settings.devices(members[0].config)
+    processes.same("the config", run_folder.shared_settings(config))
+    if config.sweep.over:
+        sweep_tables.compare(workdir, config.sweep.over)
+    folders = [sweep_members.folder(workdir, member) for member in members]
+    for folder in folders:
+        processes.shared_folder(folder)
+    method, players = checked[0].method, [each.players for each in checked]
+    counted = _with_class_weights(members)
+    if counted is not members:
+        members, method = counted, make_method(counted[0].config)
+    for member, folder in zip(members, folders, strict=True):
+        run_folder.compare_config(member.config, folder)
+    how = sweep.how(config, members)
+    return Trained(members, folders, method, players, how, devices)
+
+
+def _with_class_weights(members: list[Member]) -> list[Member]:
+    """The members with numbers for class weights that are to be counted, or as they are."""
+    config = members[0].config
+    counted = batches.with_class_weights(config)
+    if counted is config:
+        return members
+    # Nothing that is swept changes what is counted.
+    weights = {"method.settings.class_weights": counted.method.settings.class_weights}
+    return [
+        member._replace(config=sweep_members.with_values(member.config, weights))
+        for member in members
+    ]
+
+
+def open_manager(config: ConfigDict, workdir: str, last_warm: int) -> checkpoint.Manager:
+    """Of the run's checkpoints, which keeps what `config.train` says."""
+    settings = config.train
+    return checkpoint.open_manager(
+        run_folder.checkpoints(workdir), keep=settings.keep, since=last_warm,
+        criteria=selection.CRITERIA if settings.keep_criteria else (),
+    )  # fmt: skip
+
+
+def first_or_saved_states(
+    trained: Trained, managers: Sequence[checkpoint.Manager], workdir: str
+) -> list[State]:
+    """All members' states at one step, on the host: the last that all of them have, or new ones."""
+    config, method, players = trained.config, trained.method, trained.players[0]
+    if any(manager.latest_step() is None for manager in managers):
+        seeds = list(dict.fromkeys(member.config.seed for member in trained.members))
+        made = first_states(config, method, players, seeds)
+        states = []
+        for i, (member, folder) in enumerate(zip(trained.members, trained.folders, strict=True)):
+            state = made[seeds.index(member.config.seed)]
+            announce = _say_nothing if i else print
+            state = with_initial_weights(member.config, state, folder, announce)
+            states.append(jax.device_get(state))
+        return states
+    template = abstract_state(config, method, players)
+    states = [checkpoint.restore_state(manager, template) for manager in managers]
+    while len(steps := {int(state.step) for state in states}) > 1:
+        for i, manager in enumerate(managers):
+            if int(states[i].step) > min(steps):  # it was saved when another was not yet
+                states[i] = checkpoint.restore_state(manager, template, min(steps))
+    print(f"resuming from step {int(states[0].step)} in {workdir}")
+    return states
+
+
+def make_updates(trained: Trained) -> dict[str, Callable]:
+    """(states, batch) -> (states, metrics) of each phase, as `loop.advance` takes them."""
+    method, accumulate = trained.method, trained.config.train.accumulate
+    if trained.how == sweep.ALONE:
+        return {
+            phase: sweep.alone_update(
+                method._replace(losses=losses), trained.players[0], accumulate, trained.devices
+            )
+            for phase, losses in sweep.phases(method).items()
+        }
+    return {
+        phase: sweep.members_update(trained.members, phase, trained.devices, trained.how)
+        for phase in sweep.phases(method)
+    }
+
+
+def fingerprint(state: Any) -> str:
+    """The same only for the same state or states, bit for bit."""
+    total = 0
+    for leaf in jax.tree.leaves(jax.device_get(state)) if processes.count() > 1 else ():
+        total = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), total)
+    return str(total)
+
+
+def _say_nothing(*_: object) -> None:
+    pass
