@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxseg.engine.method import Method
+from jaxseg.engine.method import IMAGE, SOURCE, Method, Tile, View
 from jaxseg.losses import adversarial
 from jaxseg.methods.parts import align, average
 from jaxseg.methods.parts import depth as parts_depth
@@ -26,6 +26,16 @@ from jaxseg.models.network import Network
 
 NETWORKS = ("segmenter", "translator", "discriminator")
 INPUT, OUTPUT = "input", "output"  # the levels, and the names of their discriminators
+
+TITLES = {  # two networks play against two discriminators
+    "loss/gen": "Loss of the generator side",
+    "loss/disc": "Loss of the discriminators",
+    "adversarial": "Adversarial losses of the generator side",
+    "discriminator": "Loss of each discriminator",
+    "accuracy": "Accuracy of the discriminators",
+    "r1": "Steepness of the discriminators (R1)",
+    "transform": "Change of source images, grey levels",
+}
 
 
 def make(
@@ -235,6 +245,9 @@ def make(
         del stats, memory
         return to_levels(transformed(params["gen"], batch))
 
+    changed = {}
+    if INPUT in weights:
+        changed["transformed"] = View(transform, IMAGE, SOURCE, "transformed")
     needs_depth = depth or (INPUT in weights and "depth" in guides)
     method = Method(
         init,
@@ -244,8 +257,9 @@ def make(
         warmup={"gen": warmup},
         reads=("source_image", "source_label", *(("source_depth",) if needs_depth else ()),
                "target_image"),
-        depth=parts_depth.predictor(segmenter, depth) if depth else None,
-        transform=transform if INPUT in weights else None,
+        views={**parts_depth.views(segmenter, depth), **changed},
+        titles=TITLES,
+        tiles={"transform/change": Tile("change of source images", "of 255")} if changed else {},
     )  # fmt: skip
     return average.averaged(method, ema)
 

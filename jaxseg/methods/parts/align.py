@@ -279,5 +279,5 @@ def make(
         predictor(segmenter),
         warmup={"gen": warmup} if needs_target else None,
         reads=(*reads, "target_image") if needs_target else reads,
-        depth=parts_depth.predictor(segmenter, depth) if depth else None,
+        views=parts_depth.views(segmenter, depth),
     )

@@ -10,7 +10,7 @@ NAME = "average"  # in State.memory
 
 
 def averaged(method: Method, decay: float) -> Method:
-    """The same training; `predict` and `depth` use a moving average of the segmenter.
+    """The same training; `predict` and the views use a moving average of the segmenter.
 
     Its parameters and its running statistics are averaged alike, so that they belong together: the
     statistics of a step come from the parameters it began with, and those are what is averaged. An
@@ -48,7 +48,7 @@ def averaged(method: Method, decay: float) -> Method:
         return {**losses, "gen": gen}
 
     def of_average(function):
-        def evaluate(params, stats, memory, images):
+        def evaluate(params, stats, memory, seen):
             average = memory[NAME]
 
             def latest(old, new):
@@ -57,7 +57,7 @@ def averaged(method: Method, decay: float) -> Method:
             net = jax.tree.map(latest, average["params"], params["gen"]["segmenter"])
             running = jax.tree.map(latest, average["stats"], stats["segmenter"])
             params = {**params, "gen": {**params["gen"], "segmenter": net}}
-            return function(params, {**stats, "segmenter": running}, memory, images)
+            return function(params, {**stats, "segmenter": running}, memory, seen)
 
         return evaluate
 
@@ -66,5 +66,8 @@ def averaged(method: Method, decay: float) -> Method:
         losses=followed(method.losses),
         warmup=followed(method.warmup) if method.warmup else None,
         predict=of_average(method.predict),
-        depth=of_average(method.depth) if method.depth else None,
+        views={
+            name: view._replace(function=of_average(view.function))
+            for name, view in method.views.items()
+        },
     )

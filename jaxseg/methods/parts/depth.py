@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax
 
-from jaxseg.engine.method import AXIS, global_mean
+from jaxseg.engine.method import AXIS, DEPTH, TARGET, View, global_mean
 from jaxseg.losses import depth as losses_depth
 from jaxseg.models.network import Network
 
@@ -74,3 +74,8 @@ def predictor(segmenter: Network, depth: Depth) -> Callable[..., jax.Array]:
         return losses_depth.decode(found / depth.scale, depth.encoding, depth.near, depth.far)
 
     return predict
+
+
+def views(segmenter: Network, depth: Depth | None) -> dict[str, View]:
+    """The view of predicted depth, which is scored as well; none without the task."""
+    return {"depth": View(predictor(segmenter, depth), DEPTH, TARGET, "depth")} if depth else {}
