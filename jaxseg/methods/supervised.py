@@ -1,7 +1,7 @@
 """Supervised training with the losses and the mixing of the MiniCity baselines (VIPriors 2020).
 
-The labelled images are the source; nothing is asked of a target. `source_only` is the plain form
-that the adaptation methods are compared with.
+The labelled images are the source; there is no target. `source_only` is the plain form that
+adaptation methods are compared with.
 """
 
 import math

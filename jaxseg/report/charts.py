@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 WIDTH, HEIGHT = 420, 210
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 8, 24
-POINTS = 240  # points a line is thinned to; more cannot be seen
+POINTS = 240  # most points of a line; more could not be seen
 
 Point = tuple[float, float]
 

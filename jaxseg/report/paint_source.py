@@ -103,7 +103,7 @@ def save_source_pictures(
     width: int = 480,
     title: str = "changed",
 ) -> np.ndarray:
-    """Saves source images as the method sees them at a step, for the report and for the curious.
+    """Saves source images as the method changes them, for the report and as files to look at.
 
     Writes <folder>/source_<i>_image.jpg, _truth.png and, where it is known, _depth.png;
     <folder>/<step>/source_<i>_transformed.jpg, _difference.jpg, _prediction.png and _depth.png;

@@ -12,14 +12,15 @@ NAME = "average"  # in State.memory
 def averaged(method: Method, decay: float) -> Method:
     """The same training; `predict` and the views use a moving average of the segmenter.
 
-    Its parameters and its running statistics are averaged alike, so that they belong together: the
-    statistics of a step come from the parameters it began with, and those are what is averaged. An
-    optimiser's step is hence seen in the step after it. Weights put in from outside, before any
-    step, are used as they are.
+    Parameters and running statistics are averaged alike, so that they fit each other: a step's
+    statistics come from the parameters that it began with, so those parameters are averaged. The
+    average therefore contains an optimiser's step only from the next step on. Before the first
+    step (with loaded weights, say) the parameters themselves are used.
 
     Args:
-      method: with the player `gen`, whose network `segmenter` it is.
-      decay: of the average a step (a micro-batch, if there are several); 0 for the method itself.
+      method: with a player `gen` that has a network `segmenter`.
+      decay: of the average in each step (in each micro-batch, if there are several); 0 returns the
+        method unchanged.
 
     Raises:
       ValueError: a decay outside 0..1.
