@@ -1,8 +1,8 @@
 """Losses on the share of an image that each class covers.
 
 The class-ratio prior is ADVENT's (Vu et al., CVPR 2019, section 3.3; no code was released, but
-the authors describe it in the issues of their repository). The size constraints are those of FCNs in
-the Wild (Hoffman et al., 2016, section 3.3), also without released code.
+the authors describe it in the issues of their repository). The size constraints are those of FCNs
+in the Wild (Hoffman et al., 2016, section 3.3), also without released code.
 """
 
 import jax

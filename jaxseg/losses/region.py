@@ -1,8 +1,8 @@
 """Losses over regions: all pixels of a class in an image give one number together.
 
 Each returns (loss [N], valid [N]), one number per image; `engine.method.global_mean(loss, valid)`
-is exactly the mean over the labelled images of all devices. With `per_image=False` the pixels of the
-local batch are pooled and there is one number, [1]. That is closer to the score of a whole split
+is exactly the mean over the labelled images of all devices. With `per_image=False` the pixels of
+the local batch are pooled and there is one number, [1]. That is closer to the score of a whole split
 (the Lovasz paper prefers it for that reason), but with D devices it gives the mean of D losses,
 which is not the loss of the whole batch.
 
