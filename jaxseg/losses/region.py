@@ -2,9 +2,9 @@
 
 Each returns (loss [N], valid [N]), one number per image; `engine.method.global_mean(loss, valid)`
 is exactly the mean over the labelled images of all devices. With `per_image=False` the pixels of
-the local batch are pooled and there is one number, [1]. That is closer to the score of a whole split
-(the Lovasz paper prefers it for that reason), but with D devices it gives the mean of D losses,
-which is not the loss of the whole batch.
+the local batch are pooled and there is one number, [1]. That is closer to the score of a whole
+split (the Lovasz paper prefers it for that reason), but with D devices it gives the mean of D
+losses, which is not the loss of the whole batch.
 
 The mean is over the classes that occur in the labels, with equal weights. Predicting a class that
 does not occur still costs: the true classes lose that probability. No smoothing term is needed,

@@ -4,8 +4,9 @@ CutMix: Yun et al., ICCV 2019 (boxes). ClassMix: Olsson et al., WACV 2021 (half 
 CopyBlob: the MiniCity tutorial by hoya012 (rare things, put onto classes that they may stand on).
 
 Everything is a pure function of a key and works under `jit`, `scan` and `pmap`. Images are
-[N,H,W,C] of any type and labels [N,H,W] integers, 255 = ignored; both come back in the same
-shape and type. Pixels are copied with their labels and never blended, so no new value or class id appears.
+[N,H,W,C] of any type and labels [N,H,W] integers, 255 = ignored; both come back in the same shape
+and type. Pixels are copied with their labels and never blended, so no new value or class id
+appears.
 
 An image's partner is another of the batch that the call is given. Under `pmap` this is the device's
 share of the batch, and with `train.accumulate` the micro-batch; devices and micro-batches have keys
