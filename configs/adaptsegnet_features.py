@@ -1,7 +1,7 @@
 """AdaptSegNet's baseline that aligns the last feature map instead of the output.
 
 python launch.py --config=configs/adaptsegnet_features.py                    # streets
-python launch.py --config=configs/adaptsegnet_features.py:gta5_cityscapes    # paper: 39.3 [paper?]
+python launch.py --config=configs/adaptsegnet_features.py:gta5_cityscapes    # paper: 39.3
 """
 
 from configs import common

@@ -1,7 +1,7 @@
 """AdaptSegNet with the least-squares loss of LS-GAN, single level, as its authors released later.
 
 python launch.py --config=configs/adaptsegnet_ls.py                    # streets
-python launch.py --config=configs/adaptsegnet_ls.py:gta5_cityscapes    # published: 44.1 [paper?]
+python launch.py --config=configs/adaptsegnet_ls.py:gta5_cityscapes    # published: 44.1
 """
 
 from configs import common

@@ -277,7 +277,7 @@ def weights(preset: str, factor: float, **levels: float) -> dict[str, float]:
 
 
 def class_prior(preset: str) -> dict[str, float]:
-    """ADVENT's class-ratio prior: mu is the paper's [paper?], the weight, never told, is ours."""
+    """ADVENT's class-ratio prior: mu is the paper's; it gives no weight, so that is ours."""
     return {"weight": weights(preset, 10.0, prior=1e-1)["prior"], "mu": 0.5}
 
 

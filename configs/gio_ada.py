@@ -25,7 +25,7 @@ MODIFIERS = (*PARTS, "vgg16")
 
 
 def get_config(preset: str = "streets"):
-    """See `receptive_field.PRESETS`."""
+    """See `geometry.PRESETS`."""
     config = geometry.experiment("gio_ada", preset, MODIFIERS)
     base, modifiers = geometry.parse(preset, MODIFIERS)
     chosen = [name for name in PARTS if name in modifiers]

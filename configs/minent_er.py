@@ -1,7 +1,7 @@
 """MinEnt on entropy ranges (ER): only the 30 % of pixels of highest entropy (Vu et al., CVPR 2019).
 
 python launch.py --config=configs/minent_er.py                     # streets
-python launch.py --config=configs/minent_er.py:gta5_cityscapes     # published: 43.1 [paper?]
+python launch.py --config=configs/minent_er.py:gta5_cityscapes     # published: 43.1
 """
 
 from configs import common
@@ -14,6 +14,6 @@ def get_config(preset: str = "streets"):
         "minent",
         segmentation_weights={"main": 1.0, "aux": 0.1},
         entropy_weights=common.weights(preset, 30.0, main=1e-3, aux=2e-4),
-        hardest_share=0.3,  # [paper?]
+        hardest_share=0.3,
     )
     return config.lock()

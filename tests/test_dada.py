@@ -131,12 +131,12 @@ def test_the_adversary_moves_the_depth_too():
 def test_depth_is_evaluated_in_metres():
     method, (batch,) = make(depth_far=50.0), batches(1)
     params, stats, memory = method.init(jax.random.PRNGKey(0), batch)
-    metres = method.depth(params, stats, memory, batch["target_image"])
+    metres = method.views["depth"].function(params, stats, memory, batch["target_image"])
     raw = np.asarray(unit(batch["target_image"]) @ params["gen"]["segmenter"]["depth"])[..., 0]
     expected = np.clip(SCALE * NEAR / np.maximum(raw, 1e-9), NEAR, 50.0)
     np.testing.assert_allclose(metres, expected, rtol=1e-4)
     assert metres.shape == (2, *SIZE)
-    assert "source_depth" in method.reads and method.transform is None
+    assert "source_depth" in method.reads and set(method.views) == {"depth"}
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_every_preset_assembles(name, preset):
     assert found.get("disc", set()) == levels
     assert found["gen"] == {"segmenter"} | ({"translator"} if "input" in levels else set())
     assert ("depth_head" in state.params["gen"]["segmenter"]) == (part != "task")
-    assert (method.depth is not None) == (part != "task")
+    assert ("depth" in method.views) == (part != "task")
 
 
 def patch_discriminator(channels):
@@ -144,9 +144,9 @@ def test_paper_scale_has_the_right_sizes(pair, classes):
     model = state.params, state.stats, state.memory
     logits = jax.eval_shape(method.predict, *model, images)
     assert logits.shape == (1, size[0] // 4, size[1] // 4, classes)
-    assert jax.eval_shape(method.depth, *model, images).shape == logits.shape[:3]
+    assert jax.eval_shape(method.views["depth"].function, *model, images).shape == logits.shape[:3]
     source = {key: value for key, value in shapes(config, 1).items() if key != "target_image"}
-    moved = jax.eval_shape(method.transform, *model, source)
+    moved = jax.eval_shape(method.views["transformed"].function, *model, source)
     assert moved.shape == (1, *config.data.source.size, 3) and moved.dtype == jnp.float32
 
 

@@ -14,6 +14,7 @@ from jaxseg.engine import feed
 from jaxseg.engine.method import AXIS
 from jaxseg.engine.update import make_update
 from jaxseg.methods import gio_ada
+from jaxseg.methods.parts import depth as parts_depth
 from jaxseg.methods.parts.gio_maps import guided, joint, to_levels, to_unit
 from jaxseg.models.network import Network
 from jaxseg.storage.checkpoints import checkpoint
@@ -354,8 +355,8 @@ def test_parts_are_left_out(kept):
     parts = {"depth", "adversarial/input", "adversarial/output", "transform/change"}
     assert set(metrics) & parts == told
     assert ("source_depth" in method.reads) == ("lam_depth" in kept)
-    assert (method.depth is not None) == ("lam_depth" in kept)
-    assert (method.transform is not None) == ("lam_input" in kept)
+    assert ("depth" in method.views) == ("lam_depth" in kept)
+    assert ("transformed" in method.views) == ("lam_input" in kept)
     if disc:  # probabilities of K classes, and depth if it is learnt
         channels = {"input": 3, "output": K + ("lam_depth" in kept)}
         for level, network in end.params["disc"].items():
@@ -388,6 +389,7 @@ def test_without_an_adversary_the_target_only_moves_statistics():
         ({"ema": 1.0}, "ema=1.0"),
         ({"statistics": "none"}, "statistics='none'"),
         ({"gan": "wgan"}, "unknown adversarial loss 'wgan'"),
+        ({"rI": 1.0}, "no setting 'rI'; choose from depth_encoding, .*, r1, .*, task_gradient"),
     ],
 )
 def test_wrong_settings_are_refused(settings, match):
@@ -406,7 +408,7 @@ def test_what_the_transform_network_is_shown():
         "source_label": np.array([[[2, 255, 0]]], np.uint8),
         "source_depth": np.array([[[10.0, 0.0, 90.0]]], np.float32),
     }
-    encoding = gio_ada._depth.Depth(1.0, "l1", "inverse", 5.0, 80.0)
+    encoding = parts_depth.Depth(1.0, "l1", "inverse", 5.0, 80.0)
     found = guided(batch, ("label", "depth"), K, encoding)
     expected = [[-1, 1, 0, 0, 0, 1, 0.5], [-1, 1, 0, 0, 0, 0, 0], [-1, 1, 0, 1, 0, 0, 5 / 90]]
     np.testing.assert_allclose(found[0, 0], expected, rtol=1e-6)
@@ -440,10 +442,10 @@ def test_unlabelled_pixels_and_missing_depth_count_for_nothing():
 def test_depth_and_transform_can_be_looked_at():
     method, (batch,) = make(), batches(1)
     params, stats, memory = method.init(jax.random.PRNGKey(0), batch)
-    images = method.transform(params, stats, memory, batch)
+    images = method.views["transformed"].function(params, stats, memory, batch)
     kernel = np.asarray(params["gen"]["translator"]["kernel"], float)
     expected = (seen_by_translator(batch) @ kernel + 1) * 127.5
     np.testing.assert_allclose(images, expected, rtol=1e-4, atol=1e-3)
-    metres = method.depth(params, stats, memory, batch["target_image"])
+    metres = method.views["depth"].function(params, stats, memory, batch["target_image"])
     raw = np.asarray(unit(batch["target_image"]) @ params["gen"]["segmenter"]["depth"])[..., 0]
     np.testing.assert_allclose(metres, np.clip(raw * FAR, NEAR, FAR), rtol=1e-5)

@@ -9,15 +9,18 @@ import pytest
 from test_report import Page, make_run
 
 from jaxseg.data.labels import CAMVID
+from jaxseg.engine.method import Method, Tile
 from jaxseg.evaluation.evaluator import Example
-from jaxseg.report import charts, curves, depth, paint, paint_source
+from jaxseg.methods import gio_ada
+from jaxseg.report import brought, charts, curves, depth, paint, paint_source
 from jaxseg.report import page as report_page
 from jaxseg.report import source as report_source
 from jaxseg.report.paint_source import SourceExample
 from jaxseg.storage import logs
 
 SIZE = (16, 32)
-SOURCE, DEPTH = "Source images as they are transformed", "Depth on target images"
+TILES = {"transform/change": Tile("change of source images", "of 255")}
+SOURCE, DEPTH = "Source images as the method changes them", "Depth on target images"
 
 
 def errors(step):
@@ -27,7 +30,7 @@ def errors(step):
     return {**known, **within, "images": 4, "cap": 80.0}
 
 
-def geometry_run(workdir, steps=(20, 40, 60), transforms=True):
+def geometry_run(workdir, steps=(20, 40, 60), transforms=True, words=True):
     draw = np.random.default_rng(0)
     with logs.open_logs(workdir, announce=lambda text: None) as log:
         for step in range(5, 61, 5):
@@ -55,6 +58,8 @@ def geometry_run(workdir, steps=(20, 40, 60), transforms=True):
                 paint_source.save_source_pictures(
                     workdir / "pictures", step, [source, source._replace(id="r")], CAMVID
                 )
+    if transforms and words:
+        brought.write(workdir, Method(None, {}, None, titles=gio_ada.TITLES, tiles=TILES))
     return report_page.write_report(workdir)
 
 
@@ -66,7 +71,7 @@ def test_a_run_that_transforms_and_predicts_depth(tmp_path):
     # 2 x (3 + 2 x 4), and the first over three evaluations.
     assert page.tags.count("img") == 2 * 6 + (4 + 3) + 2 * (3 + 2 * 4) + 3 * 4
     assert all(source.startswith("data:image/") for source in page.sources)
-    told = next(x for x in page.texts if x.startswith("The transform changes"))
+    told = next(x for x in page.texts if x.startswith("The method changes"))
     assert "2.0 of 255 grey levels at step 20 (100.0 % of" in told and "6.0 of 255" in told
     assert "step 40: changed by 4.0 grey levels, 100.0 % right" in page.texts
     assert "source image <s> and ground truth" in page.texts
@@ -97,10 +102,19 @@ def test_the_curves_of_such_a_run(tmp_path):
     assert page.tags.count("svg") == 1 + 3 + 5
     chart = curves.section(
         [{"kind": "train", "step": s, "accuracy/input": 0.7, "transform/change": 1.0}
-         for s in (1, 2)], [], (0, 2), 0,
+         for s in (1, 2)], [], (0, 2), 0, {"transform": "Change"},
     )  # fmt: skip
     accuracy = chart.split("<figure>")[1]
+    assert ">Change<" in chart
     assert accuracy.count("class=mark") == 2 and chart.count("class=mark") == 2
+
+
+def test_a_run_from_before_methods_brought_titles(tmp_path):
+    """Everything but the method's own words is there."""
+    page = Page(geometry_run(tmp_path, words=False).read_text())
+    assert SOURCE in page.texts and page.tags.count("svg") == 1 + 3 + 5
+    assert {"transform", "Accuracy of the discriminator"} <= set(page.texts)
+    assert "change of source images" not in page.texts
 
 
 def test_levels_are_reached_and_marked():

@@ -11,6 +11,7 @@ from rich.console import Console
 from test_builders import draw, save
 
 from jaxseg.data import pipeline
+from jaxseg.engine.method import DEPTH, TARGET, View
 from jaxseg.evaluation import selection
 from jaxseg.evaluation.evaluator import make_evaluator
 from jaxseg.experiment import batches, settings
@@ -42,8 +43,9 @@ class Bar:
 
 def run(config, workdir, steps, states, start=0, depth=None):
     """Scores the states of some steps as the training loop does, from `start` on."""
-    method = make_method(config)._replace(depth=depth)
-    score = snapshots.make_scorers(config, method, jax.local_devices())(str(workdir), start)
+    views = {"depth": View(depth, DEPTH, TARGET, "depth")} if depth else {}
+    method = make_method(config)._replace(views=views)
+    score = snapshots.make_scorer(config, method, jax.local_devices(), str(workdir), start)
     bar = Bar()
     with logs.open_logs(workdir, resume_step=start) as log:
         return [score(states[step], step, log, bar) for step in steps], bar.lines

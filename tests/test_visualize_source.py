@@ -10,7 +10,7 @@ from kit.small import shrink_networks, small_config
 from PIL import Image
 
 from jaxseg.data.labels import CAMVID
-from jaxseg.engine.method import Method
+from jaxseg.engine.method import DEPTH, IMAGE, SOURCE, TARGET, Method, View
 from jaxseg.experiment import batches
 from jaxseg.experiment.method import make_method
 from jaxseg.experiment.optimisers import make_optimisers
@@ -38,7 +38,11 @@ def depth(params, stats, memory, images):
     return images[:, ::4, ::4].mean(-1) / 10
 
 
-METHOD = Method(None, {}, predict, depth=depth, transform=transform)
+VIEWS = {
+    "depth": View(depth, DEPTH, TARGET, "depth"),
+    "moved": View(transform, IMAGE, SOURCE, "moved"),
+}
+METHOD = Method(None, {}, predict, views=VIEWS)
 
 
 def samples():
@@ -72,7 +76,7 @@ def test_the_numbers_by_hand():
 
 
 def test_a_method_without_depth():
-    assert view(METHOD._replace(depth=None))[0].predicted_depth is None
+    assert view(METHOD._replace(views={"moved": VIEWS["moved"]}))[0].predicted_depth is None
 
 
 def test_what_is_not_a_number_can_be_shown(tmp_path):
@@ -119,8 +123,8 @@ def test_a_run_shows_the_same_images_at_each_evaluation(tmp_path_factory, tmp_pa
 
     method, players = make_method(config), make_optimisers(config)
     state = first_state(config, method, players)
-    method = method._replace(transform=brighter)
-    score = snapshots.make_scorers(config, method, jax.local_devices())(str(tmp_path), 0)
+    method = method._replace(views={"x": View(brighter, IMAGE, SOURCE, "brighter")})
+    score = snapshots.make_scorer(config, method, jax.local_devices(), str(tmp_path), 0)
 
     class Bar:
         log = print
@@ -130,7 +134,7 @@ def test_a_run_shows_the_same_images_at_each_evaluation(tmp_path_factory, tmp_pa
             score(state, step, log, Bar)
     pictures = tmp_path / "pictures"
     index = json.loads((pictures / paint_source.INDEX).read_text())
-    assert index["ids"] == [sample["id"] for sample in found]
+    assert index["ids"] == [sample["id"] for sample in found] and index["title"] == "brighter"
     for step in (1, 2):
         numbers = json.loads((pictures / f"{step:08d}" / paint_source.INDEX).read_text())
         assert numbers["change"] == [2.0, 2.0]

@@ -1,8 +1,8 @@
-"""Players, state and the one update that every method shares.
+"""What a training method is: its state, its players, and what it lets people look at.
 
-A method is one or two players (`gen`, `disc`). A player owns a subtree of the parameters, one loss
-and one optax transformation; each loss is differentiated with respect to its own player's subtree
-only, so nothing is detached and no gradient is switched off: another player's output is just data.
+A method has one or two players (`gen`, `disc`). A player owns a part of the parameters, one loss
+and one optimiser. Each loss is differentiated with respect to its own player's parameters only, so
+losses need no `stop_gradient` to protect the other player: whatever that one computed is data.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,6 +17,18 @@ AXIS = "devices"  # the name of the pmapped axis
 Tree = Any
 Batch = Mapping[str, jax.Array]
 
+# What a view returns, and so how it is painted; [N,h,w] at any stride.
+DEPTH = "depth"  # float metres
+IMAGE = "image"  # float [N,h,w,3] in 0..255
+CLASSES = "classes"  # integer class ids, 255 = ignored
+PROBABILITY = "probability"  # float in 0..1
+SCALAR = "scalar"  # any float; painted from the picture's smallest value to its largest
+
+# What a view looks at, the last argument of its function.
+TARGET = "target"  # images [N,H,W,3] in 0..255 of the target
+SOURCE = "source"  # a batch of source_image, source_label and source_depth (0 = none known)
+PAIR = "pair"  # the same with target_image; all four have one size
+
 
 class State(NamedTuple):
     """All that a checkpoint holds: arrays only, the same on every device, no device axis."""
@@ -26,7 +38,7 @@ class State(NamedTuple):
     params: dict[str, dict[str, Tree]]  # player -> network -> parameters
     opt: dict[str, Tree]  # player -> optax state
     stats: dict[str, Tree]  # network -> BatchNorm running statistics
-    memory: dict[str, Tree]  # what is kept between steps and no optimiser owns
+    memory: dict[str, Tree]  # kept between steps and owned by no optimiser, as a moving average
 
 
 class Carry(NamedTuple):
@@ -35,8 +47,32 @@ class Carry(NamedTuple):
     step: jax.Array
     stats: dict[str, Tree]
     memory: dict[str, Tree]
-    shared: dict[str, Tree]  # outputs computed once and read by later players, as data
+    shared: dict[str, Tree]  # outputs that later players read as data instead of recomputing them
     metrics: dict[str, jax.Array]
+
+
+class View(NamedTuple):
+    """A map that a method can show at each evaluation, beside its prediction.
+
+    function: (params, stats, memory, what `side` says) -> the map that `kind` says. It is called
+      outside of training, without a key: a view that draws at random (mixing two images, say) uses
+      a fixed key of its own, so that the pictures of different steps can be compared.
+    kind: DEPTH, IMAGE, CLASSES, PROBABILITY or SCALAR.
+    side: TARGET, SOURCE or PAIR.
+    title: what stands above its pictures, as 'pseudo label'.
+    """
+
+    function: Callable[[dict, dict, dict, Any], jax.Array]
+    kind: str
+    side: str
+    title: str
+
+
+class Tile(NamedTuple):
+    """A training metric that the report shows as a large number."""
+
+    title: str
+    unit: str = ""
 
 
 Loss = Callable[[dict, Carry, Batch, jax.Array], tuple[jax.Array, Carry]]
@@ -46,18 +82,20 @@ class Method(NamedTuple):
     """A training method as pure functions; settings and networks are closed over.
 
     init: (key, batch) -> (params, stats, memory).
-    losses: player -> (params, carry, batch, key) -> (scalar loss, carry), in order of play.
+    losses: player -> (params, carry, batch, key) -> (scalar loss, carry), in the order in which the
+      players move.
     predict: (params, stats, memory, images [N,H,W,3]) -> logits [N,h,w,K] at network stride.
-    alternate: False, all gradients are taken at the old parameters, then all players move
-      (AdaptSegNet, ADVENT); True, the players move in turn (GIO-Ada).
-    warmup: losses played instead during the first `train.warmup_steps` steps; players that are
-      not named there stand still.
-    reads: the keys of the batch that the losses use; what is not named is not even decoded.
-    depth: (params, stats, memory, images [N,H,W,3]) -> metres [N,h,w] float32 at any stride, of a
-      method that predicts depth as well.
-    transform: (params, stats, memory, batch with source_image, source_label, source_depth) ->
-      source images [N,H,W,3] float32 in 0..255 as the method changes them before it learns from
-      them (GIO-Ada), to be looked at.
+    alternate: False: all gradients are taken at the parameters from before the step, then all
+      players move. True: the players move in turn, each seeing the others' latest parameters.
+    warmup: the losses of the first `train.warmup_steps` steps, in place of `losses`; players that
+      are not named there stand still.
+    reads: the keys of the batch that the losses use; other data is not even decoded.
+    views: name -> View. The name is part of file names. The first one of depth on target images is
+      also scored against the true depth where that is known (`view_of`).
+    titles: what the report calls a chart of training metrics: {'accuracy': 'Accuracy of the
+      discriminators'} is the chart of 'accuracy/main', 'accuracy/aux' and so on. `report/curves.py`
+      has titles for the common ones.
+    tiles: metric -> Tile, shown at the top of the report.
     """
 
     init: Callable[[jax.Array, Batch], tuple[dict, dict, dict]]
@@ -66,8 +104,15 @@ class Method(NamedTuple):
     alternate: bool = False
     warmup: dict[str, Loss] | None = None
     reads: tuple[str, ...] = ("source_image", "source_label", "target_image")
-    depth: Callable[[dict, dict, dict, jax.Array], jax.Array] | None = None
-    transform: Callable[[dict, dict, dict, Batch], jax.Array] | None = None
+    views: Mapping[str, View] = {}
+    titles: Mapping[str, str] = {}
+    tiles: Mapping[str, Tile] = {}
+
+
+def view_of(method: Method, kind: str, side: str) -> View | None:
+    """The first view of this kind and side, or None."""
+    found = (v for v in method.views.values() if (v.kind, v.side) == (kind, side))
+    return next(found, None)
 
 
 def global_mean(values: jax.Array, mask: jax.Array) -> jax.Array:

@@ -36,10 +36,10 @@ def make_update(
     """Makes the pure update of one training step, to be pmapped over `AXIS`.
 
     Args:
-      method: the method; its losses are played in their order.
+      method: its losses are computed in their order.
       txs: player -> optax transformation.
-      accumulate: micro-batches a step; the gradients (and metrics) of equal slices of the batch
-        are averaged, the statistics move through the slices in turn.
+      accumulate: number of micro-batches per step, equal slices of the batch. Gradients and metrics
+        are averaged over them; the running statistics are updated by one after the other.
 
     Returns:
       (state, batch of this device [n, ...]) -> (state, metrics {name: scalar}); gradients,
@@ -74,12 +74,12 @@ def make_update(
 
 
 def _mean(x: jax.Array) -> jax.Array:
-    """The devices' mean; of one device the value itself, which XLA would copy."""
+    """The mean over devices. For one device the value itself: XLA would copy it for the mean."""
     return x if lax.axis_size(AXIS) == 1 else lax.pmean(x, AXIS)
 
 
 def _over_devices(x: jax.Array) -> jax.Array:
-    """The devices' mean; counters and flags keep their type and are the same on all devices."""
+    """The mean over devices; integers and flags, equal on all devices, keep their type."""
     if jnp.issubdtype(x.dtype, jnp.inexact):
         return _mean(x)
     return lax.pmax(x.astype(jnp.int32), AXIS).astype(x.dtype)
@@ -100,7 +100,7 @@ def _gradient(loss: Loss, player: str) -> Callable:
 
 
 def _accumulated(gradient: Callable, player: str, slices: int) -> Callable:
-    """The same over `slices` equal parts of the batch, one after the other."""
+    """The same gradient as the mean over `slices` equal parts of the batch, one after the other."""
     if slices == 1:
         return gradient
 

@@ -1,4 +1,4 @@
-"""Domain losses on discriminator scores; the only place that says which domain is which number."""
+"""Adversarial losses on discriminator scores; defines which number stands for which domain."""
 
 from collections.abc import Callable
 
@@ -13,13 +13,13 @@ TARGET = 1.0
 
 
 def label(domain: float, smooth: float = 0.0) -> float:
-    """The number that stands for a domain, with one-sided label smoothing (Salimans et al.,
+    """The label of a domain, with one-sided label smoothing (Salimans et al.,
     "Improved Techniques for Training GANs", NIPS 2016).
 
     Args:
       domain: SOURCE or TARGET.
-      smooth: how far TARGET, the domain of real images, is moved towards SOURCE: 0.1 asks for 0.9.
-        In 0..0.5; meant for the discriminator's own loss. SOURCE stays where it is.
+      smooth: how far the label of TARGET, the domain of real images, moves towards that of SOURCE:
+        0.1 makes it 0.9. In 0..0.5; meant for the discriminator's own loss.
 
     Raises:
       UserError: a smoothing outside 0..0.5.
@@ -55,12 +55,12 @@ def by_name(name: str) -> Callable[..., jax.Array]:
 
 
 def accuracy(of_source: jax.Array, of_target: jax.Array, name: str) -> jax.Array:
-    """Share of scores on the right side, each domain counting half; 0.5 says nothing is told.
+    """Share of scores on the right side, each domain counting half; guessing gives 0.5.
 
     Args:
       of_source, of_target: raw scores, float [...].
-      name: the loss they are trained with, see `by_name`: the border is 0 for the vanilla loss and
-        half way between the labels for least squares.
+      name: the loss they are trained with, see `by_name`: the threshold is 0 for the vanilla loss
+        and half way between the labels for least squares.
     """
     border = 0.5 * (SOURCE + TARGET) if name == "ls" else 0.0
     return 0.5 * (jnp.mean(of_source < border) + jnp.mean(of_target > border))
@@ -73,14 +73,14 @@ def r1(score: Callable[[jax.Array], jax.Array], images: jax.Array) -> jax.Array:
     The paper adds gamma / 2 times its mean over real images to the discriminator's loss.
 
     Args:
-      score: images -> raw scores [N, ...] of the discriminator; an image's scores are summed (of a
-        patch discriminator average them if the penalty is not to grow with the number of patches)
-        and must not depend on the other images, as they would with batch statistics.
+      score: images -> raw scores [N, ...] of the discriminator. The scores of an image are summed;
+        for a patch discriminator return their mean, or the penalty grows with the number of
+        patches. They must not depend on the other images, as they would with batch statistics.
       images: float [N, ...], what the discriminator looks at.
 
     Returns:
-      float32 [N], summed over pixels and channels; it can be differentiated again by what `score`
-      closes over.
+      float32 [N], summed over pixels and channels; differentiable with respect to the parameters
+      that `score` uses.
     """
     slope = jax.grad(lambda x: jnp.sum(score(x)))(images).astype(jnp.float32)
     return jnp.sum(jnp.square(slope), axis=tuple(range(1, slope.ndim)))

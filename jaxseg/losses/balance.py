@@ -8,7 +8,7 @@ KINDS = ("inverse", "median")
 
 
 def class_weights(counts: np.ndarray, kind: str = "median") -> np.ndarray:
-    """Weights that give rare classes more say in a cross-entropy.
+    """Weights that let rare classes count more in a cross-entropy.
 
     Args:
       counts: labelled pixels, not negative: [images, K] by image and class, or [K] over all images
@@ -20,8 +20,8 @@ def class_weights(counts: np.ndarray, kind: str = "median") -> np.ndarray:
         every class is taken to be in every image.
 
     Returns:
-      float64 [K]. A class that was never counted has the greatest weight of the others: it can
-      still turn up if the counts are from a sample.
+      float64 [K]. A class that was never counted gets the largest weight of the others, because
+      it can still occur if the counts are from a sample.
 
     Raises:
       UserError: another kind, counts of another shape, negative or not finite, or none above 0.

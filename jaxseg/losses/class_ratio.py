@@ -1,8 +1,8 @@
-"""Losses on how much of an image a class covers.
+"""Losses on the share of an image that each class covers.
 
-The class-ratio prior is ADVENT's (Vu et al., CVPR 2019, section 3.3; its code was never released,
+The class-ratio prior is ADVENT's (Vu et al., CVPR 2019, section 3.3; no code was released, but
 the authors describe it in the issues of their repository). The size constraints are those of FCNs
-in the Wild (Hoffman et al., 2016, section 3.3), which has no code either.
+in the Wild (Hoffman et al., 2016, section 3.3), also without released code.
 """
 
 import jax
@@ -38,15 +38,15 @@ def predicted_shares(logits: jax.Array) -> jax.Array:
 
 
 def class_prior(logits: jax.Array, prior: jax.Array, mu: float) -> jax.Array:
-    """How far the classes fall short of a part of their share in the source.
+    """How far the predicted shares of classes are below a fraction of their shares in the source.
 
-    sum_c max(0, mu prior_c - mean over the image's pixels of p_c): it keeps the entropy's
-    minimisation from giving up rare classes, and does not mind a class that is larger than there.
+    sum_c max(0, mu prior_c - mean over the image's pixels of p_c). It keeps entropy minimisation
+    from giving up rare classes; a class that is larger than in the source costs nothing.
 
     Args:
       logits: of the target, float [N, H, W, K].
       prior: float [K], shares of the classes in the source's labels.
-      mu: the part that is asked for, 0..1.
+      mu: the fraction, 0..1.
 
     Returns:
       float32 [N].
@@ -55,15 +55,15 @@ def class_prior(logits: jax.Array, prior: jax.Array, mu: float) -> jax.Array:
 
 
 def present(logits: jax.Array, lower: jax.Array, fraction: float) -> jax.Array:
-    """Which classes an image is taken to hold: those that win more than `fraction` of `lower`.
+    """Which classes count as present in an image: predicted share above `fraction` times `lower`.
 
     Args:
       logits: of the target, float [N, H, W, K].
-      lower: float [K], the share that a class seldom falls below where it occurs.
+      lower: float [K], a low percentile of each class's share in source images that hold it.
       fraction: 0..1.
 
     Returns:
-      bool [N, K], a constant to differentiation.
+      bool [N, K], without gradient.
     """
     winners = jnp.argmax(jax.lax.stop_gradient(logits), axis=-1)
     return label_shares(winners, logits.shape[-1]) > fraction * lower
@@ -72,17 +72,17 @@ def present(logits: jax.Array, lower: jax.Array, fraction: float) -> jax.Array:
 def size_constraints(
     logits: jax.Array, held: jax.Array, lower: jax.Array, upper: jax.Array
 ) -> jax.Array:
-    """Distance of each class's predicted share from where it may lie.
+    """Distance of each class's predicted share from its allowed range.
 
-    A class that the image holds may cover `lower` to `upper` of it, any other nothing.
+    A class that is present may cover `lower` to `upper` of the image, any other nothing.
 
     Args:
       logits: of the target, float [N, H, W, K].
-      held: bool [N, K], from `present`.
+      held: which classes are present, bool [N, K], from `present`.
       lower, upper: float [K], shares.
 
     Returns:
-      float32 [N, K], 0 where the share is allowed.
+      float32 [N, K], 0 within the range.
     """
     share = predicted_shares(logits)
     outside = jax.nn.relu(lower - share) + jax.nn.relu(share - upper)

@@ -1,7 +1,7 @@
-"""Depth as a network's target: how metres are encoded, and the losses on what is regressed.
+"""Depth as a training target: how metres are encoded, and the losses on the predicted numbers.
 
-Each loss gives two maps [N, H, W], the loss and which pixels count; `core.global_mean(loss, valid)`
-is then the mean over the batches of all devices, exactly.
+Each loss returns two maps [N, H, W], the loss and which pixels count. Of these,
+`engine.method.global_mean(loss, valid)` is exactly the mean over the batches of all devices.
 """
 
 import functools
@@ -19,7 +19,7 @@ Loss = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
 
 def valid(metres: jax.Array) -> jax.Array:
-    """Where there is a depth: bool [...]; 0 (and what is not a number) means none."""
+    """Which pixels have a known depth, bool [...]; 0 and NaN mean that it is unknown."""
     return metres > 0
 
 
@@ -29,11 +29,11 @@ def encode(
     """Metres as numbers in 0..1, the units in which a network regresses depth.
 
     Args:
-      metres: float [...]; 0 = none.
-      kind: 'inverse', near / d, which is precise where it matters (DADA regresses inverse depth);
+      metres: float [...]; 0 = unknown.
+      kind: 'inverse', near / d, which is most precise for near things (DADA uses inverse depth);
         'linear', d / far; 'log', log(d / near) / log(far / near).
-      near, far: metres, 0 < near < far. Nearer is `near` ('inverse', 'log'), farther is `far`
-        ('linear', 'log').
+      near, far: metres, 0 < near < far. Smaller depths count as `near` ('inverse', 'log'), larger
+        ones as `far` ('linear', 'log').
 
     Returns:
       float32 [...] in 0..1; 0 where there is no depth.
@@ -56,14 +56,14 @@ def encode(
 def decode(
     encoded: jax.Array, kind: str = "inverse", near: float = 1.0, far: float = 80.0
 ) -> jax.Array:
-    """Metres of encoded depth, whatever a network may have regressed.
+    """The inverse of `encode`, defined for any number that a network may predict.
 
     Args:
       encoded: float [...] in units of `encode`; outside 0..1 counts as the nearest or farthest.
       kind, near, far: as in `encode`.
 
     Returns:
-      float32 metres [...] in near..far, the inverse of `encode` for depths of that range.
+      float32 metres [...] in near..far.
     """
     _check(kind, near, far)
     encoded = encoded.astype(jnp.float32)
@@ -103,9 +103,9 @@ def berhu(
 
     Args:
       prediction, target, valid: as in `l1`.
-      threshold: c, not negative; None for `berhu_threshold` of this batch, the paper's. The batch
-        is that of one device: for the threshold of the batches of all of them take `lax.pmax` of
-        it, or `by_name("berhu", axis)`.
+      threshold: c, not negative; None for `berhu_threshold` of this batch, the paper's. That
+        is the batch of one device; for a threshold over all devices take its `lax.pmax`, or use
+        `by_name("berhu", axis)`.
 
     Returns:
       As `l1`.
@@ -124,7 +124,7 @@ def by_name(name: str, axis: str | None = None) -> Loss:
 
     Args:
       name: of the loss.
-      axis: name of the pmapped axis; berHu's threshold is then that of the batches of all devices.
+      axis: name of the pmapped axis; berHu's threshold is then taken over all devices.
 
     Raises:
       UserError: there is no such loss.
@@ -142,8 +142,7 @@ def _berhu_over(axis, prediction, target, valid):
 
 
 def _size(prediction: jax.Array, target: jax.Array, valid: jax.Array) -> jax.Array:
-    """The absolute error, float32 [N, H, W]; 0 where not valid: nothing flows back from there,
-    whatever it holds."""
+    """The absolute error, float32 [N, H, W]; 0 where not valid, with no gradient even from NaN."""
     if not prediction.shape == target.shape == valid.shape:
         raise ValueError(
             f"depth {prediction.shape} does not fit truth {target.shape} with mask {valid.shape}"

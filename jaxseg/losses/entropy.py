@@ -7,19 +7,20 @@ import jax.numpy as jnp
 
 
 def self_information(logits: jax.Array) -> jax.Array:
-    """Weighted self-information maps I_c = -p_c log p_c / log K, what ADVENT's D looks at.
+    """Weighted self-information maps I_c = -p_c log p_c / log K, the input of
+    ADVENT's discriminator.
 
     Args:
       logits: float [..., K].
 
     Returns:
       float32 [..., K], at least 0; the sum over classes is the normalised entropy. The logarithm
-      comes from log_softmax, so nothing needs the reference's p + 1e-30.
+      comes from log_softmax, so the 1e-30 that the authors' code adds to p is not needed.
     """
     return _self_information(logits.astype(jnp.float32))
 
 
-# The gradient is written out: automatic differentiation goes over the maps twice as often.
+# A gradient by hand: automatic differentiation would pass over the maps twice as often.
 @jax.custom_vjp
 def _self_information(logits):
     log_p = jax.nn.log_softmax(logits, axis=-1)
@@ -47,14 +48,14 @@ def entropy(logits: jax.Array) -> jax.Array:
 
 
 def highest(values: jax.Array, share: float) -> jax.Array:
-    """Mean over the pixels with the highest values of each image (ADVENT's entropy range, ER).
+    """Mean over the highest values of each image (ADVENT's entropy ranges, ER).
 
     Args:
       values: float [N, H, W].
-      share: of the pixels, above 0 and at most 1; pixels as high as the lowest of them count too.
+      share: of the pixels, above 0 and at most 1; ties with the lowest of these count too.
 
     Returns:
-      float [N]; the choice of pixels is a constant to differentiation.
+      float [N]; no gradient flows through the choice of pixels.
 
     Raises:
       ValueError: a share outside that range.

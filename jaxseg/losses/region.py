@@ -1,14 +1,14 @@
-"""Losses over regions: a class's pixels of an image are judged together, not one by one.
+"""Losses over regions: all pixels of a class in an image give one number together.
 
-Each gives (loss [N], valid [N]), one number an image, and `core.global_mean(loss, valid)` is the
-mean over the labelled images of all devices, exactly. With `per_image=False` the pixels of the
-local batch are pooled and there is one number, [1]: closer to the score of a whole split (the
-Lovasz paper prefers it for that), but then the mean over D devices is the mean of D batches'
-losses, which is not the loss of their union.
+Each returns (loss [N], valid [N]), one number per image; `engine.method.global_mean(loss, valid)`
+is exactly the mean over the labelled images of all devices. With `per_image=False` the pixels of
+the local batch are pooled and there is one number, [1]. That is closer to the score of a whole
+split (the Lovasz paper prefers it for that reason), but with D devices it gives the mean of D
+losses, which is not the loss of the whole batch.
 
-Only the classes that occur in the labels are judged, each alike; the prediction of a class that
-does not occur is punished through the ones that lose probability to it. So no smoothing term is
-needed: no denominator is below one pixel.
+The mean is over the classes that occur in the labels, with equal weights. Predicting a class that
+does not occur still costs: the true classes lose that probability. No smoothing term is needed,
+because no denominator is below one pixel.
 """
 
 import jax
@@ -35,7 +35,7 @@ def dice(
     overlap = jnp.sum(jnp.where(truth, probability, 0.0), axis=-1)
     mass = jnp.sum(jnp.square(probability) if squared else probability, axis=-1)
     pixels = jnp.sum(truth, axis=-1, dtype=jnp.float32)
-    # The greater of the sum and one pixel: absent classes are left out below, but not divided by 0.
+    # At least one pixel: absent classes are left out below, but must not divide by 0 here.
     loss = 1.0 - 2.0 * overlap / jnp.maximum(mass + pixels, 1.0)
     return _over_present(loss, pixels > 0)
 
@@ -46,11 +46,10 @@ def lovasz_softmax(
     """Lovasz-softmax, the convex extension of the Jaccard loss 1 - IoU (Berman et al., CVPR 2018),
     mean over the classes present.
 
-    The errors of a class are sorted, and each is weighted by how much the class's Jaccard loss
-    grows when that pixel is got wrong besides all worse ones. The weights are data: the gradient
-    with respect to the errors is the weights themselves, so nothing is differentiated through the
-    sort. Sorting takes its time (on a CPU, many times a cross-entropy's); absent classes are not
-    sorted.
+    The errors of a class are sorted. Each is weighted by how much the class's Jaccard loss grows
+    when that pixel is predicted wrongly in addition to all pixels with larger errors. The gradient
+    with respect to the errors is these weights, so nothing is differentiated through the sort.
+    Sorting is slow (on a CPU many times slower than a cross-entropy); absent classes are skipped.
 
     Args:
       logits: float [N, H, W, K].
@@ -68,7 +67,7 @@ def lovasz_softmax(
     def weigh(item):
         return lax.cond(item[2], _jaccard_growth, lambda e, t: jnp.zeros_like(e), *item[:2])
 
-    # Class by class, so that absent ones cost nothing.
+    # One class after the other, so that absent ones cost nothing.
     items = (lax.stop_gradient(errors), truth, present)
     weights = lax.map(weigh, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), items))
     return _over_present(jnp.sum(weights.reshape(errors.shape) * errors, axis=-1), present)
@@ -95,11 +94,11 @@ def _over_present(loss, present):
 
 
 def _jaccard_growth(errors, truth):
-    """What each pixel [pixels] adds to 1 - IoU of a class that is present, when pixels are got
-    wrong from the greatest error down. Ignored pixels have none, so they add theirs last.
+    """What each pixel [pixels] adds to 1 - IoU of a class that is present, when pixels become wrong
+    one after the other from the largest error down. Ignored pixels have no error and come last.
 
-    The paper's differences of neighbouring Jaccard values lose their digits in float32 when a class
-    has many pixels, so they are written out: 1 / union for a pixel of the class, and
+    In float32 the paper's differences of neighbouring Jaccard values lose precision when a class
+    has many pixels, so they are computed in closed form: 1 / union for a pixel of the class, and
     intersection / (union (union - 1)) for another. Counted in integers: exact.
     """
     # The truth travels in the lowest bit of the place: sorting two arrays is quicker than three.

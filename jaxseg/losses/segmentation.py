@@ -1,8 +1,8 @@
 """Supervised segmentation losses, pixel by pixel.
 
-Each gives two maps [N, H, W]: the loss, and which pixels count (bool) or how much (float weight).
-`core.global_mean(loss, second)` is then the mean over the batches of all devices, exactly. Losses
-over regions (Dice, Lovasz) stand in `region.py`, class weights from counts in `balance.py`.
+Each returns two maps [N, H, W]: the loss, and which pixels count (bool) or how much (float weight).
+Of these, `engine.method.global_mean(loss, second)` is exactly the mean over the batches of all
+devices. Losses over regions (Dice, Lovasz) are in `region.py`, class weights in `balance.py`.
 """
 
 import math
@@ -18,7 +18,7 @@ IGNORE = 255
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Cross-entropy per pixel, with pixels to leave out.
+    """Cross-entropy per pixel; unlabelled pixels are left out.
 
     Args:
       logits: float [N, H, W, K].
@@ -65,7 +65,7 @@ def weight_map(labels: jax.Array, class_weights: Sequence[float]) -> jax.Array:
     """The weight of each pixel's class.
 
     Args:
-      labels: integers [...]; what is outside 0..K-1 (255 = ignore) weighs 0.
+      labels: integers [...]; ids outside 0..K-1 (255 = ignore) get the weight 0.
       class_weights: K numbers, not negative.
 
     Returns:
@@ -79,11 +79,10 @@ def weight_map(labels: jax.Array, class_weights: Sequence[float]) -> jax.Array:
 def weighted_cross_entropy(
     logits: jax.Array, labels: jax.Array, class_weights: Sequence[float]
 ) -> tuple[jax.Array, jax.Array]:
-    """Cross-entropy in which each pixel weighs as much as its class.
+    """Cross-entropy in which each pixel has the weight of its class.
 
-    The mean divides by the sum of the weights (as PyTorch's does), so a common factor of all
-    weights changes nothing. With `global_mean(*weighted_cross_entropy(...))` both sums run over all
-    devices.
+    `global_mean(*weighted_cross_entropy(...))` divides by the sum of the weights, as PyTorch's mean
+    does, so a common factor of all weights changes nothing. Both sums run over all devices.
 
     Args:
       logits: float [N, H, W, K].
@@ -142,19 +141,19 @@ def focal(
 def ohem(
     logits: jax.Array, labels: jax.Array, threshold: float = 0.7, minimum: float = 1 / 16
 ) -> tuple[jax.Array, jax.Array]:
-    """Cross-entropy of the hard pixels alone: online hard example mining (Shrivastava et al., CVPR
+    """Cross-entropy of the hard pixels only: online hard example mining (Shrivastava et al., CVPR
     2016) in the form usual for segmentation.
 
-    Kept is a pixel whose true class has a probability below `threshold`, and in any case the
-    hardest `minimum` of each image's labelled pixels (ties are kept). Codes of the field set
-    `minimum` as a count over the batch of one device; a share of each image makes the choice, and
-    with `global_mean` the loss, independent of how the batch is spread over devices.
+    A pixel is kept if its true class has a probability below `threshold`, or if it is among the
+    hardest `minimum` of its image's labelled pixels (ties are kept). Other implementations set
+    `minimum` as a number of pixels in the batch of one device. Here it is a share of each image, so
+    that the choice, and with `global_mean` the loss, does not depend on the number of devices.
 
     Args:
       logits: float [N, H, W, K].
       labels: integers [N, H, W]; outside 0..K-1 = ignored.
-      threshold: probability in 0..1; 0 keeps the hardest `minimum` alone.
-      minimum: share in 0..1 of each image's labelled pixels, to the nearest pixel.
+      threshold: probability in 0..1; 0 keeps only the hardest `minimum`.
+      minimum: share in 0..1 of each image's labelled pixels, rounded to whole pixels.
 
     Returns:
       cross-entropy float32 [N, H, W] in nats (0 where not kept) and kept bool [N, H, W].

@@ -1,7 +1,7 @@
 """AdaptSegNet: output-space adversarial alignment (Tsai et al., CVPR 2018), one or several levels.
 
-The discriminator sees the softmax; `gan='ls'` gives the least-squares variant of the paper's code,
-the level 'features' in `adversarial_weights` the paper's baseline that aligns features instead.
+The discriminator looks at the softmax. `gan='ls'` is the least-squares variant of the authors'
+code; the level 'features' in `adversarial_weights` is the paper's baseline, which aligns features.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ def make(
     gan: str = "vanilla",
     statistics: str = "both",
 ) -> Method:
-    """Args: see `_align.make`; one discriminator for each level of `adversarial_weights`."""
+    """Args: see `align.make`; each level of `adversarial_weights` has a discriminator."""
     return align.make(
         segmenter,
         align.Levels(dict(segmentation_weights), dict(adversarial_weights)),

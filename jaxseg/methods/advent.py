@@ -24,7 +24,7 @@ def make(
     class_prior: Mapping[str, float] | None = None,
     statistics: str = "both",
 ) -> Method:
-    """Args: see `_align.make`; one discriminator for each level of `adversarial_weights`."""
+    """Args: see `align.make`; each level of `adversarial_weights` has a discriminator."""
     return align.make(
         segmenter,
         align.Levels(dict(segmentation_weights), dict(adversarial_weights)),

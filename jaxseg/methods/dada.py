@@ -1,9 +1,9 @@
 """DADA: depth-aware domain adaptation (Vu, Jain, Bucher, Cord and Pérez, ICCV 2019).
 
-AdvEnt with depth as a privileged task of the source: the network regresses inverse depth from its
-last features and takes it back into them (`config.net.depth`, `config.net.fusion`), and the
-discriminator looks at the self-information of every class times the predicted depth, so that what
-is near counts more. The product passes gradients to both of its factors, as the released code does.
+AdvEnt with depth as a second task on the source. The network predicts inverse depth from its last
+features and feeds it back into them (`config.net.depth`, `config.net.fusion`). The discriminator
+looks at the self-information of each class times the predicted inverse depth, so that near things
+count more. Gradients flow into both factors of that product, as in the released code.
 """
 
 from collections.abc import Mapping
@@ -39,15 +39,15 @@ def make(
     Args:
       segmenter: a task network with the output 'depth' [N,h,w,1].
       discriminator, num_classes, segmentation_weights, adversarial_weights, gan, statistics: see
-        `_align.make`; one discriminator for each level.
+        `align.make`; each level has a discriminator.
       lam_depth: weight of the depth loss, above 0.
       depth_loss: 'berhu' or 'l1', in the network's units.
       depth_encoding, depth_near, depth_far: see `losses.depth.encode`; metres.
-      depth_scale: the network's units for one of the encoding. The released code regresses 65536 /
-        (centimetres + 1), which is 655.36 times the inverse of metres.
+      depth_scale: the network's units for one unit of encoded depth. The released code predicts
+        65536 / (centimetres + 1), which is 655.36 times the inverse of metres.
 
     Raises:
-      UserError: no weight of the depth.
+      UserError: lam_depth is 0.
     """
     depth = parts_depth.checked(
         parts_depth.Depth(lam_depth, depth_loss, depth_encoding, depth_near, depth_far, depth_scale)

@@ -27,10 +27,10 @@ def make(
     """Builds the method.
 
     Args:
-      segmenter, num_classes, statistics: see `_align.make`.
+      segmenter, num_classes, statistics: see `align.make`.
       segmentation_weights, entropy_weights: by level; the paper's entropy weight is 1e-3 on main.
-      hardest_share: the share of each image's pixels, those of highest entropy, that the entropy
-        is taken over; 1 for all.
+      hardest_share: the loss is the mean over this share of each image's pixels, those with the
+        highest entropy; 1 for all pixels.
       class_prior: {'weight', 'mu'}; None or a weight of 0 for none.
     """
     if not 0 < hardest_share <= 1:

@@ -1,7 +1,7 @@
-"""Supervised training on the source alone: the baseline, and the oracle when given target labels.
+"""Supervised training on the source only: the baseline, or the oracle if given target labels.
 
-With `statistics='target'` or `'both'` the target's images move the BatchNorm statistics used at
-evaluation and nothing else: adaptive batch normalisation (Li et al., AdaBN, 2016).
+With `statistics='target'` or `'both'` the target's images update the BatchNorm statistics used at
+evaluation, and nothing else: adaptive batch normalisation (Li et al., AdaBN, 2016).
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ def make(
     segmentation_weights: Mapping[str, float],
     statistics: str = "source",
 ) -> Method:
-    """Args: see `_align.make`; `segmentation_weights` by level, e.g. {'main': 1.0}."""
+    """Args: see `align.make`; `segmentation_weights` by level, e.g. {'main': 1.0}."""
     del num_classes
     levels = align.Levels(dict(segmentation_weights), {})
     return align.make(segmenter, levels, statistics=statistics)

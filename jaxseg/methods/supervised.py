@@ -1,11 +1,11 @@
 """Supervised training with the losses and the mixing of the MiniCity baselines (VIPriors 2020).
 
-The labelled images are the source; nothing is asked of a target. `source_only` is the plain form
-that the adaptation methods are compared with.
+The labelled images are the source; there is no target. `source_only` is the plain form that
+adaptation methods are compared with.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from jaxseg.engine.method import Method, global_mean
 from jaxseg.errors import UserError
 from jaxseg.losses import balance, region, segmentation
 from jaxseg.methods.parts import align, mixing
+from jaxseg.methods.parts.levels import upsampled
 from jaxseg.models.network import Network
 
 NETWORKS = ("segmenter",)
@@ -38,12 +39,12 @@ def make(
     """Builds the method.
 
     Args:
-      segmenter, statistics: see `_align.make`.
+      segmenter, statistics: see `align.make`.
       num_classes: K.
       segmentation_weights: by output level, e.g. {'main': 1.0}.
       losses: name in LOSSES -> weight, 0 for those not wanted; their sum is the loss of a level.
-      class_weights: K numbers for 'weighted', or one word in `balance.KINDS` in place of numbers
-        that are not counted yet: such a method predicts but does not train.
+      class_weights: K numbers for 'weighted'. One word of `balance.KINDS` stands for numbers that
+        have not been counted yet: such a method can predict but not train.
       focal_gamma, ohem_threshold, ohem_minimum: see `losses.segmentation`.
       mixes: name in MIXINGS -> probability; they are applied in the order of MIXINGS.
       copy_pairs: (class that is copied, class it is put on) for 'copy_blob'.
@@ -63,22 +64,9 @@ def make(
         raise UserError("no loss of any level has a weight")
     if "copy_blob" in chances and not copy_pairs:
         raise UserError("mixes.copy_blob without copy_pairs: there is nothing to copy")
-    uncounted = len(class_weights) == 1 and class_weights[0] in balance.KINDS
-    if "weighted" in used and not uncounted and len(class_weights) != num_classes:
-        kinds = ", ".join(balance.KINDS)
-        raise UserError(
-            f"{len(class_weights)} class_weights for {num_classes} classes; give one for each, or "
-            f"one of {kinds}"
-        )
-    functions = {
-        "cross_entropy": segmentation.cross_entropy,
-        "weighted": lambda x, y: segmentation.weighted_cross_entropy(x, y, class_weights),
-        "focal": lambda x, y: segmentation.focal(x, y, focal_gamma),
-        "ohem": lambda x, y: segmentation.ohem(x, y, ohem_threshold, ohem_minimum),
-        "dice": region.dice,
-        "lovasz": region.lovasz_softmax,
-    }
-    for name in used:  # settings that a loss refuses are told before anything is trained
+    uncounted = "weighted" in used and _uncounted(class_weights, num_classes)
+    functions = _losses(class_weights, focal_gamma, ohem_threshold, ohem_minimum)
+    for name in used:  # a loss that refuses its settings says so before anything is trained
         if not (name == "weighted" and uncounted):
             example = jax.ShapeDtypeStruct((1, 2, 2, num_classes), jnp.float32)
             jax.eval_shape(functions[name], example, jax.ShapeDtypeStruct((1, 2, 2), jnp.int32))
@@ -89,7 +77,7 @@ def make(
         return {"gen": {"segmenter": net}}, {"segmenter": stats}, {}
 
     def gen(params, carry, batch, key):
-        if "weighted" in used and uncounted:
+        if uncounted:
             raise ValueError(f"class_weights={class_weights[0]!r} must be numbers by now")
         mix_key, net_key = jax.random.split(key)
         images, labels = mix(mix_key, batch["source_image"], batch["source_label"])
@@ -100,7 +88,7 @@ def make(
         for level, level_weight in segmentation_weights.items():
             if not level_weight:
                 continue
-            logits = align.upsampled(outputs[level], labels)
+            logits = upsampled(outputs[level], labels)
             for name, weight in used.items():
                 value = global_mean(*functions[name](logits, labels))
                 total += level_weight * weight * value
@@ -113,6 +101,31 @@ def make(
 
     reads = ("source_image", "source_label")
     return Method(init, {"gen": gen}, align.predictor(segmenter), reads=reads)
+
+
+def _uncounted(class_weights, num_classes) -> bool:
+    """Whether the class weights are still the word of how they are to be counted."""
+    if len(class_weights) == 1 and class_weights[0] in balance.KINDS:
+        return True
+    if len(class_weights) != num_classes:
+        kinds = ", ".join(balance.KINDS)
+        raise UserError(
+            f"{len(class_weights)} class_weights for {num_classes} classes; give one for each, or "
+            f"one of {kinds}"
+        )
+    return False
+
+
+def _losses(class_weights, gamma, threshold, minimum) -> dict[str, Callable]:
+    """Name -> (logits, labels) -> (loss, what counts)."""
+    return {
+        "cross_entropy": segmentation.cross_entropy,
+        "weighted": lambda x, y: segmentation.weighted_cross_entropy(x, y, class_weights),
+        "focal": lambda x, y: segmentation.focal(x, y, gamma),
+        "ohem": lambda x, y: segmentation.ohem(x, y, threshold, minimum),
+        "dice": region.dice,
+        "lovasz": region.lovasz_softmax,
+    }
 
 
 def _mixer(chances, num_classes, copy_pairs):

@@ -1,1 +1,1 @@
-"""What a person looks at: pictures, charts and the page of a run."""
+"""Pictures, charts and the report page of a run."""

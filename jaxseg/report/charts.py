@@ -2,11 +2,12 @@
 
 import html
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 WIDTH, HEIGHT = 420, 210
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 8, 24
-POINTS = 240  # points a line is thinned to; more cannot be seen
+POINTS = 240  # most points of a line; more could not be seen
 
 Point = tuple[float, float]
 
@@ -42,65 +43,12 @@ def chart(
     if not lines:
         return ""
     values = [*levels, *(y for line in lines.values() for _, y in line)]
-    log = log and min(values) > 0 and max(values) > 20 * min(values)
-    ticks = _log_ticks(min(values), max(values)) if log else nice_ticks(min(values), max(values))
-    low, high = (min(ticks), max(ticks)) if not log else (min(values), max(values))
-    low, high = min(low, *values), max(high, *values)
-    first, last = span
-
-    def x_of(step: float) -> float:
-        return LEFT + (step - first) / ((last - first) or 1) * (WIDTH - LEFT - RIGHT)
-
-    def y_of(value: float) -> float:
-        a, b, v = (math.log(x) if log else x for x in (low, high, value))
-        return HEIGHT - BOTTOM - (v - a) / ((b - a) or 1) * (HEIGHT - TOP - BOTTOM)
-
-    parts = []
-    for tick in ticks:
-        y = y_of(tick)
-        parts.append(
-            f'<line class=grid x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        )
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 3.5:.1f}" text-anchor="end">{tick:.4g}</text>')
-    for tick in nice_ticks(first, last, 5):
-        if first <= tick <= last:
-            anchor = "end" if x_of(tick) > WIDTH - RIGHT - 12 else "middle"
-            parts.append(
-                f'<text x="{x_of(tick):.1f}" y="{HEIGHT - 6}" text-anchor="{anchor}">'
-                f"{tick:g}</text>"
-            )
-    if first < mark < last:
-        x = x_of(mark)
-        parts.append(
-            f'<line class=mark x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
-        )
-    parts += [
-        f'<line class=mark x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        for y in map(y_of, levels)
-    ]
-    parts += [
-        f'<text x="{WIDTH - RIGHT}" y="{y_of(level) - 4:.1f}" text-anchor="end">{level:g}</text>'
-        for level in levels
-        if level not in ticks
-    ]
+    axes = _axes(values, span, log)
+    parts = [*_grid(axes, span), *_marks(axes, span, mark, levels)]
     names = []
     for number, (name, line) in enumerate(lines.items()):
         colour = f"var(--line{number % 6})"
-        points = [(x_of(x), y_of(y)) for x, y in thin(line, POINTS)]
-        path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
-        tip = f"<title>{html.escape(name)}: {line[-1][1]:.4g} at step {line[-1][0]:g}</title>"
-        parts.append(f'<path d="{path}" style="stroke:{colour}">{tip}</path>')
-        if dots or len(points) == 1:
-            parts += [
-                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" style="fill:{colour}"/>'
-                for x, y in points
-            ]
-        parts += [
-            f'<circle class=ring cx="{x_of(x):.1f}" cy="{y_of(y):.1f}" r="7" '
-            f'style="stroke:{colour}"/>'
-            for x, y in line
-            if x == ring
-        ]
+        parts += _line(axes, name, line, colour, dots, ring)
         names.append(
             f'<span class=chip><i style="background:{colour}"></i>{html.escape(name)} '
             f"<b>{line[-1][1]:.3g}</b></span>"
@@ -110,6 +58,93 @@ def chart(
         f'</figcaption><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{html.escape(title)}">{"".join(parts)}</svg></figure>'
     )
+
+
+class _Axes(NamedTuple):
+    """Where steps and values lie on the drawing, and the values that have a line and a number."""
+
+    x: Callable[[float], float]
+    y: Callable[[float], float]
+    ticks: list[float]
+
+
+def _axes(values: Sequence[float], span: tuple[float, float], log: bool) -> _Axes:
+    log = log and min(values) > 0 and max(values) > 20 * min(values)
+    ticks = _log_ticks(min(values), max(values)) if log else nice_ticks(min(values), max(values))
+    low, high = (min(ticks), max(ticks)) if not log else (min(values), max(values))
+    low, high = min(low, *values), max(high, *values)
+    first, last = span
+
+    def x(step: float) -> float:
+        return LEFT + (step - first) / ((last - first) or 1) * (WIDTH - LEFT - RIGHT)
+
+    def y(value: float) -> float:
+        a, b, v = (math.log(x) if log else x for x in (low, high, value))
+        return HEIGHT - BOTTOM - (v - a) / ((b - a) or 1) * (HEIGHT - TOP - BOTTOM)
+
+    return _Axes(x, y, ticks)
+
+
+def _grid(axes: _Axes, span: tuple[float, float]) -> list[str]:
+    """The horizontal lines with their values, and the steps below."""
+    parts = []
+    for tick in axes.ticks:
+        y = axes.y(tick)
+        parts.append(
+            f'<line class=grid x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        )
+        parts.append(f'<text x="{LEFT - 6}" y="{y + 3.5:.1f}" text-anchor="end">{tick:.4g}</text>')
+    for tick in nice_ticks(*span, 5):
+        if span[0] <= tick <= span[1]:
+            anchor = "end" if axes.x(tick) > WIDTH - RIGHT - 12 else "middle"
+            parts.append(
+                f'<text x="{axes.x(tick):.1f}" y="{HEIGHT - 6}" text-anchor="{anchor}">'
+                f"{tick:g}</text>"
+            )
+    return parts
+
+
+def _marks(
+    axes: _Axes, span: tuple[float, float], mark: float, levels: Sequence[float]
+) -> list[str]:
+    """The dashed lines: down at a step, across at values."""
+    parts = []
+    if span[0] < mark < span[1]:
+        x = axes.x(mark)
+        parts.append(
+            f'<line class=mark x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
+        )
+    parts += [
+        f'<line class=mark x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        for y in map(axes.y, levels)
+    ]
+    parts += [
+        f'<text x="{WIDTH - RIGHT}" y="{axes.y(level) - 4:.1f}" text-anchor="end">{level:g}</text>'
+        for level in levels
+        if level not in axes.ticks
+    ]
+    return parts
+
+
+def _line(
+    axes: _Axes, name: str, line: Sequence[Point], colour: str, dots: bool, ring: float | None
+) -> list[str]:
+    """One line with its tooltip, its dots and its ring."""
+    points = [(axes.x(x), axes.y(y)) for x, y in thin(line, POINTS)]
+    path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+    tip = f"<title>{html.escape(name)}: {line[-1][1]:.4g} at step {line[-1][0]:g}</title>"
+    parts = [f'<path d="{path}" style="stroke:{colour}">{tip}</path>']
+    if dots or len(points) == 1:
+        parts += [
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" style="fill:{colour}"/>' for x, y in points
+        ]
+    parts += [
+        f'<circle class=ring cx="{axes.x(x):.1f}" cy="{axes.y(y):.1f}" r="7" '
+        f'style="stroke:{colour}"/>'
+        for x, y in line
+        if x == ring
+    ]
+    return parts
 
 
 def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:

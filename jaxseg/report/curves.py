@@ -5,6 +5,7 @@ from typing import Any
 
 from jaxseg.report import charts as report_charts
 
+# Of the metrics that most methods log; a method may bring titles of its own, see `Method.titles`.
 TITLES = {
     "loss/gen": "Loss of the segmenter",
     "loss/disc": "Loss of the discriminator",
@@ -17,29 +18,26 @@ TITLES = {
     "input_wait": "Seconds a step waits for its input",
     "depth": "Depth loss on the source",
 }
-# Of runs that transform the source's images: two networks against two discriminators.
-TRANSFORM_TITLES = {
-    "loss/gen": "Loss of the generator side",
-    "loss/disc": "Loss of the discriminators",
-    "adversarial": "Adversarial losses of the generator side",
-    "discriminator": "Loss of each discriminator",
-    "accuracy": "Accuracy of the discriminators",
-    "r1": "Steepness of the discriminators (R1)",
-    "transform": "Change of source images, grey levels",
-}
 LAST_CHARTS = ("lr", "images_per_second", "input_wait")
-GUESSING, SURE = 0.5, 1.0  # accuracies of a discriminator that is blind and of one that has won
+GUESSING, SURE = 0.5, 1.0  # accuracy of a discriminator that only guesses, and that is always right
 
 Lines = Sequence[Mapping[str, Any]]
 
 
-def section(train: Lines, evaluations: Lines, span: tuple[float, float], warmup: int) -> str:
+def section(
+    train: Lines,
+    evaluations: Lines,
+    span: tuple[float, float],
+    warmup: int,
+    titles: Mapping[str, str] | None = None,
+) -> str:
     """The body of the section as HTML; empty with nothing to draw.
 
     Args:
       train, evaluations: the lines of `metrics.jsonl` of these kinds, in order.
       span: first and last step of the charts.
       warmup: a step that the charts mark, 0 for none.
+      titles: the method's own, group of metrics -> title.
     """
     charts = []
     if len(evaluations) > 1:
@@ -55,7 +53,7 @@ def section(train: Lines, evaluations: Lines, span: tuple[float, float], warmup:
             report_charts.chart("Target validation, %", scores, span, mark=warmup, dots=True)
         )
         charts += _depth(evaluations, span, warmup)
-    charts += _training(train, any(map(_depth_of, evaluations)), span, warmup)
+    charts += _training(train, span, warmup, TITLES | dict(titles or {}))
     note = (
         f"<p class=note>The dashed line is the end of the warm-up on the source, step {warmup}.</p>"
         if warmup
@@ -90,9 +88,7 @@ def _depth_of(evaluation: Mapping[str, Any]) -> Mapping[str, Any]:
     return evaluation.get("depth") or {}
 
 
-def _training(train: Lines, depth: bool, span, warmup: int) -> list[str]:
-    transforms = any(name.startswith("transform/") for line in train for name in line)
-    titles = TITLES | TRANSFORM_TITLES if transforms else TITLES
+def _training(train: Lines, span, warmup: int, titles: Mapping[str, str]) -> list[str]:
     groups: dict[str, dict[str, list]] = {}
     for line in train:
         for name, value in line.items():
@@ -112,7 +108,7 @@ def _training(train: Lines, depth: bool, span, warmup: int) -> list[str]:
             span,
             mark=warmup,
             log=group == "lr",
-            levels=(GUESSING, SURE) if group == "accuracy" and (depth or transforms) else (),
+            levels=(GUESSING, SURE) if group == "accuracy" else (),
         )
         for group in ordered
     ]

@@ -1,7 +1,7 @@
 """`report.html`: one file that shows what a run did, readable in any browser without a network.
 
 Reads what the run left in its work folder (`metrics.jsonl`, `pictures/`, `config.json`,
-`results.json`, `selection.json`); whatever is missing is left out.
+`method.json`, `results.json`, `selection.json`); whatever is missing is left out.
 """
 
 import html
@@ -12,10 +12,12 @@ from typing import Any
 
 from flax.traverse_util import flatten_dict
 
+from jaxseg.engine.method import Tile
 from jaxseg.evaluation.results import percent
-from jaxseg.report import charts, depth, paint, pictures, selection
+from jaxseg.report import brought, charts, depth, paint, pictures, selection
 from jaxseg.report import curves as report_curves
 from jaxseg.report import source as report_source
+from jaxseg.report import views as report_views
 from jaxseg.report.parts import bare, change, read_json, section
 from jaxseg.storage import logs
 
@@ -39,11 +41,13 @@ def write_report(workdir: str | Path) -> Path:
     warmup = _warmup_steps(config)
     before = before_adaptation(evaluations, warmup)
     best, last = logs.best_and_last(workdir)
+    words = brought.read(workdir)
     name = str(config.get("name") or workdir.resolve().name)
 
     sections = [f"<header><h1>{html.escape(name)}</h1>{_summary(config, last)}</header>"]
     if last:
-        sections.append(_tiles(before, best, last, warmup, train))
+        tiles = _tiles(before, best, last, warmup) + _metric_tiles(train, words.tiles)
+        sections.append(f"<div class=tiles>{''.join(tiles)}</div>")
     sections.append(_warnings(lines))
     if last:
         steps = [e["step"] for e in evaluations]
@@ -52,7 +56,9 @@ def write_report(workdir: str | Path) -> Path:
         shown = depth.section(workdir, before, last)
         sections.append(section("Depth on target images", shown))
         shown = report_source.section(workdir, before, last, steps)
-        sections.append(section("Source images as they are transformed", shown))
+        sections.append(section("Source images as the method changes them", shown))
+        shown = report_views.section(workdir, before, last)
+        sections.append(section("What else the method shows", shown))
         sections.append(section("IoU of each class", _classes(workdir, before, best, last)))
     span = (0, max((line["step"] for line in [*train, *evaluations]), default=0))
     comparison = read_json(workdir / "selection.json") or {}
@@ -62,7 +68,7 @@ def write_report(workdir: str | Path) -> Path:
             selection.section(comparison, evaluations, span, warmup),
         )
     )
-    curves = report_curves.section(train, evaluations, span, warmup)
+    curves = report_curves.section(train, evaluations, span, warmup, words.titles)
     sections.append(section("Curves", curves))
     results = read_json(workdir / "results.json")
     if results and last and results.get("step") != last["step"]:
@@ -109,7 +115,7 @@ def _data_name(side: Mapping[str, Any]) -> str:
     return f"{side.get('name')} ({domain})" if domain else str(side.get("name"))
 
 
-def _tiles(before, best, last, warmup: int, train) -> str:
+def _tiles(before, best, last, warmup: int) -> list[str]:
     stage = "source only" if before["step"] <= warmup else "first evaluation"
     tiles = [("mIoU at the last step", last, f"step {last['step']}", True)]
     two = before["step"] != last["step"]
@@ -129,27 +135,32 @@ def _tiles(before, best, last, warmup: int, train) -> str:
             f"<div class=tile><b>{bare(last.get(key))}<small> %</small></b>"
             f"<span>{title}</span><em>{change}</em></div>"
         )
-    cells += _geometry_tiles(before, last, train)
-    return f"<div class=tiles>{''.join(cells)}</div>"
+    cells += _depth_tile(before, last, two)
+    return cells
 
 
-def _geometry_tiles(before, last, train) -> list[str]:
-    """How wrong depth is and how far the source's images are moved, of a run that has these."""
-    cells = []
+def _depth_tile(before, last, two: bool) -> list[str]:
+    """How wrong depth is, of a run that predicts it."""
     old, new = ((e.get("depth") or {}).get("abs_rel") for e in (before, last))
-    if new is not None:
-        two = before["step"] != last["step"] and old is not None
-        note = f"before: {old:.3f}" if two else ""
-        cells.append(
-            f"<div class=tile><b>{new:.3f}</b><span>relative error of depth</span>"
-            f"<em>{note}</em></div>"
-        )
-    moved = [line["transform/change"] for line in train if line.get("transform/change") is not None]
-    if moved:
-        cells.append(
-            f"<div class=tile><b>{moved[-1]:.1f}<small> of 255</small></b>"
-            f"<span>change of source images</span><em>mean, at most {max(moved):.1f}</em></div>"
-        )
+    if new is None:
+        return []
+    note = f"before: {old:.3f}" if two and old is not None else ""
+    return [
+        f"<div class=tile><b>{new:.3f}</b><span>relative error of depth</span><em>{note}</em></div>"
+    ]
+
+
+def _metric_tiles(train: Sequence[Mapping[str, Any]], tiles: Mapping[str, Tile]) -> list[str]:
+    """The training metrics that the method wants shown: the last value and the largest."""
+    cells = []
+    for name, tile in tiles.items():
+        values = [line[name] for line in train if line.get(name) is not None]
+        if values:
+            unit = f"<small> {html.escape(tile.unit)}</small>" if tile.unit else ""
+            cells.append(
+                f"<div class=tile><b>{values[-1]:.1f}{unit}</b><span>{html.escape(tile.title)}"
+                f"</span><em>mean, at most {max(values):.1f}</em></div>"
+            )
     return cells
 
 

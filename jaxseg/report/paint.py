@@ -11,7 +11,7 @@ from jaxseg.data.labels import IGNORE, LabelSet, colorize
 from jaxseg.evaluation.evaluator import Example
 from jaxseg.report import paint_depth
 
-# Dark violet through red to pale yellow, rising in lightness: dark is certain, bright is not.
+# Dark violet through red to pale yellow, rising in lightness: dark is certain, bright is uncertain.
 _HEAT = (
     *((11, 8, 36), (62, 22, 104), (126, 36, 118), (190, 55, 98)),
     *((236, 103, 72), (249, 174, 86), (252, 246, 196)),
@@ -31,7 +31,7 @@ def heat(values: np.ndarray) -> np.ndarray:
     """Paints an entropy map.
 
     Args:
-      values: floats [H,W]; 0 becomes dark violet, 1 pale yellow, what is outside is clipped.
+      values: floats [H,W]; 0 becomes dark violet, 1 pale yellow; other values are clipped.
 
     Returns:
       uint8 [H,W,3].
@@ -146,12 +146,12 @@ def save_pictures(
     label_set: LabelSet,
     width: int = 480,
 ) -> np.ndarray:
-    """Saves what an evaluation handed back, for the report and for the curious.
+    """Saves the images of an evaluation, for the report and as files to look at.
 
     Writes <folder>/<i>_image.jpg and <i>_truth.png, <folder>/<step>/<i>_prediction.png and
     <i>_entropy.png (palette PNG: train ids and entropy in 255ths), <step>/panel.jpg, and
     index.json. Where depth is predicted, <step>/<i>_depth.png as well, and <i>_depth.png where it
-    is known (palette PNG: see `visualize_depth`).
+    is known (palette PNG: see `paint_depth`).
 
     Args:
       folder: usually <workdir>/pictures.
@@ -218,7 +218,7 @@ def save_photograph(
 
 
 def save_depth(path: Path, metres: np.ndarray, size: tuple[int, int]) -> None:
-    """Writes depths [H,W] as palette PNG in the colours of `visualize_depth`."""
+    """Writes depths [H,W] as palette PNG in the colours of `paint_depth`."""
     levels = paint_depth.depth_levels(metres)
     save_indexed(path, levels, paint_depth.depth_palette(), size)
 

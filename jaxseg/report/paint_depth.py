@@ -1,9 +1,9 @@
-"""The colours of depth maps: near is pale yellow, far is dark blue, none is black."""
+"""The colours of depth maps: near is pale yellow, far is dark blue, unknown is black."""
 
 import numpy as np
 
-# Logarithmic: a metre matters more to what is near. Fixed, so that runs can be compared.
-NEAR, FAR = 3.0, 80.0  # metres; what is outside gets the colour of the end
+# Logarithmic: a metre matters more for near things. Fixed, so that runs can be compared.
+NEAR, FAR = 3.0, 80.0  # metres; nearer and farther values get the colours of the ends
 SCALE = f"{NEAR:g} m", f"{FAR:g} m, logarithmic, black: none"
 # Blue through green to yellow, rising in lightness; no colour comes close to black.
 _ANCHORS = (
@@ -26,7 +26,7 @@ def depth_levels(metres: np.ndarray) -> np.ndarray:
     """Depths as indices of the palette.
 
     Args:
-      metres: floats [H,W]; what is not positive, or not finite, is no depth.
+      metres: floats [H,W]; values that are not positive or not finite count as unknown.
 
     Returns:
       uint8 [H,W].

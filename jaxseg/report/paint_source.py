@@ -1,7 +1,7 @@
-"""Pictures of source images as a method transforms them: has the scene stayed what it was?
+"""Pictures of source images that a method changes before it learns: is the scene still the same?
 
 The same few images at every evaluation: how far their grey levels moved, where, and whether the
-segmenter still finds in the transformed image what the labels say.
+segmenter still finds in the changed image what the labels say.
 """
 
 import json
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseg.data.labels import IGNORE, LabelSet, colorize
-from jaxseg.engine.method import Method
+from jaxseg.engine.method import DEPTH, IMAGE, SOURCE, TARGET, Method, view_of
 from jaxseg.report import paint, paint_depth
 from jaxseg.resize import resize_bilinear
 
@@ -23,19 +23,19 @@ AMPLIFIED = 3  # differences are shown that many times as large, around mid-grey
 
 
 class SourceExample(NamedTuple):
-    """One labelled source image, transformed, and what is predicted of it then."""
+    """One labelled source image, as the method changes it, and what is predicted from that."""
 
     id: str
     image: np.ndarray  # uint8 [H,W,3]
     label: np.ndarray  # uint8 [H,W], 255 = ignore
     depth: np.ndarray | None  # float32 [H,W] metres, 0 = none; None: there is none at all
     transformed: np.ndarray  # float32 [H,W,3], 0..255
-    prediction: np.ndarray  # uint8 [H,W], of the transformed image
-    predicted_depth: np.ndarray | None  # float32 [H,W] metres, of the transformed image
+    prediction: np.ndarray  # uint8 [H,W], of the changed image
+    predicted_depth: np.ndarray | None  # float32 [H,W] metres, of the changed image
 
     @property
     def change(self) -> float | None:
-        """Mean absolute difference of transformed and source image in grey levels, 0..255; None if
+        """Mean absolute difference of changed and source image in grey levels, 0..255; None if
         it is not finite."""
         mean = float(np.abs(self.transformed - self.image.astype(np.float32)).mean())
         return mean if np.isfinite(mean) else None
@@ -51,7 +51,8 @@ def make_viewer(method: Method, device: jax.Device) -> Callable[..., list[Source
     """Makes what looks at source images through a method; one compilation per size of image.
 
     Args:
-      method: with `transform`; its `depth` is used if it has one.
+      method: with a view of kind IMAGE on the SOURCE side; its view of depth on target images is
+        used too if it has one.
       device: that computes; one image at a time.
 
     Returns:
@@ -59,15 +60,17 @@ def make_viewer(method: Method, device: jax.Device) -> Callable[..., list[Source
       [H,W,3], 'label' uint8 [H,W] and, where it is known, 'depth' float32 [H,W] metres.
     """
 
+    changed, depth = view_of(method, IMAGE, SOURCE), view_of(method, DEPTH, TARGET)
+
     @jax.jit
     def look(params, stats, memory, batch):
         model, size = (params, stats, memory), batch["source_label"].shape[1:3]
-        moved = method.transform(*model, batch).astype(jnp.float32)
+        moved = changed.function(*model, batch).astype(jnp.float32)
         logits = method.predict(*model, moved).astype(jnp.float32)
         prediction = jnp.argmax(resize_bilinear(logits, size), axis=-1).astype(jnp.uint8)
-        if method.depth is None:
+        if depth is None:
             return moved, prediction, None
-        metres = method.depth(*model, moved).astype(jnp.float32)
+        metres = depth.function(*model, moved).astype(jnp.float32)
         return moved, prediction, resize_bilinear(metres[..., None], size)[..., 0]
 
     def view(params, stats, memory, samples: Iterable[Mapping[str, Any]]) -> list[SourceExample]:
@@ -98,8 +101,9 @@ def save_source_pictures(
     examples: Sequence[SourceExample],
     label_set: LabelSet,
     width: int = 480,
+    title: str = "changed",
 ) -> np.ndarray:
-    """Saves source images as the method sees them at a step, for the report and for the curious.
+    """Saves source images as the method changes them, for the report and as files to look at.
 
     Writes <folder>/source_<i>_image.jpg, _truth.png and, where it is known, _depth.png;
     <folder>/<step>/source_<i>_transformed.jpg, _difference.jpg, _prediction.png and _depth.png;
@@ -112,6 +116,7 @@ def save_source_pictures(
       examples: from the viewer.
       label_set: gives names and colours.
       width: pictures that are wider are saved at this width.
+      title: of the view, stands above the changed images.
 
     Returns:
       The panel of all examples, uint8 [H,W,3].
@@ -135,17 +140,19 @@ def save_source_pictures(
             paint.save_depth(folder / f"{name}_depth.png", example.depth, size)
         if example.predicted_depth is not None:
             paint.save_depth(here / f"{name}_depth.png", example.predicted_depth, size)
-    shown = _panel(examples, label_set)
+    shown = _panel(examples, label_set, title)
     paint.save_photograph(here / "source_panel.jpg", shown, shown.shape[1::-1], quality=90)
     numbers = {"change": [e.change for e in examples], "right": [e.right for e in examples]}
     (here / INDEX).write_text(json.dumps(numbers))
-    index = {"ids": [e.id for e in examples], **paint.described(label_set)}
+    index = {"ids": [e.id for e in examples], "title": title, **paint.described(label_set)}
     (folder / INDEX).write_text(json.dumps(index))
     return shown
 
 
-def _panel(examples: Sequence[SourceExample], label_set: LabelSet, width: int = 240) -> np.ndarray:
-    captions = ("source", "transformed", f"difference x {AMPLIFIED}", "true depth",
+def _panel(
+    examples: Sequence[SourceExample], label_set: LabelSet, title: str, width: int = 240
+) -> np.ndarray:
+    captions = ("source", title, f"difference x {AMPLIFIED}", "true depth",
                 "predicted depth", "ground truth", "prediction")  # fmt: skip
     rows = []
     for example in examples:

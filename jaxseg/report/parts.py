@@ -1,4 +1,4 @@
-"""Pieces of HTML that the report's sections share, and how they read what a run left behind."""
+"""Pieces of HTML that the report's sections share, and reading the files of a run."""
 
 import base64
 import functools
@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxseg.evaluation.results import percent
 
-# Where the page itself has the sign, small or once for a table.
+# For places where the page itself writes the percent sign, such as the head of a table.
 bare = functools.partial(percent, digits=1, unit="")
 
 
@@ -37,7 +37,7 @@ def pictures(cells: Sequence[str], columns: int) -> str:
 
 
 def head(text: str) -> str:
-    """What stands above a column of pictures."""
+    """The heading of a column of pictures."""
     return f"<span class=head>{text}</span>"
 
 
@@ -68,7 +68,7 @@ def change(old: float | None, new: float | None, digits: int = 1, better: int = 
 
 
 def read_json(path: Path) -> Any:
-    """What a file holds; None if it is missing or torn."""
+    """The content of a JSON file; None if it is missing or incomplete."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError):

@@ -66,7 +66,7 @@ def _table(comparison: Mapping[str, Any]) -> str:
 
 
 def _names(comparison: Mapping[str, Any]) -> str:
-    """How to use what a criterion chose."""
+    """The commands that use the step a criterion chose."""
     names = [c.key for c in CRITERIA if c.key in comparison["criteria"]]
     codes = ", ".join(f"<code>--step={name}</code>" for name in names)
     return f"{codes}: evaluates or predicts with the criterion's choice." if names else ""

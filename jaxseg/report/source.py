@@ -1,4 +1,4 @@
-"""The report's view of source images as a method transforms them, and what is predicted then."""
+"""The report's section on source images that the method changes before it learns from them."""
 
 import html
 from collections.abc import Mapping, Sequence
@@ -11,8 +11,9 @@ from jaxseg.report.parts import bare, class_chips, head, image, pictures, read_j
 from jaxseg.report.pictures import compared
 
 TIMES = 6  # evaluations at most at which the first image is shown
-KINDS = {  # what is shown of an image at a step: how it is saved, and its name
-    "transformed.jpg": "transformed",
+CHANGED = "changed"  # what a column is called if the run does not say
+KINDS = {  # what is shown of an image at a step: how its file ends, and the heading of its column
+    "transformed.jpg": CHANGED,
     "difference.jpg": f"difference × {paint_source.AMPLIFIED}",
     "prediction.png": "segmentation",
     "depth.png": "depth",
@@ -22,7 +23,7 @@ KINDS = {  # what is shown of an image at a step: how it is saved, and its name
 def section(
     workdir: Path, before: Mapping[str, Any], last: Mapping[str, Any], steps: Sequence[int]
 ) -> str:
-    """The body of the section as HTML; empty if the run transforms nothing.
+    """The body of the section as HTML; empty if the method changes none.
 
     Args:
       workdir: of the run.
@@ -38,7 +39,8 @@ def section(
     both = [step for step in compared(folder, before, last) if step in numbers]
     times = _spread(list(numbers))
     depth = any((_at(folder, s) / "source_0_depth.png").exists() for s in numbers)
-    kinds = {name: text for name, text in KINDS.items() if depth or name != "depth.png"}
+    kinds = KINDS | {"transformed.jpg": html.escape(index.get("title") or CHANGED)}
+    kinds = {name: text for name, text in kinds.items() if depth or name != "depth.png"}
     blocks = [_block(folder, i, name, both, numbers, kinds) for i, name in enumerate(index["ids"])]
     over_time = ""
     if len(times) > len(both):
@@ -62,8 +64,8 @@ def _told(both: Sequence[int], numbers: Mapping[int, Mapping[str, Any]]) -> str:
             text += f" ({bare(right)} % of the labelled pixels are then predicted right)"
         parts.append(text)
     return (
-        f"The transform changes these images by {', '.join(parts)}: mean absolute difference. "
-        "Segmentation and depth are predicted of the transformed image."
+        f"The method changes these images by {', '.join(parts)}: mean absolute difference. "
+        "Segmentation and depth are predicted of the changed image."
     )
 
 

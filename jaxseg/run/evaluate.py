@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
 
+from jaxseg.engine.method import DEPTH, TARGET, view_of
 from jaxseg.errors import UserError
 from jaxseg.evaluation import results as evaluation_results
 from jaxseg.evaluation.evaluator import make_evaluator
@@ -122,20 +123,20 @@ def _evaluator(loaded: Loaded) -> Callable[[Loaded], dict[str, Any]]:
     """(another network of the same method) -> result; compiles once."""
     config = loaded.config
     classes = settings.label_set(config).classes
+    depth = view_of(loaded.method, DEPTH, TARGET)
     evaluator = make_evaluator(
         make_predictor(config, loaded.method),
         len(classes),
         scored=settings.scored(config),
         also=settings.also_scored(config),
         boundary=config.eval.boundary in ("evaluate", "always"),
-        depth=loaded.method.depth,
+        depth=depth and depth.function,
         depth_cap=config.eval.depth_cap,
     )
-    depth = loaded.method.depth is not None
 
     def evaluate(loaded: Loaded) -> dict[str, Any]:
         model = (loaded.model[key] for key in ("params", "stats", "memory"))
-        return evaluator(*model, batches.eval_batches(config, depth=depth), classes)[0]
+        return evaluator(*model, batches.eval_batches(config, depth=depth is not None), classes)[0]
 
     return evaluate
 

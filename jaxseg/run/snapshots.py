@@ -13,14 +13,14 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
 
-from jaxseg.engine.method import Method, State
+from jaxseg.engine.method import DEPTH, IMAGE, SOURCE, TARGET, Method, State, view_of
 from jaxseg.errors import UserError
 from jaxseg.evaluation import results, selection
 from jaxseg.evaluation.evaluator import make_evaluator
 from jaxseg.evaluation.results import percent, plain
 from jaxseg.experiment import batches, settings
 from jaxseg.experiment.method import make_predictor
-from jaxseg.report import page, paint, paint_source
+from jaxseg.report import brought, page, paint, paint_source, paint_views
 from jaxseg.storage import logs
 from jaxseg.storage import results as storage_results
 
@@ -48,20 +48,44 @@ def make_scorers(
       (fractions; None: there is no snapshot before).
     """
     classes, scored = settings.label_set(config), settings.scored(config)
+    depth = view_of(method, DEPTH, TARGET)
     evaluator = make_evaluator(
         make_predictor(config, method), len(classes.classes), devices,
         pictures=batches.picture_ids(config),
         scored=scored, also=settings.also_scored(config),
         boundary=config.eval.boundary == "always",
-        depth=method.depth, depth_cap=config.eval.depth_cap,
+        depth=depth and depth.function, depth_cap=config.eval.depth_cap,
     )  # fmt: skip
-    look = paint_source.make_viewer(method, devices[0]) if method.transform else None
+    look = _looks(config, method, classes, devices[0])
     return lambda workdir, start: _scorer(
-        config, classes, evaluator, look, workdir, start, depth=method.depth is not None
+        config, method, classes, evaluator, look, workdir, start, depth=depth is not None
     )
 
 
-def _scorer(config, classes, evaluator, look, workdir, start, *, depth):
+def _looks(config, method, classes, device) -> Callable[..., dict[str, Any]]:
+    """(model, examples, folder, step) -> {name: panel} of the views' pictures, saved as well."""
+    changed = view_of(method, IMAGE, SOURCE)
+    changes = paint_source.make_viewer(method, device) if changed else None
+    views = paint_views.make_viewer(method, device)
+
+    def look(model, examples, folder, step):
+        panels = {}
+        if changes:
+            seen = changes(*model, batches.source_pictures(config))
+            panels["source"] = paint_source.save_source_pictures(
+                folder, step, seen, classes, title=changed.title
+            )
+        if views:
+            seen = views(*model, examples, batches.source_pictures(config))
+            panels["views"] = paint_views.save_views(folder, step, seen, classes)
+        return panels
+
+    return look
+
+
+def _scorer(config, method, classes, evaluator, look, workdir, start, *, depth):
+    if jax.process_index() == 0:
+        brought.write(workdir, method)
     names, scored = classes.classes, settings.scored(config)
     # With fewer checkpoints than this, none that can be gone on from lacks its predictions: those
     # kept, one being written, and one about to be.
@@ -95,10 +119,8 @@ def _scorer(config, classes, evaluator, look, workdir, start, *, depth):
         if jax.process_index() == 0 and examples:
             pictures = os.path.join(workdir, "pictures")
             log.picture(step, "predictions", paint.save_pictures(pictures, step, examples, classes))
-            if look is not None:
-                seen = look(*model, batches.source_pictures(config))
-                panel = paint_source.save_source_pictures(pictures, step, seen, classes)
-                log.picture(step, "source", panel)
+            for name, panel in look(model, examples, pictures, step).items():
+                log.picture(step, name, panel)
         return result
 
     return score

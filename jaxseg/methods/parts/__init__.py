@@ -1,1 +1,1 @@
-"""What methods share."""
+"""Building blocks that several methods share."""

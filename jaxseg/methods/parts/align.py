@@ -1,11 +1,13 @@
 """What source_only, minent, adaptsegnet, advent and dada have in common.
 
-All of them learn the labels of the source (and its depth, if asked to) and differ in what they ask
-of the target's output: nothing, low entropy, or that a discriminator mistakes it for the source's.
+All of them train on the labels of the source (and its depth, if asked to). They differ in what they
+ask of the prediction on the target: nothing, low entropy, or that a discriminator takes it for a
+prediction on the source.
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,47 +18,47 @@ from jaxseg.errors import UserError
 from jaxseg.losses import adversarial, class_ratio
 from jaxseg.losses.segmentation import cross_entropy
 from jaxseg.methods.parts import depth as parts_depth
+from jaxseg.methods.parts import discriminators
 from jaxseg.methods.parts import memory as parts_memory
+from jaxseg.methods.parts.levels import FEATURES, at_size
 from jaxseg.models.network import Network
-from jaxseg.resize import resize_bilinear
 
 STATISTICS = ("source", "target", "both")
-FEATURES = "features"  # the level below the outputs: the last feature map, at its own size
 
 
 class Levels(NamedTuple):
-    """Weights of the output levels: {'main': 1.0, 'aux': 0.1}; a level left out is not used."""
+    """Loss weights of the network's output levels, as {'main': 1.0, 'aux': 0.1}.
+
+    segmentation: of the cross-entropy on the source.
+    target: of the loss on the target.
+    A level that is left out has no such loss.
+    """
 
     segmentation: Mapping[str, float]
     target: Mapping[str, float]
 
 
 class ClassPrior(NamedTuple):
-    """ADVENT's class-ratio prior: its weight, and the part of the source's share asked for."""
+    """ADVENT's class-ratio prior.
+
+    weight: of its loss.
+    mu: the fraction, 0..1, of a class's share in the source that it has to reach in the target.
+    """
 
     weight: float
     mu: float
 
 
 def class_prior(settings: Mapping[str, float] | None) -> ClassPrior | None:
-    """{'weight', 'mu'} of a config as a ClassPrior; None without settings or weight."""
+    """A config's {'weight', 'mu'} as a ClassPrior; None without settings or with a weight of 0.
+
+    Raises:
+      UserError: a negative weight, or mu outside 0..1.
+    """
     found = ClassPrior(**settings) if settings else None
     if found is not None and not (found.weight >= 0 and 0 <= found.mu <= 1):
         raise UserError(f"class_prior={dict(settings)}: weight at least 0, mu within 0 and 1")
     return found if found and found.weight else None
-
-
-def upsampled(logits: jax.Array, images: jax.Array) -> jax.Array:
-    """Logits [N,h,w,K] at the size of images [N,H,W,...], aligned corners as the references."""
-    return resize_bilinear(logits, images.shape[1:3])
-
-
-def _levels(outputs, levels, images) -> dict[str, jax.Array]:
-    """Logits at full size, features as they are."""
-    return {
-        level: outputs[level] if level == FEATURES else upsampled(outputs[level], images)
-        for level in levels
-    }
 
 
 def supervise(
@@ -67,8 +69,11 @@ def supervise(
 ) -> Callable:
     """(own params, carry, batch, key) -> (loss, {level: full-size source logits}, carry).
 
-    `also` are levels without a loss on the labels that are wanted too, such as the features;
-    `depth` is a task beside the labels, whose level is among those that come back.
+    Args:
+      segmenter: the task network.
+      weights: output level -> weight of its cross-entropy.
+      also: levels to return that have no cross-entropy, such as the features.
+      depth: a second task; its level is then returned too.
     """
     also = (*also, parts_depth.LEVEL) if depth else also
 
@@ -76,7 +81,7 @@ def supervise(
         outputs, stats = segmenter.apply(
             own["segmenter"], carry.stats["segmenter"], batch["source_image"], True, key
         )
-        found = _levels(outputs, dict.fromkeys((*weights, *also)), batch["source_image"])
+        found = at_size(outputs, dict.fromkeys((*weights, *also)), batch["source_image"])
         total, metrics = 0.0, {}
         for level, weight in weights.items():
             value = global_mean(*cross_entropy(found[level], batch["source_label"]))
@@ -84,7 +89,7 @@ def supervise(
             metrics[f"segmentation/{level}"] = value
         if depth:
             value = parts_depth.error(depth, found[parts_depth.LEVEL], batch["source_depth"])
-            total += depth.weight * value
+            total += depth.lam_depth * value
             metrics["depth"] = value
         carry = carry._replace(
             stats={**carry.stats, "segmenter": stats}, metrics={**carry.metrics, **metrics}
@@ -99,9 +104,14 @@ def look_at_target(
 ) -> Callable:
     """(own params, carry, batch, key) -> ({level: full-size target logits}, carry).
 
-    `statistics` says whose batches move the running statistics that evaluation uses: 'both' in
-    turn (the reference code), 'target' only (AdaBN), or 'source' only. In training each domain is
-    always normalised by its own batch, unless the network's norm is frozen.
+    Args:
+      segmenter: the task network.
+      levels: the output levels to return.
+      statistics: which images update the BatchNorm running statistics that evaluation uses:
+        'both', first the source's and then the target's (as the papers' code does), 'target' only
+        (AdaBN) or 'source' only. Training always normalises each domain by its own batch, unless
+        the network's norm is frozen.
+      before: the carry from before the source's batch of this step.
     """
 
     def look(own, carry: Carry, batch, key):
@@ -109,32 +119,10 @@ def look_at_target(
         start = before.stats["segmenter"] if statistics == "target" else source_stats
         outputs, stats = segmenter.apply(own["segmenter"], start, batch["target_image"], True, key)
         stats = source_stats if statistics == "source" else stats
-        found = _levels(outputs, levels, batch["target_image"])
+        found = at_size(outputs, levels, batch["target_image"])
         return found, carry._replace(stats={**carry.stats, "segmenter": stats})
 
     return look
-
-
-def first_discriminator(discriminator: Network, segmenter: Network, net, stats, images, level, key):
-    """First (params, stats) of the discriminator of one level, for the maps that it will see."""
-
-    def maps(images):
-        outputs, _ = segmenter.apply(net, stats, images, False)
-        return _levels(outputs, (level,), images)[level]
-
-    seen = jax.eval_shape(maps, images)
-    return discriminator.init(key, jnp.zeros(seen.shape, jnp.float32))
-
-
-def judge(discriminator: Network, params, stats, level: str, maps, train: bool):
-    """(scores, stats) of one level's discriminator.
-
-    One that has statistics (spectral norm) keeps them in `stats[level]`; `train` moves them, which
-    is for its own turn.
-    """
-    own, running = params["disc"][level], stats.get(level, {})
-    outputs, after = discriminator.apply(own, running, maps, train)
-    return outputs["score"], {**stats, level: after} if running else stats
 
 
 def predictor(segmenter: Network) -> Callable:
@@ -149,136 +137,158 @@ def predictor(segmenter: Network) -> Callable:
 
 
 def check_statistics(statistics: str) -> None:
-    """ValueError unless it is one of STATISTICS."""
+    """Raises UserError unless it is one of STATISTICS."""
     if statistics not in STATISTICS:
         raise UserError(f"statistics={statistics!r}; choose one of {STATISTICS}")
 
 
-def make(
-    segmenter: Network,
-    levels: Levels,
-    *,
-    statistics: str = "both",
-    on_target: Callable[[jax.Array], jax.Array] | None = None,
-    discriminator: Network | None = None,
-    see: Callable[[dict[str, jax.Array], str], jax.Array] | None = None,
-    num_classes: int = 0,
-    gan: str = "vanilla",
-    prior: ClassPrior | None = None,
-    depth: parts_depth.Depth | None = None,
-) -> Method:
-    """Builds a method that aligns the target's output with the source's.
+class Alignment(NamedTuple):
+    """All that the losses below need; see `make` for the fields."""
+
+    segmenter: Network
+    levels: Levels
+    statistics: str = "both"
+    on_target: Callable[[jax.Array], jax.Array] | None = None
+    discriminator: Network | None = None
+    see: Callable[[dict[str, jax.Array], str], jax.Array] | None = None
+    num_classes: int = 0
+    gan: str = "vanilla"
+    prior: ClassPrior | None = None
+    depth: parts_depth.Depth | None = None
+
+
+def make(segmenter: Network, levels: Levels, **settings: Any) -> Method:
+    """Builds a method that aligns the target's predictions with the source's.
 
     Args:
       segmenter: the task network.
-      levels: weights of the supervised and of the target loss by level; 'features' is a level that
-        only a discriminator can look at.
-      statistics: 'source', 'target' or 'both'; see `look_at_target`.
-      on_target: target logits [N,H,W,K] -> loss of each pixel [N,H,W] or image [N], for a method
-        without an adversary.
-      discriminator: one definition; each level of `levels.target` gets its own parameters.
-      see: (outputs {level: [N,H,W,C]}, level) -> the maps [N,H,W,K] that the discriminator of that
-        level looks at; features are seen as they are.
-      num_classes: K, for the prior.
-      gan: adversarial loss, 'vanilla' or 'ls'.
-      prior: the class-ratio prior on the main level of the target; None for none. The shares of
-        the source's classes are learnt on the way, in `memory['histogram']`.
-      depth: a second task on the source; None for none. Its prediction is among the outputs that
-        `see` is given.
+      levels: weights of the losses by level; 'features' is a level that only a discriminator can
+        look at.
+      **settings: fields of `Alignment`, all optional:
+        statistics: 'source', 'target' or 'both'; see `look_at_target`.
+        on_target: target logits [N,H,W,K] -> loss of each pixel [N,H,W] or image [N], for a method
+          without an adversary.
+        discriminator: one network; each level of `levels.target` has its own parameters of it.
+        see: (outputs {level: [N,H,W,C]}, level) -> the maps [N,H,W,K] that the discriminator of
+          that level looks at. Features are looked at as they are.
+        num_classes: K, needed for the prior.
+        gan: adversarial loss, 'vanilla' or 'ls'.
+        prior: the class-ratio prior on the target's main level. The class shares of the source
+          are averaged during training, in `memory['histogram']`.
+        depth: a second task on the source. Its prediction is among the outputs that `see` gets.
+
+    Raises:
+      UserError: unknown statistics or adversarial loss, or a target level that is not supervised.
     """
-    check_statistics(statistics)
-    wanted = [level for level in levels.target if discriminator is None or level != FEATURES]
+    plan = Alignment(segmenter, levels, **settings)
+    check_statistics(plan.statistics)
+    adversarial.by_name(plan.gan)
+    adversary = plan.discriminator is not None
+    wanted = [level for level in levels.target if not adversary or level != FEATURES]
     missing = [level for level in wanted if level not in levels.segmentation]
     if missing:
         raise UserError(f"target levels {missing} have no segmentation weight")
-    also = tuple(level for level in levels.target if level not in levels.segmentation)
-    supervised = supervise(segmenter, levels.segmentation, also, depth)
-    needs_target = bool(levels.target) or prior is not None or statistics != "source"
-    domain_loss = adversarial.by_name(gan)
-
-    def shown(level, outputs):
-        return outputs[level] if level == FEATURES else see(outputs, level)
-
-    def init(key, batch):
-        keys = jax.random.split(key, 1 + len(levels.target))
-        image = batch["source_image"][:1]
-        net, stats = segmenter.init(keys[0], image)
-        params, running = {"gen": {"segmenter": net}}, {"segmenter": stats}
-        if discriminator is not None:
-            params["disc"] = {}
-            for level, level_key in zip(levels.target, keys[1:], strict=True):
-                params["disc"][level], moving = first_discriminator(
-                    discriminator, segmenter, net, stats, image, level, level_key
-                )
-                running |= {level: moving} if moving else {}
-        memory = {} if prior is None else {"histogram": parts_memory.empty_histogram(num_classes)}
-        return params, running, memory
-
-    def learn(own, carry, batch, key):
-        total, source, carry = supervised(own, carry, batch, key)
-        if prior is not None:
-            seen = parts_memory.histogram(carry.memory["histogram"], batch["source_label"])
-            carry = carry._replace(memory={**carry.memory, "histogram": seen})
-        return total, source, carry
-
-    def gen(params, carry, batch, key):
-        before = carry
-        source_key, target_key = jax.random.split(key)
-        total, source, carry = learn(params["gen"], carry, batch, source_key)
-        if not needs_target:
-            return total, carry
-        asked = dict.fromkeys(
-            (
-                *levels.target,
-                *(("main",) if prior else ()),
-                *((parts_depth.LEVEL,) if depth else ()),
-            )
-        )
-        look = look_at_target(segmenter, tuple(asked), statistics, before)
-        target, carry = look(params["gen"], carry, batch, target_key)
-        metrics, shared = {}, {}
-        for level, weight in levels.target.items():
-            if discriminator is None:
-                value = jnp.mean(on_target(target[level]))
-                metrics[f"target/{level}"] = value
-            else:
-                maps = shown(level, target)
-                scores, _ = judge(discriminator, params, carry.stats, level, maps, False)
-                value = jnp.mean(domain_loss(scores, adversarial.SOURCE))
-                metrics[f"adversarial/{level}"] = value
-                shared[level] = {"source": shown(level, source), "target": maps}
-            total += weight * value
-        if prior is not None:
-            shares = lax.stop_gradient(carry.memory["histogram"]["shares"])
-            value = jnp.mean(class_ratio.class_prior(target["main"], shares, prior.mu))
-            metrics["target/class_prior"] = value
-            total += prior.weight * value
-        # The discriminators read these maps as data: they belong to no player's gradient but gen's.
-        shared = lax.stop_gradient(shared)
-        return total, carry._replace(shared=shared, metrics={**carry.metrics, **metrics})
-
-    def disc(params, carry, batch, key):
-        del batch, key
-        total, metrics, stats = 0.0, {}, carry.stats
-        for level in levels.target:
-            maps = carry.shared[level]
-            of_source, stats = judge(discriminator, params, stats, level, maps["source"], True)
-            of_target, stats = judge(discriminator, params, stats, level, maps["target"], True)
-            total += 0.5 * jnp.mean(domain_loss(of_source, adversarial.SOURCE))
-            total += 0.5 * jnp.mean(domain_loss(of_target, adversarial.TARGET))
-            metrics[f"accuracy/{level}"] = adversarial.accuracy(of_source, of_target, gan)
-        return total, carry._replace(stats=stats, metrics={**carry.metrics, **metrics})
-
-    def warmup(params, carry, batch, key):
-        total, _, carry = learn(params["gen"], carry, batch, jax.random.split(key)[0])
-        return total, carry
-
-    reads = ("source_image", "source_label", *(("source_depth",) if depth else ()))
+    gen, disc, warmup = (partial(loss, plan) for loss in (_gen, _disc, _warmup))
+    reads = ("source_image", "source_label", *(("source_depth",) if plan.depth else ()))
     return Method(
-        init,
-        {"gen": gen} if discriminator is None else {"gen": gen, "disc": disc},
+        partial(_init, plan),
+        {"gen": gen, "disc": disc} if adversary else {"gen": gen},
         predictor(segmenter),
-        warmup={"gen": warmup} if needs_target else None,
-        reads=(*reads, "target_image") if needs_target else reads,
-        depth=parts_depth.predictor(segmenter, depth) if depth else None,
+        warmup={"gen": warmup} if _needs_target(plan) else None,
+        reads=(*reads, "target_image") if _needs_target(plan) else reads,
+        views=parts_depth.views(segmenter, plan.depth),
     )
+
+
+def _needs_target(plan: Alignment) -> bool:
+    return bool(plan.levels.target) or plan.prior is not None or plan.statistics != "source"
+
+
+def _shown(plan: Alignment, level: str, outputs: dict[str, jax.Array]) -> jax.Array:
+    """What the discriminator of a level looks at."""
+    return outputs[level] if level == FEATURES else plan.see(outputs, level)
+
+
+def _init(plan: Alignment, key, batch):
+    keys = jax.random.split(key, 1 + len(plan.levels.target))
+    image = batch["source_image"][:1]
+    net, stats = plan.segmenter.init(keys[0], image)
+    params, running = {"gen": {"segmenter": net}}, {"segmenter": stats}
+    if plan.discriminator is not None:
+        params["disc"] = {}
+        for level, level_key in zip(plan.levels.target, keys[1:], strict=True):
+            params["disc"][level], moving = discriminators.first(
+                plan.discriminator, plan.segmenter, net, stats, image, level, level_key
+            )
+            running |= {level: moving} if moving else {}
+    memory = {}
+    if plan.prior is not None:
+        memory["histogram"] = parts_memory.empty_histogram(plan.num_classes)
+    return params, running, memory
+
+
+def _learn(plan: Alignment, own, carry, batch, key):
+    """The supervised losses on the source -> (loss, source outputs, carry)."""
+    also = tuple(x for x in plan.levels.target if x not in plan.levels.segmentation)
+    supervised = supervise(plan.segmenter, plan.levels.segmentation, also, plan.depth)
+    total, source, carry = supervised(own, carry, batch, key)
+    if plan.prior is not None:
+        seen = parts_memory.histogram(carry.memory["histogram"], batch["source_label"])
+        carry = carry._replace(memory={**carry.memory, "histogram": seen})
+    return total, source, carry
+
+
+def _warmup(plan: Alignment, params, carry, batch, key):
+    total, _, carry = _learn(plan, params["gen"], carry, batch, jax.random.split(key)[0])
+    return total, carry
+
+
+def _gen(plan: Alignment, params, carry, batch, key):
+    """The segmenter's turn: the source's labels, and what is asked of the target."""
+    before, prior = carry, plan.prior
+    source_key, target_key = jax.random.split(key)
+    total, source, carry = _learn(plan, params["gen"], carry, batch, source_key)
+    if not _needs_target(plan):
+        return total, carry
+    asked = dict.fromkeys(plan.levels.target)
+    asked |= {"main": None} if prior else {}
+    asked |= {parts_depth.LEVEL: None} if plan.depth else {}
+    look = look_at_target(plan.segmenter, tuple(asked), plan.statistics, before)
+    target, carry = look(params["gen"], carry, batch, target_key)
+    domain_loss, metrics, shared = adversarial.by_name(plan.gan), {}, {}
+    for level, weight in plan.levels.target.items():
+        if plan.discriminator is None:
+            value = jnp.mean(plan.on_target(target[level]))
+            metrics[f"target/{level}"] = value
+        else:
+            maps = _shown(plan, level, target)
+            scores, _ = discriminators.judge(
+                plan.discriminator, params, carry.stats, level, maps, False
+            )
+            value = jnp.mean(domain_loss(scores, adversarial.SOURCE))
+            metrics[f"adversarial/{level}"] = value
+            shared[level] = {"source": _shown(plan, level, source), "target": maps}
+        total += weight * value
+    if prior is not None:
+        shares = lax.stop_gradient(carry.memory["histogram"]["shares"])
+        value = jnp.mean(class_ratio.class_prior(target["main"], shares, prior.mu))
+        metrics["target/class_prior"] = value
+        total += prior.weight * value
+    # The discriminators read these maps as data: only the segmenter's own loss has a gradient here.
+    shared = lax.stop_gradient(shared)
+    return total, carry._replace(shared=shared, metrics={**carry.metrics, **metrics})
+
+
+def _disc(plan: Alignment, params, carry, batch, key):
+    """The discriminators' turn, at the maps that the segmenter's turn has left."""
+    del batch, key
+    domain_loss = adversarial.by_name(plan.gan)
+    total, metrics, stats = 0.0, {}, carry.stats
+    for level in plan.levels.target:
+        maps, score = carry.shared[level], partial(discriminators.judge, plan.discriminator, params)
+        of_source, stats = score(stats, level, maps["source"], True)
+        of_target, stats = score(stats, level, maps["target"], True)
+        total += 0.5 * jnp.mean(domain_loss(of_source, adversarial.SOURCE))
+        total += 0.5 * jnp.mean(domain_loss(of_target, adversarial.TARGET))
+        metrics[f"accuracy/{level}"] = adversarial.accuracy(of_source, of_target, plan.gan)
+    return total, carry._replace(stats=stats, metrics={**carry.metrics, **metrics})

@@ -11,16 +11,17 @@ NAME = "average"  # in State.memory
 
 
 def averaged(method: Method, decay: float) -> Method:
-    """The same training; `predict` and `depth` use a moving average of the segmenter.
+    """The same training; `predict` and the views use a moving average of the segmenter.
 
-    Its parameters and its running statistics are averaged alike, so that they belong together: the
-    statistics of a step come from the parameters it began with, and those are what is averaged. An
-    optimiser's step is hence seen in the step after it. Weights put in from outside, before any
-    step, are used as they are.
+    Parameters and running statistics are averaged alike, so that they fit each other: a step's
+    statistics come from the parameters that it began with, so those parameters are averaged. The
+    average therefore contains an optimiser's step only from the next step on. Before the first
+    step (with loaded weights, say) the parameters themselves are used.
 
     Args:
-      method: with the player `gen`, whose network `segmenter` it is.
-      decay: of the average a step (a micro-batch, if there are several); 0 for the method itself.
+      method: with a player `gen` that has a network `segmenter`.
+      decay: of the average in each step (in each micro-batch, if there are several); 0 returns the
+        method unchanged.
 
     Raises:
       UserError: a decay outside 0..1.
@@ -49,7 +50,7 @@ def averaged(method: Method, decay: float) -> Method:
         return {**losses, "gen": gen}
 
     def of_average(function):
-        def evaluate(params, stats, memory, images):
+        def evaluate(params, stats, memory, seen):
             average = memory[NAME]
 
             def latest(old, new):
@@ -58,7 +59,7 @@ def averaged(method: Method, decay: float) -> Method:
             net = jax.tree.map(latest, average["params"], params["gen"]["segmenter"])
             running = jax.tree.map(latest, average["stats"], stats["segmenter"])
             params = {**params, "gen": {**params["gen"], "segmenter": net}}
-            return function(params, {**stats, "segmenter": running}, memory, images)
+            return function(params, {**stats, "segmenter": running}, memory, seen)
 
         return evaluate
 
@@ -67,5 +68,8 @@ def averaged(method: Method, decay: float) -> Method:
         losses=followed(method.losses),
         warmup=followed(method.warmup) if method.warmup else None,
         predict=of_average(method.predict),
-        depth=of_average(method.depth) if method.depth else None,
+        views={
+            name: view._replace(function=of_average(view.function))
+            for name, view in method.views.items()
+        },
     )

@@ -1,11 +1,11 @@
-"""Depth as a second task: what the methods that learn it from the source have in common."""
+"""Depth as a second task, shared by the methods that learn it from the source."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 
-from jaxseg.engine.method import AXIS, global_mean
+from jaxseg.engine.method import AXIS, DEPTH, TARGET, View, global_mean
 from jaxseg.errors import UserError
 from jaxseg.losses import depth as losses_depth
 from jaxseg.models.network import Network
@@ -14,53 +14,57 @@ LEVEL = "depth"  # the network's output: float32 [N,h,w,1], in encoded units
 
 
 class Depth(NamedTuple):
-    """How depth is learnt.
+    """How depth is learnt; the fields have the names of the settings in a config.
 
-    weight: of its loss, above 0.
-    loss: 'l1' or 'berhu'.
-    encoding, near, far: see `losses.depth.encode`; metres.
-    scale: what encoded depth is multiplied by for the network.
+    lam_depth: weight of the depth loss; 0 for no such task.
+    depth_loss: 'l1' or 'berhu', in the network's units.
+    depth_encoding, depth_near, depth_far: see `losses.depth.encode`; metres.
+    depth_scale: the network's units for one unit of encoded depth.
     """
 
-    weight: float
-    loss: str
-    encoding: str
-    near: float
-    far: float
-    scale: float = 1.0
+    lam_depth: float
+    depth_loss: str = "l1"
+    depth_encoding: str = "inverse"
+    depth_near: float = 1.0
+    depth_far: float = 80.0
+    depth_scale: float = 1.0
 
 
 def checked(depth: Depth) -> Depth | None:
-    """The settings, or None without a weight.
+    """The settings, or None if the weight is 0.
 
     Raises:
-      UserError: a weight below 0, a scale that is not above it, an unknown loss or encoding, an
-        empty range.
+      UserError: a negative weight, or a scale that is not positive.
+      UserError: an unknown loss or encoding, an empty range.
     """
-    if depth.weight < 0 or depth.scale <= 0:
+    if depth.lam_depth < 0 or depth.depth_scale <= 0:
         raise UserError(
-            f"lam_depth={depth.weight}, depth_scale={depth.scale}: give a weight of 0 or more and "
-            "a scale above 0"
+            f"lam_depth={depth.lam_depth}, depth_scale={depth.depth_scale}: give a weight of 0 or "
+            "more and a scale above 0"
         )
-    losses_depth.by_name(depth.loss)
-    losses_depth.decode(jax.numpy.zeros(()), depth.encoding, depth.near, depth.far)
-    return depth if depth.weight else None
+    losses_depth.by_name(depth.depth_loss)
+    losses_depth.decode(jax.numpy.zeros(()), *_encoding(depth))
+    return depth if depth.lam_depth else None
+
+
+def _encoding(depth: Depth) -> tuple[str, float, float]:
+    return depth.depth_encoding, depth.depth_near, depth.depth_far
 
 
 def encoded(depth: Depth, metres: jax.Array) -> jax.Array:
     """Metres [...] in the network's units, float32; 0 where there is no depth (0 metres)."""
-    return depth.scale * losses_depth.encode(metres, depth.encoding, depth.near, depth.far)
+    return depth.depth_scale * losses_depth.encode(metres, *_encoding(depth))
 
 
 def error(depth: Depth, prediction: jax.Array, metres: jax.Array) -> jax.Array:
-    """The loss before its weight, mean over the pixels of all devices that have a depth.
+    """The depth loss without its weight, averaged over all devices' pixels with a known depth.
 
     Args:
       depth: the settings.
       prediction: float [N,H,W,1] in the network's units.
-      metres: float [N,H,W]; 0 = none.
+      metres: float [N,H,W]; 0 = unknown.
     """
-    loss = losses_depth.by_name(depth.loss, AXIS)
+    loss = losses_depth.by_name(depth.depth_loss, AXIS)
     target = encoded(depth, metres)
     return global_mean(*loss(prediction[..., 0], target, losses_depth.valid(metres)))
 
@@ -72,6 +76,11 @@ def predictor(segmenter: Network, depth: Depth) -> Callable[..., jax.Array]:
         del memory
         net, running = params["gen"]["segmenter"], stats["segmenter"]
         found = segmenter.apply(net, running, images, False)[0][LEVEL][..., 0]
-        return losses_depth.decode(found / depth.scale, depth.encoding, depth.near, depth.far)
+        return losses_depth.decode(found / depth.depth_scale, *_encoding(depth))
 
     return predict
+
+
+def views(segmenter: Network, depth: Depth | None) -> dict[str, View]:
+    """The view of predicted depth, which is scored as well; none without the task."""
+    return {"depth": View(predictor(segmenter, depth), DEPTH, TARGET, "depth")} if depth else {}

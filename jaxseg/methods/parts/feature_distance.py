@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxseg.engine.method import Carry, global_mean
-from jaxseg.methods.parts.align import FEATURES
+from jaxseg.methods.parts.levels import FEATURES
 from jaxseg.models.network import Network
 
 NAME = "first"  # in State.memory

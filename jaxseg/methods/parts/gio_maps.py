@@ -1,4 +1,4 @@
-"""What the networks of GIO-Ada are shown: images, guides and joint outputs as arrays."""
+"""The input arrays of GIO-Ada's networks: scaled images, guides and joint outputs."""
 
 from collections.abc import Mapping, Sequence
 
@@ -26,12 +26,12 @@ def guided(
     num_classes: int,
     depth: parts_depth.Depth,
 ) -> jax.Array:
-    """The source as the image transform network sees it.
+    """The input of the image transform network: source images with labels and depth as channels.
 
     Args:
       batch: source_image [N,H,W,3] in 0..255; source_label [N,H,W] and source_depth [N,H,W] in
-        metres as far as they are guides.
-      guides: of GUIDES.
+        metres, each only needed if it is a guide.
+      guides: which of GUIDES are added.
       num_classes: K.
       depth: whose encoding is used.
 
@@ -45,14 +45,14 @@ def guided(
         parts.append((labels == jnp.arange(num_classes)).astype(jnp.float32))
     if "depth" in guides:
         parts.append(
-            parts_depth.encoded(depth._replace(scale=1.0), batch["source_depth"])[..., None]
+            parts_depth.encoded(depth._replace(depth_scale=1.0), batch["source_depth"])[..., None]
         )
     return jnp.concatenate(parts, -1)
 
 
 def joint(outputs: Mapping[str, jax.Array], depth: parts_depth.Depth | None) -> jax.Array:
-    """The task network's outputs as their discriminator sees them: class probabilities and, if it
-    is learnt, encoded depth as it is regressed; float32 [N,H,W,K + 1] or [N,H,W,K].
+    """The input of the discriminator of outputs: class probabilities [N,H,W,K], and with depth as a
+    task the predicted depth in the network's units as one more channel; float32.
     """
     maps = jax.nn.softmax(outputs["main"], axis=-1)
     return jnp.concatenate([maps, outputs[parts_depth.LEVEL]], -1) if depth else maps

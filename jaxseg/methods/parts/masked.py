@@ -14,8 +14,9 @@ import jax.numpy as jnp
 
 from jaxseg.engine.method import Loss, Method
 from jaxseg.errors import UserError
-from jaxseg.methods.parts import align, teacher
+from jaxseg.methods.parts import teacher
 from jaxseg.methods.parts.appearance import StrongView, strong_view
+from jaxseg.methods.parts.levels import upsampled
 from jaxseg.methods.parts.self_training import PSEUDO, mean_loss
 from jaxseg.methods.parts.teacher import Follow
 from jaxseg.models.network import Network
@@ -122,7 +123,7 @@ def masked(
             params["gen"]["segmenter"], carry.stats["segmenter"], images, True, net_key
         )
         return sum(
-            weight * mean_loss(align.upsampled(outputs[level], labels), labels, weights, over_all)
+            weight * mean_loss(upsampled(outputs[level], labels), labels, weights, over_all)
             for level, weight in levels.items()
         )
 

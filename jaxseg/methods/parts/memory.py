@@ -1,9 +1,9 @@
 """What methods remember between steps, in `State.memory`: class shares of the source's labels,
 earlier images, averaged parameters.
 
-Every device writes the same values, gathered from all of them, so that the memory needs no device
-axis and does not depend on the number of devices: those take turns at the images (`feed.shard`), so
-their parts are put together in turn.
+Every device writes the same values, computed from the images of all devices, so the memory has no
+device axis and does not depend on the number of devices. `feed.shard` deals out the images to the
+devices one by one; here they are put back into that order.
 """
 
 from typing import Any
@@ -36,7 +36,7 @@ def histogram(memory: dict[str, jax.Array], labels: jax.Array) -> dict[str, jax.
 
 
 def empty_ring(images: int, num_classes: int) -> dict[str, jax.Array]:
-    """Memory of `remember`: {'shares': float32 [images, K], 'seen': int32 []}, nothing seen yet."""
+    """Empty memory of `remember`: {'shares': float32 [images, K], 'seen': int32 []}."""
     return {"shares": jnp.zeros((images, num_classes)), "seen": jnp.zeros((), jnp.int32)}
 
 
@@ -44,11 +44,11 @@ def remember(memory: dict[str, jax.Array], labels: jax.Array) -> dict[str, jax.A
     """The class shares of the latest images, with these.
 
     Args:
-      memory: see `empty_ring`; the oldest images make room.
+      memory: see `empty_ring`; the oldest images are replaced.
       labels: integers [n, H, W] of this device.
 
     Raises:
-      ValueError: there is no room for one batch.
+      ValueError: the memory is smaller than one batch.
     """
     room, num_classes = memory["shares"].shape
     shares = label_shares(labels, num_classes)
@@ -70,7 +70,7 @@ def bounds(memory: dict[str, jax.Array], lower: float, upper: float) -> tuple[ja
       lower, upper: percentiles, 0..100.
 
     Returns:
-      (float32 [K], float32 [K]); (0, 1), which binds nothing, for a class not seen yet.
+      (float32 [K], float32 [K]); (0, 1), which constrains nothing, for a class not seen yet.
     """
     shares = memory["shares"]
     ordered = jnp.sort(jnp.where(shares > 0, shares, jnp.inf), axis=0)
@@ -89,15 +89,16 @@ def bounds(memory: dict[str, jax.Array], lower: float, upper: float) -> tuple[ja
 
 
 def empty_pool(images: int, shape: tuple[int, ...], dtype: Any = jnp.float32) -> dict:
-    """Memory of `pooled`: {'images': [images, *shape], 'seen': int32 []}, nothing in it yet.
+    """Memory of `pooled`: {'images': [images, *shape], 'seen': int32 []}, empty.
 
     Args:
-      images: how many there is room for; CycleGAN's 50.
+      images: how many it can hold; CycleGAN has 50.
       shape: of one image.
-      dtype: a float type; bfloat16 halves the memory (and the checkpoint), to 8 bits a number.
+      dtype: a float type; bfloat16 halves the size, also of the checkpoint, and keeps 8 significant
+        bits.
 
     Raises:
-      ValueError: no room.
+      ValueError: fewer than one image.
     """
     if images < 1:
         raise ValueError(f"a pool of {images} images: give at least 1")
@@ -107,13 +108,14 @@ def empty_pool(images: int, shape: tuple[int, ...], dtype: Any = jnp.float32) ->
 def pooled(
     memory: dict[str, jax.Array], images: jax.Array, key: jax.Array, chance: float = 0.5
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Images for a discriminator, some of them replaced by earlier ones, so that it does not forget
-    them (Shrivastava et al., "Learning from Simulated and Unsupervised Images through Adversarial
+    """Images for a discriminator, some replaced by earlier ones so that it does not forget those
+    (Shrivastava et al., "Learning from Simulated and Unsupervised Images through Adversarial
     Training", CVPR 2017; in CycleGAN's form).
 
-    The images of all devices come one after the other: while there is room each is kept and shown;
-    then with `chance` a kept one, drawn at random, is shown and gives its place to the new one,
-    otherwise the new one is shown and not kept. The draws are those of the first device's key.
+    The images of all devices are taken one after the other. Until the pool is full, each is stored
+    and shown. From then on, with probability `chance`, a stored image drawn at random is shown and
+    replaced by the new one; otherwise the new one is shown and not stored. The draws come from the
+    first device's key.
 
     Args:
       memory: see `empty_pool`.
@@ -122,7 +124,7 @@ def pooled(
       chance: 0..1.
 
     Returns:
-      The images to show on this device, [n, ...], as data without gradient, and the memory.
+      The images to show on this device, [n, ...], without gradient, and the memory.
     """
     images = lax.stop_gradient(images)
     everything = lax.all_gather(images, AXIS, axis=1)
@@ -150,16 +152,16 @@ def pooled(
 
 def ema(average: Any, tree: Any, decay: float, step: jax.Array) -> Any:
     """The exponential moving average of a tree (Tarvainen and Valpola, "Mean teachers", NIPS 2017),
-    to be evaluated in place of what it follows.
+    to be evaluated in place of that tree.
 
-    Call it once a step, with the parameters as they are; with micro-batches each of them counts.
+    Called once a step, or once a micro-batch if there are several.
 
     Args:
       average: the tree so far; what it holds at step 0 is not used.
-      tree: what it follows; no gradient flows into it.
+      tree: the current values; no gradient flows into them.
       decay: 0..1; during the first steps min(decay, 1 - 1 / (step + 1)), so that the average is the
-        plain mean until it is long enough.
-      step: int32 [], steps (that counted) before this one.
+        plain mean until that decay exceeds `decay`.
+      step: int32 [], how many times it was called before.
 
     Returns:
       decay * average + (1 - decay) * tree for floats; integers and flags are the tree's.

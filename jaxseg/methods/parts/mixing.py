@@ -1,11 +1,12 @@
 """Mixing the images of a batch into each other, on the device: CutMix, ClassMix, CopyBlob.
 
 CutMix: Yun et al., ICCV 2019 (boxes). ClassMix: Olsson et al., WACV 2021 (half of the classes).
-CopyBlob: the MiniCity tutorial by hoya012 (rare things, put where they may stand).
+CopyBlob: the MiniCity tutorial by hoya012 (rare things, put onto classes that they may stand on).
 
-Everything is a pure function of a key and fit for `jit`, `scan` and `pmap`. Images are [N,H,W,C] of
-any type and labels [N,H,W] integers, 255 = ignored; both come back in the same shape and type.
-Pixels are copied with their labels and never blended: no value and no class id is new.
+Everything is a pure function of a key and works under `jit`, `scan` and `pmap`. Images are
+[N,H,W,C] of any type and labels [N,H,W] integers, 255 = ignored; both come back in the same shape
+and type. Pixels are copied with their labels and never blended, so no new value or class id
+appears.
 
 An image's partner is another of the batch that the call is given. Under `pmap` this is the device's
 share of the batch, and with `train.accumulate` the micro-batch; devices and micro-batches have keys
@@ -29,10 +30,10 @@ PAIRS = ((3, 1), (4, 1), (15, 0), (16, 0))
 
 
 def partners(key: jax.Array, number: int) -> jax.Array:
-    """Whom each of `number` images is mixed with, int32 [number]: a random rotation of the batch.
+    """The partner that each of `number` images is mixed with, int32 [number]: a random rotation.
 
-    Everybody is equally likely, except oneself; a free permutation would leave one image a batch
-    unmixed on average. A batch of one is its own partner.
+    All other images are equally likely. A random permutation would on average leave one image of a
+    batch unmixed. A batch of one is its own partner.
     """
     shift = jax.random.randint(key, (), 1, number) if number > 1 else 0
     return (jnp.arange(number) + shift) % number
@@ -67,7 +68,7 @@ def cutmix(
     """Pastes a box of the partner, in place; ignored pixels are pasted as ignored.
 
     The box has the image's shape, the share 1 - lam of its area with lam ~ Beta(1, 1), which is the
-    uniform distribution, and a uniform centre; what juts out is lost.
+    uniform distribution, and a uniform centre; what lies outside is lost.
 
     Args:
       key: uint32 [2].
@@ -133,14 +134,14 @@ def copy_blob(
 ) -> tuple[jax.Array, jax.Array]:
     """Copies things out of the partner onto a class that they may stand on.
 
-    A random pixel of each source class in the partner names a blob. For each pair in turn the blob
-    is put with the centre of its bounding box on a random pixel of the destination class; what juts
-    out is lost. Nothing happens where either class is missing. A later pair finds the labels that
-    an earlier one has left; the partner is copied from as it was.
+    A random pixel of each source class in the partner selects a blob. For each pair in turn the
+    blob is put with the centre of its bounding box on a random pixel of the destination class; what
+    lies outside the image is lost. Nothing happens where either class is missing. A later pair
+    works on the labels that an earlier one has changed; the partner is never changed.
 
     The tutorial takes all pixels of the class at once (`connected=False`), puts the pixel nearest
-    to the upper left corner on the drawn one instead of the centre, and smears what juts out along
-    the border.
+    to the upper left corner on the drawn one instead of the centre, and smears what lies outside
+    along the border.
 
     Args:
       key: uint32 [2].
@@ -148,8 +149,8 @@ def copy_blob(
       labels: [N,H,W].
       pairs: (source class, destination class), ids in 0..254.
       probability: of copying, for each image and pair.
-      connected: a blob is one 4-connected component, larger ones being likelier; False, all pixels
-        of the class.
+      connected: True: a blob is one 4-connected component, larger ones being likelier. False: it is
+        all pixels of the class.
 
     Returns:
       images and labels.

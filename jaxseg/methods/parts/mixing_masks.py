@@ -1,7 +1,7 @@
 """The regions that `mixing` pastes: boxes, some of the classes, connected components.
 
-Pure functions of arrays of fixed shapes, on the device. Chance comes in as numbers from U(0, 1),
-which `mixing` draws all at once: every further call of the random generator takes time to compile.
+Pure functions of arrays of fixed shapes, on the device. Random numbers from U(0, 1) are arguments:
+`mixing` draws them all at once, because each call of the random generator takes time to compile.
 """
 
 import jax
@@ -10,7 +10,7 @@ from jax import lax
 
 
 def boxes(area: jax.Array, centre: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """The pixels whose centres lie in a box; what juts out of the image is lost.
+    """The pixels whose centres lie in a box; what lies outside the image is lost.
 
     Args:
       area: [N], the box's share of the image, 0..1; its sides are root(area) of the image's.
@@ -61,7 +61,7 @@ def some_components(chance: jax.Array, label: jax.Array, classes: jax.Array) -> 
     """One component of each class that is present, that of a random pixel of the class.
 
     Args:
-      chance: [K] from U(0, 1), names the pixels.
+      chance: [K] from U(0, 1), selects the pixels.
       label: [H,W].
       classes: ids [K], each once.
 
@@ -77,8 +77,8 @@ def some_components(chance: jax.Array, label: jax.Array, classes: jax.Array) -> 
 def components(label: jax.Array, seeds: jax.Array) -> jax.Array:
     """The 4-connected components of equal labels that hold a seed.
 
-    What is known spreads over whole runs of equal labels, along rows and columns in turn, until
-    nothing is gained: as many rounds as a component has turns, not as it has pixels.
+    The seeds spread over whole runs of equal labels, along rows and columns in turn, until nothing
+    changes. The number of rounds grows with the turns of a component's shape, not with its pixels.
 
     Args:
       label: integers [H,W].
@@ -108,7 +108,7 @@ def _runs(label: jax.Array) -> jax.Array:
 
 
 def random_pixel(chance: jax.Array, mask: jax.Array) -> jax.Array:
-    """A pixel where `mask` [H,W] holds, all alike; any pixel if it holds nowhere.
+    """A pixel where `mask` [H,W] holds, all equally likely; any pixel if it holds nowhere.
 
     Args:
       chance: float32 [] from U(0, 1): how far through the pixels of the mask, row by row.

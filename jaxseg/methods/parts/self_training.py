@@ -18,6 +18,7 @@ from jaxseg.losses.segmentation import cross_entropy
 from jaxseg.methods.parts import align, mixing, mixing_masks, teacher
 from jaxseg.methods.parts.appearance import StrongView, strong_view
 from jaxseg.methods.parts.feature_distance import FeatureDistance, distance, frozen, start
+from jaxseg.methods.parts.levels import FEATURES, upsampled
 from jaxseg.methods.parts.teacher import Follow, PseudoLabels
 from jaxseg.models.network import Network
 
@@ -162,7 +163,7 @@ def make(
             params["gen"]["segmenter"], carry.stats["segmenter"], images, True, key
         )
         parts = {
-            level: mean_loss(align.upsampled(outputs[level], labels), labels, weights, over_all)
+            level: mean_loss(upsampled(outputs[level], labels), labels, weights, over_all)
             for level in levels
         }
         total = sum(levels[level] * value for level, value in parts.items())
@@ -176,7 +177,7 @@ def make(
         metrics = {f"segmentation/{level}": value for level, value in parts.items()}
         if features:
             first, carry = frozen(segmenter, params, carry, batch["source_image"])
-            value = distance(outputs[align.FEATURES], first, batch["source_label"], features)
+            value = distance(outputs[FEATURES], first, batch["source_label"], features)
             total += features.weight * value
             metrics["feature_distance"] = value
         return total, carry._replace(metrics={**carry.metrics, **metrics})

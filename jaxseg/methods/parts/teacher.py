@@ -13,7 +13,7 @@ from jax import lax
 
 from jaxseg.engine.method import AXIS, Carry
 from jaxseg.errors import UserError
-from jaxseg.methods.parts.align import upsampled
+from jaxseg.methods.parts.levels import upsampled
 from jaxseg.models.network import Network
 
 NAME = "teacher"  # in State.memory
