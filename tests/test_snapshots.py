@@ -45,7 +45,7 @@ def run(config, workdir, steps, states, start=0, depth=None):
     """Scores the states of some steps as the training loop does, from `start` on."""
     views = {"depth": View(depth, DEPTH, TARGET, "depth")} if depth else {}
     method = make_method(config)._replace(views=views)
-    score = snapshots.make_scorer(config, method, jax.local_devices(), str(workdir), start)
+    score = snapshots.make_scorers(config, method, jax.local_devices())(str(workdir), start)
     bar = Bar()
     with logs.open_logs(workdir, resume_step=start) as log:
         return [score(states[step], step, log, bar) for step in steps], bar.lines

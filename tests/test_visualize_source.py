@@ -124,7 +124,7 @@ def test_a_run_shows_the_same_images_at_each_evaluation(tmp_path_factory, tmp_pa
     method, players = make_method(config), make_optimisers(config)
     state = first_state(config, method, players)
     method = method._replace(views={"x": View(brighter, IMAGE, SOURCE, "brighter")})
-    score = snapshots.make_scorer(config, method, jax.local_devices(), str(tmp_path), 0)
+    score = snapshots.make_scorers(config, method, jax.local_devices())(str(tmp_path), 0)
 
     class Bar:
         log = print
