@@ -141,7 +141,7 @@ def command_faults(command):
 @of_pages
 def test_commands(page):
     text = page.read_text().replace("\\\n", " ")
-    for command in re.findall(r"launch\.py( [^`\n|]*)", text):
+    for command in re.findall(r"launch\.py( [^`\n]*)", text):
         command = command.split(" & done")[0]
         if command.count('"') % 2:  # it stands within quotation marks
             command = command.rstrip().removesuffix('"')

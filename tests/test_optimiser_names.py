@@ -11,8 +11,11 @@ from ml_collections import ConfigDict
 
 from configs import settings as config_settings
 from jaxseg.engine import groups, optim, schedules
+from jaxseg.engine.method import State
 from jaxseg.errors import UserError
 from jaxseg.experiment.optimisers import make_optimisers
+from jaxseg.run.sweep_members import with_values
+from jaxseg.storage.checkpoints import checkpoint
 
 SHAPES = {  # all the same, so that JAX compiles little
     "backbone": {"block0": {"kernel": (3,), "norm1": {"scale": (3,), "bias": (3,)}}},
@@ -225,6 +228,38 @@ def test_groups_come_back_from_config_json_and_the_command_line():
     given = (("norm", dict(decay=0.0)),)
     as_read = ConfigDict(dict(groups=given)).groups
     assert groups.parse("groups", as_read) == (groups.Group("norm", decay=0.0),)
+
+
+def test_a_sweep_traces_the_numbers_of_an_optimiser_of_optax():
+    given = dict(optimiser="adamw", head_multiplier=2.0, groups=(("norm", dict(decay=0.0)),))
+    paths = dict(lr=0.2, weight_decay=0.05, head_multiplier=3.0)
+    params, gradient = single(tree(0)), single(tree(1))
+
+    def step(values):
+        values = {f"optim.gen.{name}": value for name, value in values.items()}
+        tx = make_optimisers(with_values(settings(**given, warmup_steps=4), values)).txs["gen"]
+        return tx.update(gradient, tx.init(params), params)[0]
+
+    for found, wanted in zip(
+        jax.tree.leaves(jax.jit(step)(paths)), jax.tree.leaves(step(paths)), strict=True
+    ):
+        np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def test_the_state_of_groups_survives_a_checkpoint(tmp_path):
+    tx = gen(
+        optimiser="adamw", groups=(("block0/kernel", dict(rate=0.0)), ("bias$", dict(decay=0.0)))
+    )  # fmt: skip
+    params = single(tree(0))
+    opt = tx.update(single(tree(1)), tx.init(params), params)[1]
+    step, key = jnp.asarray(7, jnp.int32), jax.random.PRNGKey(0)
+    state = State(step, key, {"gen": params}, {"gen": opt}, {}, {})
+    with checkpoint.open_manager(tmp_path) as manager:
+        checkpoint.save(manager, state, {"name": "toy"}, None)
+        restored = checkpoint.restore_state(manager, jax.eval_shape(lambda: state))
+    assert jax.tree.structure(restored) == jax.tree.structure(state)
+    for x, y in zip(jax.tree.leaves(restored), jax.tree.leaves(state), strict=True):
+        np.testing.assert_array_equal(x, y)
 
 
 # --- rates ---

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from jaxseg.engine.method import Method, State
 from jaxseg.engine.update import init_state
+from jaxseg.errors import UserError
 from jaxseg.experiment.optimisers import Players
 from jaxseg.experiment.settings import size_of
 
@@ -41,9 +42,14 @@ def abstract_state(config: ConfigDict, method: Method, players: Players) -> Stat
 def with_initial_weights(
     config: ConfigDict, state: State, workdir: str, announce: Callable[[str], None]
 ) -> State:
-    """The state with `config.init.backbone` merged into the segmenter, if a file is given.
+    """The state with `config.init.backbone` merged into the segmenter, if it names weights.
 
-    What was matched, left over and missing is announced, name by name in initial_weights.txt.
+    It is a file, or the name of a backbone whose weights an installed package holds. File,
+    checksum, licence and what was matched, left over and missing are announced, and written name by
+    name to initial_weights.txt.
+
+    Raises:
+      UserError: no such file or package, or weights that do not fit.
     """
     if not config.init.backbone:
         return state
@@ -53,26 +59,51 @@ def with_initial_weights(
         merge,  # only when there is a file to read
     )
 
-    loaded = files.load(config.init.backbone)
-    made_for = ("3x3", "imagenet")
-    if initial.from_torchvision(loaded) and config.net.architecture.startswith("deeplab"):
-        ours = (config.net.stride_in, config.net.preprocess)
-        if ours != made_for:
-            announce(
-                f"warning: {config.init.backbone} looks like torchvision's, made for "
-                "--config.net.stride_in=3x3 --config.net.preprocess=imagenet"
-            )
-    tensors = initial.to_ours(loaded, config.net.architecture)
-    excused = tuple(config.init.excused) or initial.excused(config.net.architecture)
+    path, origin = _weights_file(config)
+    loaded = files.load(path)
+    architecture = config.net.architecture
+    if initial.from_torchvision(loaded) and architecture.startswith("deeplab"):
+        _warn_of(config, {"stride_in": "3x3", "preprocess": "imagenet"}, "torchvision's", announce)
+    if initial.from_efficientnet(loaded):
+        _warn_of(config, {"preprocess": "imagenet"}, "EfficientNet-Lite's", announce)
+    tensors = initial.to_ours(loaded, architecture)
+    excused = tuple(config.init.excused) or initial.excused(architecture)
     net, stats = jax.device_get((state.params["gen"]["segmenter"], state.stats["segmenter"]))
     net, stats, report = merge.merge(net, stats, tensors, excused=excused)
-    announce(str(report))
-    Path(workdir, "initial_weights.txt").write_text(report.text())
+    announce(f"{origin}\n{report}")
+    Path(workdir, "initial_weights.txt").write_text(f"{origin}\n\n{report.text()}")
     gen = {**state.params["gen"], "segmenter": jax.tree.map(jnp.asarray, net)}
     return state._replace(
         params={**state.params, "gen": gen},
         stats={**state.stats, "segmenter": jax.tree.map(jnp.asarray, stats)},
     )
+
+
+def _weights_file(config):
+    """(the file of `config.init.backbone`, a line that tells where it is from)."""
+    from jaxseg.storage.weights import packaged
+
+    name = str(config.init.backbone)
+    if name not in packaged.FILES:
+        path = Path(name).expanduser()
+        checksum = packaged.checksum(path) if path.is_file() else "?"
+        return path, f"initial weights: {path}, sha256 {checksum}, licence unknown"
+    if name != config.net.backbone:
+        raise UserError(
+            f"config.init.backbone={name} holds weights of that backbone, but "
+            f"config.net.backbone={config.net.backbone}: give the two the same name"
+        )
+    path, source = packaged.find(name), packaged.FILES[name]
+    return path, (
+        f"initial weights: {name}, {path.name} of {source.distribution}, sha256 {source.sha256}, "
+        f"licence {source.licence}"
+    )
+
+
+def _warn_of(config, made_for, whose, announce):
+    if any((config.net[key] or value) != value for key, value in made_for.items()):
+        settings = " ".join(f"--config.net.{key}={value}" for key, value in made_for.items())
+        announce(f"warning: {config.init.backbone} looks like {whose}, made for {settings}")
 
 
 def example(config: ConfigDict, method: Method) -> dict[str, jax.Array]:

@@ -16,7 +16,13 @@ from jax import lax
 
 from jaxseg.errors import UserError
 from jaxseg.models.layers.conv import conv2d
-from jaxseg.models.layers.norm import evonorm_s0, group_count, normalize_batch, normalize_groups
+from jaxseg.models.layers.norm import (
+    clipped_relu,
+    evonorm_s0,
+    group_count,
+    normalize_batch,
+    normalize_groups,
+)
 
 Initializer = Callable[..., jax.Array]
 BATCH_NORM_MODES = ("frozen", "reference", "train", "local")
@@ -110,6 +116,7 @@ class Norm(nn.Module):
       momentum: share of the new statistics in the running ones (PyTorch's convention).
       epsilon: added to the variance.
       dtype: dtype of the result.
+      limit: upper limit of the ReLU, 6 for ReLU6; EvoNorm has none.
     """
 
     mode: str = "train"
@@ -117,6 +124,7 @@ class Norm(nn.Module):
     momentum: float = 0.1
     epsilon: float = 1e-5
     dtype: jnp.dtype = jnp.float32
+    limit: float | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool, activation: bool = False) -> jax.Array:
@@ -137,6 +145,8 @@ class Norm(nn.Module):
         else:
             y = self._batch(x, train)
         y = y.astype(self.dtype)
+        if activation and self.limit is not None:
+            return clipped_relu(y, self.limit)
         return nn.relu(y) if activation else y
 
     def _affine(self, x):

@@ -71,6 +71,24 @@ def _backward(epsilon, axis_name, saved, gradients):
 normalize_batch.defvjp(_forward, _backward)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def clipped_relu(x: jax.Array, limit: float) -> jax.Array:
+    """min(max(x, 0), limit), ReLU6 for a limit of 6; its gradient at either end is 0."""
+    return jnp.clip(x, 0, limit)
+
+
+def _clipped_forward(x, limit):
+    y = clipped_relu(x, limit)
+    return y, y  # which the next layer keeps anyway
+
+
+def _clipped_backward(limit, y, gradient):
+    return (jnp.where((y > 0) & (y < limit), gradient, 0),)
+
+
+clipped_relu.defvjp(_clipped_forward, _clipped_backward)
+
+
 # --- statistics of each image and group of channels ---
 
 

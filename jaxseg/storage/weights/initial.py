@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from jaxseg.storage.weights import rename, rename_torchvision, surgery
+from jaxseg.storage.weights import rename, rename_efficientnet, rename_torchvision, surgery
 
 
 def to_ours(tensors: Mapping[str, np.ndarray], architecture: str) -> dict[str, np.ndarray]:
@@ -14,7 +14,7 @@ def to_ours(tensors: Mapping[str, np.ndarray], architecture: str) -> dict[str, n
       tensors: {name: array} as `files.load` returns it.
       architecture: 'fcn' takes Caffe's AlexNet and VGG-16 (`surgery`) and torchvision's VGG-16,
         'deeplabv3' and 'deeplabv3plus' torchvision's ResNets and DeepLabV3, any other what
-        `rename` knows. All take files of this project.
+        `rename` knows. All take EfficientNet-Lite's weights and files of this project.
 
     Returns:
       {'params/<path>' or 'stats/<path>': array}; names that are not understood stay as they are.
@@ -24,6 +24,8 @@ def to_ours(tensors: Mapping[str, np.ndarray], architecture: str) -> dict[str, n
     """
     if rename.flavour(tensors) == "ours":
         return dict(tensors)
+    if rename_efficientnet.is_efficientnet(tensors):
+        return rename_efficientnet.to_ours(tensors)
     if architecture in ("deeplabv3", "deeplabv3plus"):
         return rename_torchvision.to_ours(tensors)
     if architecture == "fcn" and not any(name.startswith("features.") for name in tensors):
@@ -38,10 +40,16 @@ def excused(architecture: str) -> tuple[str, ...]:
     """
     if architecture == "fcn":
         return surgery.CLASSIFIER_ONLY
-    return (*rename.BACKBONE_ONLY, r"^stats/((aux|main)_head|decoder)/")  # of DeepLabV3 and V3+
+    own_statistics = r"^stats/((aux|main)_head|decoder)/"  # of DeepLabV3, V3+ and FPN
+    return (*rename.BACKBONE_ONLY, own_statistics, *rename_efficientnet.CLASSIFIER_ONLY)
 
 
 def from_torchvision(tensors: Mapping[str, np.ndarray]) -> bool:
     """Whether a file looks like torchvision's ResNet or DeepLabV3."""
     plain = rename.flavour(tensors) == "torchvision"
     return plain or rename_torchvision.settings(tensors) is not None
+
+
+def from_efficientnet(tensors: Mapping[str, np.ndarray]) -> bool:
+    """Whether a file holds an EfficientNet-Lite."""
+    return rename_efficientnet.is_efficientnet(tensors)

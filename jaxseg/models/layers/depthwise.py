@@ -1,0 +1,219 @@
+"""Depthwise convolution: every channel is convolved by itself (Howard et al., MobileNets, 2017).
+
+On GPU and TPU it is XLA's grouped convolution. XLA's CPU backend computes that four to twenty times
+slower than memory allows, forward and backward, so there it is written as sums of shifted products:
+
+- forward: one product and sum per kernel element, which XLA fuses into one loop;
+- gradient for the input: the same with the mirrored kernel; through a stride, one such sum for each
+  phase of rows and columns, interleaved by a reshape, without multiplying by zeros in between;
+- gradient for the kernel: the products of all kernel elements are summed over the images first,
+  element by element, and over the positions by one matrix product for all elements. A reduction for
+  each element by itself, which is what XLA makes of the plain formula, takes eight times as long.
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+
+from jaxseg.models.layers.layers import Initializer
+
+Pair = tuple[int, int]
+TERMS = 32  # products that are summed element by element before the matrix product
+
+# 'fan_out' would count all channels, though each output reads, and each input feeds, one kernel.
+he_depthwise = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+
+
+def same_padding(size: int, kernel: int, stride: int = 1, dilation: int = 1) -> Pair:
+    """Zeros before and after an axis, as TensorFlow's padding 'SAME' has them.
+
+    The result has ceil(size / stride) values. Where the zeros do not come in pairs the last one is
+    at the end, so that at stride 2 the windows of an even axis lie differently from PyTorch's.
+    """
+    count = -(-size // stride)
+    total = max((count - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
+    return total // 2, total - total // 2
+
+
+def depthwise(
+    x: jax.Array,
+    kernel: jax.Array,
+    stride: int = 1,
+    padding: tuple[Pair, Pair] = ((0, 0), (0, 0)),
+    dilation: int = 1,
+    shifted: bool | None = None,
+) -> jax.Array:
+    """Cross-correlation of every channel with its own kernel.
+
+    Args:
+      x: [N, H, W, C].
+      kernel: [kh, kw, 1, C], of the dtype of `x`.
+      stride, dilation: the same for rows and columns.
+      padding: ((top, bottom), (left, right)) zeros.
+      shifted: sums of shifted products, or else XLA's grouped convolution; None chooses by the
+        default backend. The first has a reverse rule of its own, hence no forward mode.
+
+    Returns:
+      [N, H', W', C].
+
+    Raises:
+      ValueError: shapes or dtypes that do not fit.
+    """
+    if x.ndim != 4 or kernel.shape[2:] != (1, x.shape[-1]) or x.dtype != kernel.dtype:
+        raise ValueError(
+            f"depthwise wants [N, H, W, C] and [kh, kw, 1, C] of one dtype, got {x.shape} "
+            f"{x.dtype} and {kernel.shape} {kernel.dtype}"
+        )
+    if shifted if shifted is not None else jax.default_backend() == "cpu":
+        return _shifted(x, kernel[:, :, 0], stride, padding, dilation)
+    return lax.conv_general_dilated(
+        x, kernel, (stride, stride), padding, rhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=x.shape[-1],
+    )  # fmt: skip
+
+
+class DepthwiseConv(nn.Module):
+    """Depthwise convolution without bias, padded as TensorFlow's 'SAME'.
+
+    Attributes:
+      kernel: side of the square kernel.
+      stride, dilation: the same for both axes.
+      dtype: computation dtype.
+      kernel_init: `(key, shape, dtype) -> array`, of the shape [kernel, kernel, 1, C].
+      shifted: see `depthwise`.
+    """
+
+    kernel: int = 3
+    stride: int = 1
+    dilation: int = 1
+    dtype: jnp.dtype = jnp.float32
+    kernel_init: Initializer = he_depthwise
+    shifted: bool | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [N, H, W, C] to [N, h, w, C]."""
+        shape = (self.kernel, self.kernel, 1, x.shape[-1])
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32).astype(self.dtype)
+        padding = tuple(
+            same_padding(size, self.kernel, self.stride, self.dilation) for size in x.shape[1:3]
+        )
+        x = x.astype(self.dtype)
+        return depthwise(x, kernel, self.stride, padding, self.dilation, self.shifted)
+
+
+def _taps(kernel):
+    return [(row, column) for row in range(kernel.shape[0]) for column in range(kernel.shape[1])]
+
+
+def _parts(padded, taps, size, stride, dilation):
+    """What each kernel element meets: a view [N, *size, C] of the padded input for each."""
+    height, width = size
+    for row, column in taps:
+        top, left = row * dilation, column * dilation
+        bottom, right = top + (height - 1) * stride + 1, left + (width - 1) * stride + 1
+        yield padded[:, top:bottom:stride, left:right:stride]
+
+
+def _pad(x, padding):
+    """Zeros around a map; negative numbers cut it."""
+    edges = ((0, 0, 0), *((low, high, 0) for low, high in padding), (0, 0, 0))
+    return lax.pad(x, jnp.zeros((), x.dtype), edges)
+
+
+def _sum(x, kernel, stride, padding, dilation):
+    """The convolution as one sum, in float32 or wider; `kernel` is [kh, kw, C]."""
+    padded = _pad(x, padding)
+    reach = [(side - 1) * dilation for side in kernel.shape[:2]]
+    size = [(n - r - 1) // stride + 1 for n, r in zip(padded.shape[1:3], reach, strict=True)]
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    kernel, total = kernel.astype(wide), 0
+    taps = _taps(kernel)
+    for tap, part in zip(taps, _parts(padded, taps, size, stride, dilation), strict=True):
+        total = total + part.astype(wide) * kernel[tap]
+    return total.astype(x.dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _shifted(x, kernel, stride, padding, dilation):
+    return _sum(x, kernel, stride, padding, dilation)
+
+
+def _shifted_forward(x, kernel, stride, padding, dilation):
+    return _shifted(x, kernel, stride, padding, dilation), (x, kernel)
+
+
+def _shifted_backward(stride, padding, dilation, saved, gradient):
+    x, kernel = saved
+    # Both gradients read it many times over: it must not be computed again in each of them.
+    gradient = lax.optimization_barrier(gradient)
+    if stride == 1:
+        edges = tuple(
+            ((side - 1) * dilation - low, (side - 1) * dilation - high)
+            for (low, high), side in zip(padding, kernel.shape[:2], strict=True)
+        )
+        to_x = _sum(gradient, kernel[::-1, ::-1], 1, edges, dilation)
+    else:
+        to_x = _through_stride(x.shape, kernel, stride, padding, dilation, gradient)
+    return to_x, _to_kernel(x, kernel, stride, padding, dilation, gradient)
+
+
+def _through_stride(shape, kernel, stride, padding, dilation, gradient):
+    """Gradient for the input of a strided convolution.
+
+    Row p of the padded input meets kernel row r in output (p - r dilation) / stride, so the rows
+    with one remainder modulo the stride meet those kernel rows whose r dilation has the same one.
+    """
+    batch, *sizes, channels = shape
+    reach = [(side - 1) * dilation for side in kernel.shape[:2]]
+    counts = [-(-(n + low) // stride) for n, (low, _) in zip(sizes, padding, strict=True)]
+    wide = jnp.promote_types(gradient.dtype, jnp.float32)
+    edges = [
+        (r // stride, count - n)
+        for r, n, count in zip(reach, gradient.shape[1:3], counts, strict=True)
+    ]
+    padded = _pad(gradient, edges)
+    phases = []
+    for phase in ((row, column) for row in range(stride) for column in range(stride)):
+        total = jnp.zeros((batch, *counts, channels), wide)
+        for row, column in _taps(kernel):
+            offsets = [place * dilation - p for place, p in zip((row, column), phase, strict=True)]
+            if any(offset % stride for offset in offsets):
+                continue
+            top, left = (e - o // stride for (e, _), o in zip(edges, offsets, strict=True))
+            part = padded[:, top : top + counts[0], left : left + counts[1]]
+            total = total + part.astype(wide) * kernel[row, column].astype(wide)
+        phases.append(total.astype(gradient.dtype))
+    joined = jnp.stack(phases).reshape(stride, stride, batch, *counts, channels)
+    joined = joined.transpose(2, 3, 0, 4, 1, 5)
+    joined = joined.reshape(batch, counts[0] * stride, counts[1] * stride, channels)
+    (top, _), (left, _) = padding
+    return joined[:, top : top + sizes[0], left : left + sizes[1]]
+
+
+def _to_kernel(x, kernel, stride, padding, dilation, gradient):
+    """Gradient for the kernel [kh, kw, C]."""
+    batch, height, width, channels = gradient.shape
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    padded, taps = lax.optimization_barrier(_pad(x, padding)), _taps(kernel)
+    # Rows that are summed together with the images, so that few terms are left for the product.
+    rows = math.gcd(height, max(1, TERMS // batch))
+    sums = []
+    for part in _parts(padded, taps, (height, width), stride, dilation):
+        total = 0
+        for image in range(batch):
+            for row in range(rows):
+                product = part[image, row::rows].astype(wide) * gradient[image, row::rows]
+                total = total + product
+        sums.append(total)
+    sums = lax.optimization_barrier(jnp.stack(sums)).reshape(len(taps), -1, channels)
+    ones = jnp.ones(sums.shape[1], wide)
+    found = jnp.einsum("tpc,p->tc", sums, ones, precision=lax.Precision.HIGHEST)
+    return found.reshape(kernel.shape).astype(kernel.dtype)
+
+
+_shifted.defvjp(_shifted_forward, _shifted_backward)
