@@ -90,6 +90,14 @@ def experiment(method: str, preset: str, family: str = "advent") -> ConfigDict:
             threads=2,
         )
     )
+    # Rare-class sampling of the source (DAFormer); 0 draws every image once in an epoch.
+    config.data.rare_classes = ConfigDict(
+        dict(
+            temperature=0.0,  # 0.01 in the paper
+            min_pixels=3000,  # of the class in an image, at its stored size
+            crop_pixels=1500,  # of the class in a crop
+        )
+    )
     config.train = ConfigDict(
         dict(
             batch=1,  # images of each domain a step, over all devices

@@ -18,6 +18,11 @@ def augmentation(**given) -> ConfigDict:
         hue=0.0,  # 0.3 is U(-0.3, 0.3) of the colour circle
         blur=0.0,  # probability
         blur_sigma=(0.15, 1.15),
+        noise=0.0,  # highest deviation of Gaussian noise, in grey levels
+        # The look of a random target image, for the source only; see jaxseg/data/style.py.
+        lab=0.0,  # probability of its mean and covariance of colours
+        histogram=0.0,  # probability of its histograms
+        fda=0.0,  # its lowest frequencies: width of the band, 0.01 to 0.09 in the paper
     )
     return ConfigDict(settings | given)
 

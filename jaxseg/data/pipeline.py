@@ -13,9 +13,10 @@ from typing import Any
 import grain
 import numpy as np
 
-from jaxseg.data import codec, transforms
+from jaxseg.data import codec, sampling, transforms
 from jaxseg.data.labels import IGNORE
 from jaxseg.data.records import Source
+from jaxseg.data.sampling import RareClasses
 from jaxseg.errors import UserError
 
 # Where the stored size changes in a split: looked up once, as that reads every record.
@@ -49,6 +50,8 @@ def train_stream(
     threads: int = 2,
     side: str = "source",
     keys: Sequence[str] = ("image", "label"),
+    rare: RareClasses | None = None,
+    looks: Source | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Endless batches of one domain, shuffled anew in every epoch.
 
@@ -66,6 +69,8 @@ def train_stream(
       threads: decoding at the same time; 0 decodes in the caller's thread.
       side: 'source' or 'target', which names the batch's keys; see `batch_key`.
       keys: which of image, label and depth.
+      rare: draws samples by their rare classes instead of each once in an epoch.
+      looks: records of the other domain, for augmentations that take over the look of an image.
 
     Returns:
       an iterator of {'source_image': uint8 [n, H, W, 3], 'source_label': uint8 [n, H, W],
@@ -77,21 +82,39 @@ def train_stream(
     settings = transforms.check_augment(augment or {})
     if not len(source):
         raise UserError(f"{source.name} {source.split} is empty")
+    wants_look = bool(settings.keys() & set(transforms.LOOKS))
+    if wants_look and looks is None:
+        raise UserError(f"augmentations {', '.join(transforms.LOOKS)} are for the source images")
     index, count = shard
 
     def load(record: dict) -> dict[str, np.ndarray]:
         where = source.where(record)
         return transforms.decode(record, where=where, size=size, keys=keys, table=table)
 
-    def change(sample: dict, rng: np.random.Generator) -> dict:
-        return transforms.augment_sample(sample, rng, **settings)
+    def reference(rng: np.random.Generator) -> np.ndarray:
+        record = looks[int(rng.integers(len(looks)))]
+        decoded = transforms.decode(record, where=looks.where(record), size=size, keys=("image",))
+        return decoded["image"]
 
-    dataset = grain.MapDataset.source(source)
-    dataset = dataset.seed(zlib.crc32(f"{side} {seed}".encode()))
+    def change(sample: dict, rng: np.random.Generator, shows=None) -> dict:
+        other = reference(rng) if wants_look else None
+        return transforms.augment_sample(sample, rng, **settings, reference=other, shows=shows)
+
+    def with_rare_class(_: int, rng: np.random.Generator) -> dict:
+        chosen, number = sampling.draw(rare, rng)
+        return change(load(source[number]), rng, shows=(chosen, rare.crop_minimum))
+
+    if rare is not None and augment and "crop_tries" in augment:
+        settings["crop_tries"] = augment["crop_tries"]
+
+    seed = zlib.crc32(f"{side} {seed}".encode())
     # Repeated before batching: a source smaller than a batch serves as well as any.
-    dataset = dataset.shuffle().repeat(None).map(load)
-    if settings:
-        dataset = dataset.random_map(change)
+    if rare is not None:
+        dataset = grain.MapDataset.range(len(source)).seed(seed).repeat(None)
+        dataset = dataset.random_map(with_rare_class)
+    else:
+        dataset = grain.MapDataset.source(source).seed(seed).shuffle().repeat(None).map(load)
+        dataset = dataset.random_map(change) if settings else dataset
     dataset = dataset[index::count].batch(batch, drop_remainder=True)
     dataset = dataset.map(
         lambda sample: {batch_key(side, key): array for key, array in sample.items()}

@@ -20,13 +20,15 @@ class RareClasses(NamedTuple):
       classes: int64 [C], the classes that can be drawn.
       probabilities: float64 [C], in which share each of them is.
       images: for each of them the records to choose from, int64 [n_c].
-      minimum: pixels of the class that an image must have at its stored size.
+      minimum: pixels of the class that an image must have more than, at its stored size.
+      crop_minimum: pixels of the class that a crop should show more than.
     """
 
     classes: np.ndarray
     probabilities: np.ndarray
     images: tuple[np.ndarray, ...]
     minimum: int
+    crop_minimum: int
 
 
 def probabilities(pixels: np.ndarray, temperature: float) -> np.ndarray:
@@ -53,7 +55,9 @@ def probabilities(pixels: np.ndarray, temperature: float) -> np.ndarray:
     return weight / weight.sum()
 
 
-def rare_classes(counts: np.ndarray, temperature: float, minimum: int) -> RareClasses:
+def rare_classes(
+    counts: np.ndarray, temperature: float, minimum: int, crop_minimum: int = 0
+) -> RareClasses:
     """Prepares the drawing.
 
     Args:
@@ -62,6 +66,8 @@ def rare_classes(counts: np.ndarray, temperature: float, minimum: int) -> RareCl
       minimum: pixels of the class that an image must have more than; 3000 in the paper, whose
         images have 1280x720. A class that no image has that many of is drawn from those that have
         most.
+      crop_minimum: pixels of the class that a crop should show more than, at the size that is
+        learnt; half of `minimum` in the paper.
 
     Raises:
       UserError: see `probabilities`.
@@ -72,7 +78,7 @@ def rare_classes(counts: np.ndarray, temperature: float, minimum: int) -> RareCl
     for c in classes:
         enough = np.flatnonzero(counts[:, c] > minimum)
         images.append(enough if len(enough) else np.flatnonzero(counts[:, c] == counts[:, c].max()))
-    return RareClasses(classes, share[classes], tuple(images), minimum)
+    return RareClasses(classes, share[classes], tuple(images), minimum, crop_minimum)
 
 
 def draw(rare: RareClasses, rng: np.random.Generator) -> tuple[int, int]:

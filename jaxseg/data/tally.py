@@ -1,6 +1,11 @@
 """Counts the labels of a split, image by image: for class weights, class priors and surveys."""
 
 import concurrent.futures
+import contextlib
+import os
+import zipfile
+import zlib
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +26,28 @@ class Tally(NamedTuple):
 
     counts: np.ndarray
     ignored: np.ndarray
+
+
+def counted(source: Source, table: np.ndarray, num_classes: int, threads: int = 2) -> Tally:
+    """The same as `tally`, remembered beside the records, so that a split is counted once.
+
+    What was counted with another table is counted anew; so is a file that cannot be read.
+    """
+    key = zlib.crc32(np.asarray(table, np.uint8).tobytes() + bytes([num_classes]))
+    path = Path(source.folder) / f"counts_{source.split}_{key:08x}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            found = Tally(saved["counts"], saved["ignored"])
+        if found.counts.shape == (len(source), num_classes):
+            return found
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
+        pass
+    found = tally(source, table, num_classes, threads)
+    with contextlib.suppress(OSError):  # records that one may not write to are counted each time
+        draft = path.with_suffix(f".{os.getpid()}.npz")
+        np.savez_compressed(draft, counts=found.counts, ignored=found.ignored)
+        os.replace(draft, path)
+    return found
 
 
 def tally(source: Source, table: np.ndarray, num_classes: int, threads: int = 2) -> Tally:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxseg.data import codec, colour
+from jaxseg.data import codec, colour, style
 from jaxseg.data.labels import IGNORE
 from jaxseg.errors import UserError
 
@@ -35,7 +35,12 @@ _AUGMENT = {
     "hue": (Real, 1, lambda h: 0 <= h <= 0.5, "turns of the colour circle, 0 to 0.5"),
     "blur": _PROBABILITY,
     "blur_sigma": (*_RANGE, "(lowest, highest) deviation in pixels above 0"),
+    "noise": (Real, 1, lambda s: 0 <= s < math.inf, "a deviation in grey levels, 0 or more"),
+    "lab": _PROBABILITY,
+    "histogram": _PROBABILITY,
+    "fda": (Real, 1, lambda b: 0 <= b < 0.5, "a share of the shorter side, 0 to 0.5"),
 }
+LOOKS = ("lab", "histogram", "fda")  # those that need an image of the other domain
 _PARTS = ("brightness", "contrast", "saturation")  # what `jitter` sets at once
 _DETAILS = {"crop_tries": "crop_cap", "blur_sigma": "blur"}  # say how; never off, but by the other
 
@@ -121,11 +126,18 @@ def augment_sample(
     hue: float = 0.0,
     blur: float = 0.0,
     blur_sigma: tuple[float, float] = (0.15, 1.15),
+    noise: float = 0.0,
+    lab: float = 0.0,
+    histogram: float = 0.0,
+    fda: float = 0.0,
+    reference: np.ndarray | None = None,
+    shows: tuple[int, int] | None = None,
 ) -> dict[str, np.ndarray]:
     """Augments one sample; everything is off unless asked for.
 
-    The order is scale, crop, flip, brightness, contrast, saturation, hue, blur. What is off draws
-    nothing, so what stands before it does not change when it is switched on.
+    The order is lab, histogram, fda, scale, crop, flip, brightness, contrast, saturation, hue,
+    blur, noise. What is off draws nothing, so what stands before it does not change when it is
+    switched on.
 
     Args:
       sample: as from `decode`.
@@ -146,6 +158,14 @@ def augment_sample(
       hue: h; the hue is turned by U(-h, h) of the colour circle.
       blur: probability of blurring with a Gaussian.
       blur_sigma: (lowest, highest) deviation in pixels, drawn uniformly.
+      noise: highest deviation, in grey levels, of independent Gaussian noise on every value; the
+        deviation is drawn from U(0, noise).
+      lab, histogram: probability of taking over the reference's colours, see `style.match_lab` and
+        `style.match_histograms`.
+      fda: width of the band whose amplitudes are the reference's, see `style.match_spectrum`.
+      reference: uint8 [H, W, 3], the image of the other domain that these three need.
+      shows: (class, pixels) of which the window must show more; one that does not is drawn anew,
+        up to `crop_tries` times.
 
     Returns:
       the sample, its arrays [h, w, ...] with (h, w) = crop or the size before. Where a shrunken
@@ -156,6 +176,11 @@ def augment_sample(
       UserError: crop_cap without labels.
     """
     target = tuple(crop or sample["image"].shape[:2])
+    if reference is not None:
+        sample = {
+            **sample,
+            "image": _looking_like(sample["image"], reference, rng, lab, histogram, fda),
+        }
     if scale:
         factor = rng.uniform(*scale)
         size = tuple(max(1, round(n * factor)) for n in sample["image"].shape[:2])
@@ -166,9 +191,11 @@ def augment_sample(
     if crop_cap and "label" not in sample:
         raise UserError("augmentation crop_cap needs labels, which are not read here; set it to 0")
     if scale or crop:
-        for _ in range(crop_tries if crop_cap else 1):
+        for _ in range(crop_tries if crop_cap or shows else 1):
             take, put = _window(sample["image"].shape[:2], target, rng)
-            if crop_cap and _varied(sample["label"][take], crop_cap):
+            label = sample["label"][take] if crop_cap or shows else None
+            varied = not crop_cap or _varied(label, crop_cap)
+            if varied and (not shows or np.count_nonzero(label == shows[0]) > shows[1]):
                 break
         sample = {key: _cut(array, target, take, put, key) for key, array in sample.items()}
     if flip and rng.random() < flip:
@@ -184,7 +211,19 @@ def augment_sample(
         sample = {**sample, "image": colour.adjust(sample["image"], **factors)}
     if blur and rng.random() < blur:
         sample = {**sample, "image": colour.blur(sample["image"], rng.uniform(*blur_sigma))}
+    if noise:
+        grain = rng.normal(0, rng.uniform(0, noise), sample["image"].shape)
+        image = np.clip(np.round(sample["image"] + grain), 0, 255).astype(np.uint8)
+        sample = {**sample, "image": image}
     return sample
+
+
+def _looking_like(image, reference, rng, lab, histogram, fda):
+    if lab and rng.random() < lab:
+        image = style.match_lab(image, reference)
+    if histogram and rng.random() < histogram:
+        image = style.match_histograms(image, reference)
+    return style.match_spectrum(image, reference, fda) if fda else image
 
 
 def _window(

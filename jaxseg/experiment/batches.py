@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxseg.data import labels, pipeline, records, tally
+from jaxseg.data import labels, pipeline, records, sampling, tally, transforms
 from jaxseg.errors import UserError
 from jaxseg.evaluation.metrics import cityscapes
 from jaxseg.experiment import settings as experiment_settings
@@ -38,9 +38,37 @@ def train_batches(
                 threads=data.threads,
                 side=side,
                 keys=keys,
+                rare=_rare_classes(config, opened) if "label" in keys else None,
+                looks=_looks(config) if side == "source" else None,
             )
         )
     return pipeline.JoinedStreams(*streams)
+
+
+def _looks(config: ConfigDict) -> records.Source | None:
+    """The target's training images, if the source's are to look like them."""
+    if not any(config.augment.source.get(name) for name in transforms.LOOKS):
+        return None
+    return open_records(config, config.data.target, config.data.target.split)
+
+
+def _rare_classes(config: ConfigDict, opened: records.Source) -> sampling.RareClasses | None:
+    """What rare-class sampling draws from; None where `data.rare_classes` is off."""
+    settings = config.data.get("rare_classes")
+    if not settings or not settings.temperature:
+        return None
+    classes = experiment_settings.label_set(config).classes
+    counts = _tally(config, opened, len(classes)).counts
+    rare = sampling.rare_classes(
+        counts, settings.temperature, settings.min_pixels, settings.crop_pixels
+    )
+    if jax.process_index() == 0:
+        print("\n".join(sampling.table(rare, counts, classes)))
+    return rare
+
+
+def _tally(config: ConfigDict, opened: records.Source, num_classes: int) -> tally.Tally:
+    return tally.counted(opened, _table(config, opened), num_classes, config.data.threads)
 
 
 def eval_batches(config: ConfigDict, *, depth: bool = False) -> Iterator[dict[str, Any]]:
