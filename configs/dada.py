@@ -13,7 +13,7 @@ MODIFIERS = ("reference",)
 
 
 def get_config(preset: str = "streets"):
-    """See `receptive_field.PRESETS`."""
+    """See `geometry.PRESETS`."""
     config = geometry.experiment("dada", preset, MODIFIERS)
     base, modifiers = geometry.parse(preset, MODIFIERS)
     if modifiers and base != "synthia_cityscapes":

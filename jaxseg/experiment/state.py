@@ -56,7 +56,7 @@ def with_initial_weights(
     loaded = files.load(config.init.backbone)
     made_for = ("3x3", "imagenet")
     if initial.from_torchvision(loaded) and config.net.architecture.startswith("deeplab"):
-        ours = (config.net.stride_in, config.net.preprocess)
+        ours = (config.net.stride_in or made_for[0], config.net.preprocess)
         if ours != made_for:
             announce(
                 f"warning: {config.init.backbone} looks like torchvision's, made for "

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import jax
 from ml_collections import ConfigDict
 
 from jaxseg.errors import UserError
+from jaxseg.models.segmenters import build as segmenters
 
 # Settings that may differ between a run and its continuation.
 FREE = ("train.steps", "train.log_every", "train.eval_every", "train.save_every", "train.keep",
@@ -29,7 +31,10 @@ def compare_config(config: ConfigDict, workdir: str) -> None:
     if not (started and os.path.exists(path)):
         return
     with open(path) as file:
-        before, now = _flat(json.load(file)), _flat(json.loads(config.to_json()))
+        before, now = (
+            _flat({**settings, "net": _effective(settings.get("net", {}))})
+            for settings in (json.load(file), json.loads(config.to_json()))
+        )
     for key in sorted(before):
         there, here = before[key], now.get(key)
         if there != here and not any(key == f or key.startswith(f + ".") for f in FREE):
@@ -66,14 +71,15 @@ def _flat(tree: dict, prefix: str = "") -> dict[str, Any]:
 
 # Settings that came after the first runs, and what those were trained with.
 LATER = {
-    "net": dict(depth=False, fusion=False, init_std=0.0, low_level=48, remat=False),
+    "net": dict(depth=False, fusion=False, init_std=0.0, remat=False),
     "disc": dict(spectral=False, init_std=0.0),
 }
 
 
 def read_config(workdir: str | Path) -> ConfigDict:
     """A run's config.json; lists become the tuples that they were, settings that it predates what
-    it was trained with. UserError if there is none.
+    it was trained with, and settings that its network does not have None. UserError if there is no
+    such file.
     """
     path = Path(workdir, "config.json")
     try:
@@ -83,7 +89,29 @@ def read_config(workdir: str | Path) -> ConfigDict:
     for group, settings in LATER.items():
         if group in config:
             config[group].update({k: v for k, v in settings.items() if k not in config[group]})
+    for key in _unused(config.get("net", {})):
+        config.net[key] = None
     return config
+
+
+def _unused(net: Mapping[str, Any]) -> list[str]:
+    """Settings of a network that were written when every config had those of all architectures."""
+    try:
+        return [key for key in segmenters.unused(net) if not isinstance(net[key], bool)]
+    except (KeyError, UserError):  # of no network that there is: whoever builds it tells
+        return []
+
+
+def _effective(net: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that count: none that the network lacks, defaults where nothing is said."""
+    unused = _unused(net)
+    net = {key: value for key, value in net.items() if value is not None and key not in unused}
+    try:
+        defaults = segmenters.settings_of(net["architecture"], net["backbone"])
+    except (KeyError, UserError):
+        return net
+    defaults = json.loads(json.dumps(defaults))  # lists, as a file has them
+    return {key: value for key, value in defaults.items() if value is not None} | net
 
 
 def _tuples(value: Any) -> Any:
