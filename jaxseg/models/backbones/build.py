@@ -67,7 +67,7 @@ def sizes_of(backbone: Backbone) -> Any:
 
 def settings_of(backbone: Backbone) -> dict[str, Any]:
     """{setting of the family's own: its default}."""
-    return own_settings(family_of(backbone).make, ("output_stride", *OFFERED))
+    return own_settings(family_of(backbone).make, ("output_stride", "name", *OFFERED))
 
 
 def own_settings(make: Any, shared: tuple[str, ...]) -> dict[str, Any]:

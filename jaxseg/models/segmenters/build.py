@@ -128,6 +128,9 @@ def build(
     own = backbones.own_settings(module.make, OFFERED)
     trunk = {key: value for key, value in given.items() if key in known and key not in own}
     given = {key: value for key, value in given.items() if key in own}
+    if not own_trunk:  # the module builds its trunk when traced; a mistake is told before
+        family = backbones.family_of(backbone)
+        family.make(backbones.sizes_of(backbone), output_stride=family.STRIDES[0], **trunk)
     offered = dict(norm=norm, axis_name=axis_name, dtype=dtype, remat=remat, trunk=trunk)
     taken = inspect.signature(module.make).parameters
     offered = {key: value for key, value in offered.items() if key in taken}
