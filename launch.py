@@ -109,6 +109,10 @@ def main(argv):
 
 def _run(config, workdir):
     """Does what --mode says; returns the exit code."""
+    from jaxseg.experiment import networks
+
+    given = config_flags.get_override_values(flags.FLAGS["config"])
+    networks.settle(config, given)
     if _MODE.value == "train":
         from jaxseg.run import train
 
@@ -127,7 +131,7 @@ def _run(config, workdir):
         ensemble=_ENSEMBLE.value or "",
         ensemble_weights=_ENSEMBLE_WEIGHTS.value or "",
         save=_SAVE.value or "",
-        given=config_flags.get_override_values(flags.FLAGS["config"]),
+        given=given,
     )
     if _MODE.value == "evaluate":
         evaluate.evaluate(config, workdir, wanted)

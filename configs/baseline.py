@@ -36,6 +36,9 @@ def get_config(preset: str = "streets"):
             architecture="deeplabv3",
             backbone="small" if small else "resnet50",
             rates=(2, 4, 6) if small else (12, 24, 36),
+            summed=None,  # of DeepLabV2
+            output_stride=8,
+            dropout=0.5,
             stride_in="3x3",
             preprocess="imagenet",
         )

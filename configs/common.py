@@ -167,6 +167,7 @@ def _vgg16(config, base):
     config.net.backbone = "vgg_small" if small else "vgg16"
     if small:
         config.optim.gen.clip = 1.0  # it has no BatchNorm
+    config.net.stride_in = None  # of ResNets
     config.net.aux = False  # one head
     config.optim.gen.head_multiplier = 1.0  # one group of parameters
 

@@ -32,8 +32,11 @@ def get_config(preset: str = "streets"):
         dict(
             architecture="fcn",
             backbone="vgg16_small" if small else "vgg16" if eight else "alexnet",
-            rates=(),
+            rates=None,  # of DeepLab, as the next, on a ResNet
+            summed=None,
+            stride_in=None,
             output_stride=8 if eight else 32,
+            dropout=0.5,
             preprocess="caffe" if eight else "digits",
         )
     )

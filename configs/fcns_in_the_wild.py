@@ -20,6 +20,7 @@ def get_config(preset: str = "streets"):
     if not base.startswith("streets") and "vgg16" not in modifiers:
         config.net.backbone = "vgg16_frontend"
         config.net.rates = ()  # its classifier is a 1x1 convolution
+        config.net.stride_in = None  # of ResNets
         config.optim.gen.head_multiplier = 1.0
     config.method = common.method(
         "fcns_in_the_wild",

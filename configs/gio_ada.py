@@ -37,6 +37,7 @@ def get_config(preset: str = "streets"):
         config.net.stride_in = "3x3"  # torchvision's ResNets
         config.net.preprocess = "imagenet"
         config.net.rates = (2, 4, 6) if small else (6, 12, 18)
+        config.net.summed = None  # of DeepLabV2
         config.net.low_level = 16 if small else 48
         config.net.output_stride = 8 if small else 16
         config.net.dropout = 0.1 if small else 0.5

@@ -1,6 +1,7 @@
 """Groups of settings that presets are put together from: augmentation, networks, optimisers."""
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 
 def augmentation(**given) -> ConfigDict:
@@ -27,54 +28,51 @@ def augmentation(**given) -> ConfigDict:
     return ConfigDict(settings | given)
 
 
+def network(architecture: str, backbone: str, **given) -> ConfigDict:
+    """A segmenter; what is not given is off, or left to the architecture."""
+    settings = dict(
+        architecture=architecture,  # a file in jaxseg/models/segmenters
+        backbone=backbone,  # a name in one of the files in jaxseg/models/backbones
+        norm="train",
+        statistics="target",  # whose batches move BatchNorm's running statistics
+        preprocess="imagenet",  # or caffe: BGR minus the ImageNet mean
+        dtype="float32",
+        init_std=0.0,  # of all kernels but the backbone's; 0 for the architecture's own
+        aux=False,  # an auxiliary head
+        depth=False,  # a depth head (DeepLabV2, DeepLabV3+)
+        fusion=False,  # which gates the features of the classifier (DADA, DeepLabV2)
+        remat=False,  # computes each block again in the backward pass: less memory, more time
+    )
+    own = dict(
+        rates=tuple,  # dilation rates, of DeepLab
+        summed=int,  # how many rates are summed, 0 for all; AdaptSegNet's released code sums 2
+        output_stride=int,  # of DeepLabV3 and V3+, 8 or 16; of FCN the finest that is fused
+        low_level=int,  # channels of the first stage in DeepLabV3+'s decoder
+        dropout=float,  # of DeepLabV3, V3+ and FCN
+        stride_in=str,  # where a ResNet's block strides: "1x1" as Caffe, "3x3" as torchvision
+    )
+    net = ConfigDict({**settings, **{key: placeholder(kind) for key, kind in own.items()}})
+    net.update(given)
+    return net
+
+
 def paper_network() -> ConfigDict:
     """DeepLabV2 on ResNet-101, as AdaptSegNet and ADVENT have it."""
-    return ConfigDict(
-        dict(
-            architecture="deeplabv2",
-            backbone="resnet101",
-            rates=(6, 12, 18, 24),
-            summed=0,  # how many rates are summed, 0 for all; AdaptSegNet's released code sums 2
-            stride_in="1x1",  # where a block strides: "1x1" as Caffe, "3x3" as torchvision
-            output_stride=8,  # of DeepLabV3 and V3+; of FCN the finest that is fused
-            low_level=48,  # channels of the first stage in DeepLabV3+'s decoder
-            dropout=0.5,  # of DeepLabV3, V3+ and FCN
-            aux=True,
-            depth=False,  # a depth head (DeepLabV2, DeepLabV3+)
-            fusion=False,  # which gates the features of the classifier (DADA, DeepLabV2)
-            init_std=0.0,  # of all kernels but the backbone's; 0 for the architecture's own
-            norm="reference",
-            statistics="target",  # whose batches move BatchNorm's running statistics
-            preprocess="caffe",  # BGR minus the ImageNet mean
-            dtype="float32",
-            remat=False,  # computes each block again in the backward pass: less memory, more time
-        )
+    return network(
+        "deeplabv2",
+        "resnet101",
+        rates=(6, 12, 18, 24),
+        summed=0,
+        stride_in="1x1",
+        aux=True,
+        norm="reference",
+        preprocess="caffe",
     )
 
 
 def small_network() -> ConfigDict:
     """The same for images of 96x192 on two cores."""
-    return ConfigDict(
-        dict(
-            architecture="deeplabv2",
-            backbone="small",
-            rates=(1, 3, 6, 9),
-            summed=0,
-            stride_in="1x1",
-            output_stride=8,
-            low_level=48,
-            dropout=0.5,
-            aux=True,
-            depth=False,
-            fusion=False,
-            init_std=0.0,
-            norm="train",
-            statistics="target",
-            preprocess="imagenet",
-            dtype="float32",
-            remat=False,
-        )
-    )
+    return network("deeplabv2", "small", rates=(1, 3, 6, 9), summed=0, stride_in="1x1", aux=True)
 
 
 def discriminator(width: int) -> ConfigDict:

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseg import routes
+
 
 @functools.lru_cache(maxsize=64)
 def _taps(size_in: int, size_out: int, align_corners: bool):
@@ -68,7 +70,7 @@ def resize_bilinear(
     if size == images.shape[1:3]:
         return images
     compute = jnp.promote_types(images.dtype, jnp.float32)
-    way = _by_neighbours if jax.default_backend() == "cpu" else _by_matrices
+    way = _by_neighbours if routes.current() == "cpu" else _by_matrices
     return way(images.astype(compute), size, align_corners).astype(images.dtype)
 
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
-from kit.small import shrink_networks, small_config
+from kit.small import small_config
 from PIL import Image
 from test_published import write_cityscapes
 
@@ -23,20 +23,11 @@ from jaxseg.run import evaluate as run_evaluate
 from jaxseg.run import predict as run_predict
 from jaxseg.storage import logs, run_folder
 from jaxseg.storage.checkpoints import checkpoint
-from jaxseg.storage.weights import recognise
 
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory):
     return tmp_path_factory.mktemp("records")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_networks():
-    with pytest.MonkeyPatch.context() as patch:
-        shrink_networks(patch)
-        patch.setitem(recognise.BLOCKS, (1, 1, 1, 1), "resnet101")
-        yield
 
 
 @pytest.fixture
@@ -190,7 +181,8 @@ def published(config, tmp_path):
     """(config with the network's own settings, folder of published-looking snapshots, and the
     last one's values)."""
     own = config.copy_and_resolve_references()
-    own.net.update(dict(rates=(6, 12, 18, 24), preprocess="caffe", backbone="resnet101"))
+    own.net.update(dict(rates=(6, 12, 18, 24), preprocess="caffe"))
+    config.net.backbone = "small"  # the file is of another one
     folder = tmp_path / "snapshots"
     folder.mkdir()
     for step in (10, 9):
@@ -210,7 +202,7 @@ def test_published_weights_evaluate_and_become_a_run(config, published, tmp_path
     assert "19 classes" in printed and "config.net.preprocess=caffe (was imagenet)" in printed
     assert "left over      0" in printed and "missing        0" in printed
     assert f"saved as step 0 of {run}" in printed
-    assert "--config.net.backbone=resnet101" in printed and "rates=(6,12,18,24)" in printed
+    assert "--config.net.backbone=tiny" in printed and "rates=(6,12,18,24)" in printed
     assert json.loads((results / "results.json").read_text())["weights"] == file
     # What a network under this project's own names says under the right settings.
     model = {"params": state.params, "stats": state.stats, "memory": state.memory}
@@ -245,7 +237,7 @@ def test_settings_given_by_hand_stay(config, published):
     config.net.rates = (1, 2, 3, 4)
     loaded = restore.from_weights(config, folder / "GTA5_9.npz", given=given, announce=lines.append)
     assert loaded.config.net.preprocess == "imagenet" and loaded.config.net.rates == (1, 2, 3, 4)
-    assert loaded.config.net.backbone == "resnet101"
+    assert loaded.config.net.backbone == "tiny"
     assert config.net.backbone == "small"  # the given config is left alone
 
 

@@ -12,6 +12,7 @@ import pytest
 from flax.errors import InvalidRngError
 from kit.oracle64 import count, drawn, output_shapes, shapes
 
+from jaxseg.errors import UserError
 from jaxseg.models.backbones.resnet import Sizes
 from jaxseg.models.layers import layers
 from jaxseg.models.network import network
@@ -206,7 +207,7 @@ def test_dilation_lags_by_a_block():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="resnet18"):
+    with pytest.raises(UserError, match="resnet18"):
         shapes(DeepLabV3(3, "resnet18"), (32, 32))
-    with pytest.raises(ValueError, match="output_stride 4"):
+    with pytest.raises(UserError, match="output_stride=4"):
         shapes(DeepLabV3(3, TINY, output_stride=4), (32, 32))

@@ -130,9 +130,13 @@ def test_gradients_reach_every_parameter_and_odd_sizes_work():
 # --- by config ---
 
 
+V2, UNET = dict(architecture="deeplabv2"), dict(architecture="unet")
+
+
 def plus(**net):
     config = importlib.import_module("configs.source_only").get_config("streets")
-    config.net.update(dict(architecture="deeplabv3plus", output_stride=16, rates=(1, 2), aux=False))
+    plain = dict(output_stride=16, rates=(1, 2), aux=False, summed=None)
+    config.net.update(dict(architecture="deeplabv3plus", **plain))
     config.net.update(net)
     networks.check(config.net)
     return config
@@ -164,14 +168,26 @@ def test_by_config():
     "net, message",
     [
         (dict(output_stride=32), "net.output_stride=32; deeplabv3plus has 8, 16"),
-        (dict(backbone="vgg16"), "net.backbone='vgg16'; choose one of resnet101"),
+        (dict(backbone="vgg17"), "net.backbone='vgg17'; choose one of .*resnet101"),
         (dict(low_level=0), "net.low_level=0: it must be at least 1"),
         (dict(init_std=-1.0), "net.init_std=-1.0: it cannot be negative"),
-        (dict(fusion=True, depth=True), "fusion=True is for .*architecture=deeplabv2 with .*depth"),
-        (dict(architecture="deeplabv2", fusion=True), "fusion=True is for"),
-        (dict(architecture="unet", depth=True), "unet has no depth head; choose .*deeplabv2 or"),
+        (dict(fusion=True, depth=True), "fusion=True: .* it has .*; fusion is for deeplabv2$"),
+        (dict(V2, output_stride=None, fusion=True), "fusion=True is for --config.net.depth=True"),
+        (dict(V2, low_level=7), "low_level=7: .* it has stride_in, rates, .*; low_level is for"),
+        (dict(V2, output_stride=16), "output_stride=16: deeplabv2 of small has no such setting"),
+        (dict(V2, output_stride=None, summed=3), "summed=3 of 2 config.net.rates"),
+        (dict(V2, output_stride=None, rates=()), "rates is empty"),
+        (dict(stride_in="5x5"), "net.stride_in='5x5'; choose one of 1x1, 3x3"),
+        (dict(dropout=1.0), "net.dropout=1.0: give 0 or more, and less than 1"),
+        (dict(summed=0), "summed=0: deeplabv3plus of small has no such setting"),
+        (dict(backbone="vgg_small"), "stride_in=1x1: deeplabv3plus of vgg_small has no such"),
         (
-            dict(architecture="deeplabv2", fusion=True, depth=True, init_std=1e-3),
+            dict(UNET, depth=True, output_stride=None, rates=None, stride_in=None),
+            "depth=True: unet of small has no such setting; it has none; depth is for deeplabv2, d",
+        ),
+        (dict(architecture="segnet"), "net.architecture='segnet'; choose one of deeplabv2, "),
+        (
+            dict(V2, output_stride=None, fusion=True, depth=True, init_std=1e-3),
             "init_std=0.001: with fusion the features would be multiplied by about 0",
         ),
     ],
@@ -219,10 +235,11 @@ def test_runs_from_before_these_settings(tmp_path):
     saved["net"]["architecture"] = "deeplabv2"
     (tmp_path / "config.json").write_text(json.dumps(saved))
     own = run_folder.read_config(tmp_path)
-    assert not own.net.depth and own.net.low_level == 48 and not own.disc.spectral
+    assert not own.net.depth and own.net.low_level is None and not own.disc.spectral
+    assert own.net.output_stride is None and own.net.rates == (1, 2)
     said = []
     found = restore._adopted(plus(depth=True, low_level=24), own, (), "run", said.append)
-    assert found.net.low_level == 48 and not found.net.depth and len(said) == 1
+    assert found.net.low_level is None and not found.net.depth and len(said) == 1
     networks.check(found.net)
     networks.discriminator(found)
     params, _ = abstract(found)
@@ -241,7 +258,7 @@ def test_an_initial_file_needs_neither_decoder_nor_depth():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="resnet18"):
+    with pytest.raises(UserError, match="resnet18"):
         shapes(DeepLabV3Plus(3, "resnet18"), (32, 32))
     with pytest.raises(UserError, match="BatchNorm has no statistics of one value per channel"):
         output_shapes(DeepLabV3Plus(3, TINY, (1,), 4), (32, 32), 1)

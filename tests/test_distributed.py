@@ -15,7 +15,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from kit.small import shrink_networks, small_config
+from kit.small import small_config
 from PIL import Image
 
 from jaxseg.engine import processes, programs, watch
@@ -66,7 +66,6 @@ def child(folder, port, index):
     watch.LOOK = 0.02
     processes.start(f"127.0.0.1:{port}", 2, index, find=100)
     with processes.end_together(), pytest.MonkeyPatch.context() as patched:
-        shrink_networks(patched)
         config = experiment(folder / "records")
 
         def tell(name, value):
@@ -151,8 +150,7 @@ def leaves(config, workdir, step=STEPS):
 
 
 @pytest.fixture
-def config(two, monkeypatch):
-    shrink_networks(monkeypatch)
+def config(two):
     return experiment(two[0] / "records")
 
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from kit.small import shrink_networks, small_config
+from kit.small import small_config
 from PIL import Image
 from rich.console import Console
 from test_apply import write_run
@@ -334,8 +334,7 @@ def test_depth_where_one_side_is_missing():
 
 
 @pytest.fixture
-def config(source, scenes, tmp_path, monkeypatch):
-    shrink_networks(monkeypatch)
+def config(source, scenes, tmp_path):
     config = small_config("advent", source.folder.parents[2])
     config.data.root = str(source.folder.parents[2] / "raw")
     config.data.target.update(dict(name="cityscapes", size=(24, 32)))  # half as large as labels

@@ -283,4 +283,5 @@ def test_errors():
     ):
         with pytest.raises(ValueError, match=message):
             shapes(module, (32, 32))
-    assert set(fcn_layers.SIZES) == {"alexnet", "vgg16", "alexnet_small", "vgg16_small"}
+    sizes = ("", "_small", "_tiny")
+    assert set(fcn_layers.SIZES) == {f"{f}{size}" for f in ("alexnet", "vgg16") for size in sizes}

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 from kit.oracle64 import leaves, shapes
-from kit.small import shrink_networks, small_config
+from kit.small import small_config
 from test_deeplabv3 import torchvision_shapes
 from test_surgery import ALEXNET, VGG, field, layer
 
@@ -14,7 +14,6 @@ from jaxseg.errors import UserError
 from jaxseg.experiment.method import make_method
 from jaxseg.experiment.optimisers import make_optimisers
 from jaxseg.experiment.state import abstract_state, with_initial_weights
-from jaxseg.models.backbones import fcn_layers
 from jaxseg.models.segmenters.deeplabv3 import DeepLabV3
 from jaxseg.models.segmenters.fcn import FCN
 from jaxseg.storage.weights import files, initial, vgg
@@ -35,7 +34,7 @@ def caffe(module, left_out=()):
     return found
 
 
-def started(config, path, monkeypatch, tmp_path):
+def started(config, path, tmp_path):
     """(segmenter's parameters, statistics, what was announced) from the file `path`."""
     config.init.backbone = str(path)
     method, players = make_method(config), make_optimisers(config)
@@ -47,18 +46,23 @@ def started(config, path, monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def fcn(monkeypatch, tmp_path):
-    config = small_config("fcn", tmp_path)
-    for name, sizes in (("vgg16_small", VGG), ("alexnet_small", ALEXNET)):
-        monkeypatch.setitem(fcn_layers.SIZES, name, sizes)
+def fcn(tmp_path):
+    return built_on(small_config("fcn", tmp_path), VGG, 8)
+
+
+def built_on(config, sizes, stride):
+    """With a trunk of these numbers, which has no name."""
+    with config.ignore_type():
+        config.net.backbone = sizes
+    config.net.output_stride = stride
     return config
 
 
-@pytest.mark.parametrize("name, stride", [("vgg16_small", 8), ("alexnet_small", 32)])
+@pytest.mark.parametrize("sizes, stride", [(VGG, 8), (ALEXNET, 32)], ids=("vgg16", "alexnet"))
 @pytest.mark.parametrize("suffix", [".caffemodel", ".npz"])
-def test_an_fcn_begins_with_caffes_classifier(fcn, monkeypatch, tmp_path, name, stride, suffix):
-    fcn.net.backbone, fcn.net.output_stride = name, stride
-    tensors = caffe(FCN(19, name, stride))
+def test_an_fcn_begins_with_caffes_classifier(fcn, tmp_path, sizes, stride, suffix):
+    built_on(fcn, sizes, stride)
+    tensors = caffe(FCN(19, sizes, stride))
     tensors |= {"fc8.weight": np.ones((9, 5), np.float32), "fc8.bias": np.ones(9, np.float32)}
     path = tmp_path / f"w{suffix}"
     if suffix == ".npz":
@@ -69,26 +73,26 @@ def test_an_fcn_begins_with_caffes_classifier(fcn, monkeypatch, tmp_path, name, 
             pair = [tensors[f"{own}.weight"], tensors[f"{own}.bias"]]
             content += layer(3, own.encode(), pair)
         path.write_bytes(content)
-    params, stats, said = started(fcn, path, monkeypatch, tmp_path)
+    params, stats, said = started(fcn, path, tmp_path)
     assert stats == {} and "warning" not in said
     assert all(leaf.min() >= 0 for leaf in jax.tree.leaves(params["backbone"]))
     assert all((leaf == -1).all() for leaf in jax.tree.leaves(params["main_head"]))
-    side = fcn_layers.SIZES[name].full_kernel
+    side = sizes.full_kernel
     assert params["backbone"]["fc6"]["kernel"].shape[:2] == (side, side)
 
 
-def test_an_fcn_without_fc6_is_told(fcn, monkeypatch, tmp_path):
-    np.savez(tmp_path / "w.npz", **caffe(FCN(19, "vgg16_small"), left_out=("fc6", "fc7")))
+def test_an_fcn_without_fc6_is_told(fcn, tmp_path):
+    np.savez(tmp_path / "w.npz", **caffe(FCN(19, VGG), left_out=("fc6", "fc7")))
     with pytest.raises(UserError, match="4 missing: params/backbone/fc6/"):
-        started(fcn, tmp_path / "w.npz", monkeypatch, tmp_path)
+        started(fcn, tmp_path / "w.npz", tmp_path)
     fcn.init.excused = ("fc[67]", "^params/main_head/")
-    started(fcn, tmp_path / "w.npz", monkeypatch, tmp_path)
+    started(fcn, tmp_path / "w.npz", tmp_path)
 
 
-def test_an_fcn_takes_torchvisions_vgg(fcn, monkeypatch, tmp_path):
+def test_an_fcn_takes_torchvisions_vgg(fcn, tmp_path):
     tensors = {}
     numbers = {name: number for number, name in vgg.NUMBERINGS["torchvision"].items()}
-    for name, array in caffe(FCN(19, "vgg16_small")).items():
+    for name, array in caffe(FCN(19, VGG)).items():
         own, leaf = name.split(".")
         place = {"fc6": "classifier.0", "fc7": "classifier.3"}.get(own)
         tensors[f"{place or f'features.{numbers[own]}'}.{leaf}"] = array
@@ -97,15 +101,14 @@ def test_an_fcn_takes_torchvisions_vgg(fcn, monkeypatch, tmp_path):
     assert "params/backbone/conv5_3/kernel" in ours and "params/backbone/fc7/kernel" in ours
     np.savez(tmp_path / "w.npz", **tensors, **{"classifier.6.weight": np.ones((9, 5))})
     fcn.init.excused = (*initial.excused("fcn"), "backbone/fc6")
-    params, _, _ = started(fcn, tmp_path / "w.npz", monkeypatch, tmp_path)
+    params, _, _ = started(fcn, tmp_path / "w.npz", tmp_path)
     assert params["backbone"]["conv5_3"]["kernel"].min() >= 0
 
 
-def test_deeplabv3_begins_with_torchvisions_resnet_or_its_own(monkeypatch, tmp_path):
-    shrink_networks(monkeypatch)
+def test_deeplabv3_begins_with_torchvisions_resnet_or_its_own(tmp_path):
     config = small_config("baseline", tmp_path)
     config.net.stride_in = "1x1"
-    params, stats = shapes(DeepLabV3(19, "small", (1, 2)), (32, 32))
+    params, stats = shapes(DeepLabV3(19, "tiny", (1, 2)), (32, 32))
     tensors, whole = {}, {}
     for tree in (params, stats):
         for path, leaf in leaves(tree).items():
@@ -122,13 +125,13 @@ def test_deeplabv3_begins_with_torchvisions_resnet_or_its_own(monkeypatch, tmp_p
                 name = ".".join(filter(None, (stage, part, torch[leaf_name])))
                 tensors[name] = value.transpose(3, 2, 0, 1) if value.ndim == 4 else value
     np.savez(tmp_path / "trunk.npz", **tensors, **{"fc.weight": np.ones((9, 4))})
-    got, running, said = started(config, tmp_path / "trunk.npz", monkeypatch, tmp_path)
+    got, running, said = started(config, tmp_path / "trunk.npz", tmp_path)
     assert "warning" in said and "stride_in=3x3" in said
     for tree in (got, running):
         assert all((leaf == 2).all() for leaf in jax.tree.leaves(tree["backbone"]))
         assert all((leaf == -1).all() for leaf in jax.tree.leaves(tree["main_head"]))
     files.save(tmp_path / "own.npz", *(jax.tree.map(lambda x: x + 1, t) for t in (got, running)))
-    got, running, said = started(config, tmp_path / "own.npz", monkeypatch, tmp_path)
+    got, running, said = started(config, tmp_path / "own.npz", tmp_path)
     assert "warning" not in said and set(whole) == {
         *(f"params/{path}" for path in leaves(got)), *(f"stats/{path}" for path in leaves(running))
     }  # fmt: skip

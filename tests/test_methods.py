@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from kit.small import shrink_networks, small_config
+from kit.small import small_config
 from test_configs import CONFIGS
 
 from jaxseg.engine import feed, programs
@@ -93,7 +93,6 @@ def test_two_devices_equal_one(name, monkeypatch, tmp_path):
     in its leaf: measured 3e-11 at most. In float32 the same share is up to 7e-3 where the
     gradients of many pixels cancel, as large as some mistakes would be.
     """
-    shrink_networks(monkeypatch)
     monkeypatch.setattr(jnp, "float32", jnp.float64)
     monkeypatch.setitem(networks.DTYPES, "float32", jnp.float64)
     with jax.enable_x64(True):
@@ -103,10 +102,9 @@ def test_two_devices_equal_one(name, monkeypatch, tmp_path):
     assert max(worst.values()) < 1e-8, max(worst, key=worst.get)
 
 
-def test_two_devices_equal_one_in_float32(monkeypatch, tmp_path):
+def test_two_devices_equal_one_in_float32(tmp_path):
     """AdvEnt as it is trained: parameters agree to 1e-6 (measured 6e-8), which is not much to ask
     where they move by 3e-4; statistics and metrics to 1e-6 of their size (measured 5e-7)."""
-    shrink_networks(monkeypatch)
     one, two = two_steps("advent", tmp_path)
     for a, b in zip(jax.tree.leaves(one[1]), jax.tree.leaves(two[1]), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseg import routes
 from jaxseg.models.backbones import resnet
 from jaxseg.models.layers import conv, layers
 from jaxseg.models.layers.conv import _convolve, conv2d
@@ -63,8 +64,14 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", [*CASES, "wide, on large maps", "wide, uneven, on large maps"])
-def test_conv_and_its_gradients(name, monkeypatch):
+@pytest.mark.parametrize(
+    "platform, name",
+    [
+        *(("cpu", name) for name in (*CASES, "wide, on large maps", "wide, uneven, on large maps")),
+        *(("gpu", name) for name in CASES),
+    ],
+)
+def test_conv_and_its_gradients(platform, name, monkeypatch):
     if name.endswith("on large maps"):
         monkeypatch.setattr(conv, "GATHERED", 0)
     name = name.removesuffix(", on large maps")
@@ -80,7 +87,9 @@ def test_conv_and_its_gradients(name, monkeypatch):
         y, back = jax.vjp(lambda x, k: conv2d(x, k, stride, padding, dilation, groups), x, kernel)
         return y, *back(dy)
 
-    for got, want in zip(run(x, kernel, dy), (expected, *gradients(dy)), strict=True):
+    with routes.use(platform):
+        found = run(x, kernel, dy)
+    for got, want in zip(found, (expected, *gradients(dy)), strict=True):
         np.testing.assert_allclose(got, want, atol=2e-6 * np.abs(want).max())
 
 

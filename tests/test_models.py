@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from test_model_layers import loop_conv
 
+from jaxseg.errors import UserError
 from jaxseg.models.backbones.resnet import Sizes
 from jaxseg.models.discriminator import Discriminator
 from jaxseg.models.layers import layers
@@ -71,8 +72,14 @@ def test_other_settings_in_shape():
         "main": (2, 17, 33, 7), "aux": (2, 17, 33, 7), "features": (2, 17, 33, 384)
     }  # fmt: skip
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
-    for wrong in (dict(backbone="vgg"), dict(stride_in="5x5"), dict(summed=5), dict(norm="group")):
-        with pytest.raises(ValueError, match=str(next(iter(wrong.values())))):
+    for wrong, error in (
+        (dict(backbone="vgg"), UserError),
+        (dict(trunk={"stride_in": "5x5"}), UserError),
+        (dict(summed=5), ValueError),
+        (dict(norm="group"), ValueError),
+    ):
+        value = next(iter(wrong.values()))
+        with pytest.raises(error, match="5x5" if isinstance(value, dict) else str(value)):
             shapes_of(DeepLabV2(7, **wrong), (1, 64, 64, 3))
 
 
@@ -149,7 +156,7 @@ def numpy_deeplab(params, stats, x, summed, stride_in, train):
     "stride_in, summed, train", [("1x1", None, True), ("3x3", 2, False), ("1x1", 1, False)]
 )
 def test_logits_against_float64(stride_in, summed, train):
-    module = DeepLabV2(5, TINY, rates=(1, 3, 6), summed=summed, stride_in=stride_in)
+    module = DeepLabV2(5, TINY, rates=(1, 3, 6), summed=summed, trunk={"stride_in": stride_in})
     net = network(module)
     x = np.random.default_rng(0).normal(size=(2, 23, 31, 3)).astype(np.float32)
     params, stats = values_for(net, x)

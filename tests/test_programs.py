@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+from jaxseg import routes
 from jaxseg.engine import programs
 
 
@@ -66,7 +67,7 @@ def test_it_is_compiled_once_and_what_is_donated_is_gone():
 
 @pytest.mark.parametrize("backend, processes", [("gpu", 1), ("cpu", 2)])
 def test_left_alone_elsewhere(monkeypatch, backend, processes):
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
     monkeypatch.setattr(jax, "process_count", lambda: processes)
     function = pmapped()
-    assert programs.keep_barriers(function) is function
+    with routes.use(backend):
+        assert programs.keep_barriers(function) is function

@@ -7,7 +7,7 @@ from kit import published, torch_files
 
 from jaxseg.experiment import networks
 from jaxseg.models.network import network
-from jaxseg.models.segmenters.deeplabv2 import DeepLabV2
+from jaxseg.models.segmenters import build as segmenters
 from jaxseg.storage.weights import files, merge, recognise, rename
 
 FIXTURE = "fixtures/published_logits.npz"
@@ -45,13 +45,18 @@ def model(request, trunk, tmp_path_factory):
         name: array.shape for name, array in state.items()
     }
     found = recognise.recognise(tensors)
-    common = dict(backbone="resnet101", rates=(6, 12, 18, 24), stride_in="1x1", preprocess="caffe")
+    common = dict(
+        architecture="deeplabv2", backbone="resnet101", rates=(6, 12, 18, 24), stride_in="1x1",
+        preprocess="caffe",
+    )  # fmt: skip
     assert found.net == {**common, **settings} and found.num_classes == 19
     assert all(part in found.origin for part in parts) and "\n" not in found.origin
 
-    net = dict(found.net, summed=found.net["summed"] or None)
+    net = dict(found.net)
     preprocess = networks.PREPROCESS[net.pop("preprocess")]
-    built = network(DeepLabV2(found.num_classes, **net), preprocess)
+    shared = dict(norm="reference", axis_name=None, dtype=np.float32)
+    module = segmenters.build(net.pop("architecture"), found.num_classes, **net, **shared)
+    built = network(module, preprocess)
     shapes = jax.eval_shape(
         built.init, jax.random.PRNGKey(0), jax.ShapeDtypeStruct((1, 65, 65, 3), np.uint8)
     )
@@ -59,7 +64,12 @@ def model(request, trunk, tmp_path_factory):
     params, stats, report = merge.merge(*empty, rename.to_ours(tensors))
     assert len(report.matched) == len(tensors)
     assert not (report.left_over or report.missing or report.mismatched)
-    apply = jax.jit(lambda *arguments: built.apply(*arguments, False)[0])
+
+    @jax.jit
+    def apply(*arguments):
+        outputs = built.apply(*arguments, False)[0]
+        return {level: outputs[level] for level in outputs if level != "features"}
+
     return file, apply, jax.device_put(params), jax.device_put(stats)
 
 

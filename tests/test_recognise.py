@@ -113,9 +113,11 @@ SINGLE = dict(aux=False)
 def test_recognised(state, net, classes, said):
     found = recognise.recognise(state)
     usual = dict(
-        backbone="resnet101", aux=True, rates=(6, 12, 18, 24), summed=2, stride_in="1x1",
+        architecture="deeplabv2", backbone="resnet101", aux=True, rates=(6, 12, 18, 24), summed=2,
         preprocess="caffe",
     )  # fmt: skip
+    if net.get("backbone") != "vgg16":
+        usual["stride_in"] = "1x1"
     assert found.net == {**usual, **net} and found.num_classes == classes
     assert re.search(said, found.origin) and "\n" not in found.origin
 

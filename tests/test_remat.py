@@ -62,5 +62,5 @@ def test_the_setting():
     networks.check(config.net)
     config = advent.get_config("streets+vgg16")
     config.net.remat = True
-    with pytest.raises(UserError, match="net.remat=True is for the blocks of a ResNet"):
+    with pytest.raises(UserError, match="net.remat=True: deeplabv2 of vgg_small has no blocks"):
         networks.check(config.net)

@@ -6,7 +6,7 @@ import json
 import jax
 import numpy as np
 import pytest
-from kit.small import shrink_networks, small_config
+from kit.small import small_config
 from rich.console import Console
 from test_builders import draw, save
 
@@ -24,8 +24,7 @@ from jaxseg.storage import results as storage_results
 
 
 @pytest.fixture
-def config(tmp_path_factory, monkeypatch):
-    shrink_networks(monkeypatch)
+def config(tmp_path_factory):
     config = small_config("source_only", tmp_path_factory.getbasetemp() / "snapshots_records")
     config.data.source.options.counts.val = 3
     config.train.keep = 1

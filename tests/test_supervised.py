@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 from kit.small import K as LINEAR_K
-from kit.small import linear_batches, linear_segmenter, run, shrink_networks, small_config
+from kit.small import linear_batches, linear_segmenter, run, small_config
 from test_align import segmenter
 
 from jaxseg.data import transforms
@@ -187,8 +187,7 @@ def records(tmp_path_factory):
 
 
 @pytest.fixture
-def config(records, monkeypatch):
-    shrink_networks(monkeypatch)
+def config(records):
     return small_config("baseline", records)
 
 

@@ -7,7 +7,7 @@ from test_configs import SUPERVISED, count, load, read
 
 from jaxseg.data import classfile, labels
 from jaxseg.errors import UserError
-from jaxseg.experiment import check, settings
+from jaxseg.experiment import check, networks, settings
 from jaxseg.experiment.method import make_method
 from jaxseg.experiment.optimisers import make_optimisers
 from jaxseg.experiment.state import abstract_state
@@ -99,6 +99,9 @@ def test_own_data(tmp_path):
 def test_the_baseline_as_a_unet():
     config = load("baseline", "camvid")
     config.net.update(dict(architecture="unet", backbone="small", norm="evonorm"))
+    with pytest.raises(UserError, match="net.dropout=0.5: unet of small has no such setting"):
+        check.check(config)
+    networks.settle(config)
     check.check(config)
     method, players = make_method(config), make_optimisers(config)
     params = abstract_state(config, method, players).params["gen"]["segmenter"]

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 from kit import small
-from kit.small import shrink_networks, small_config
+from kit.small import small_config
 
 from jaxseg.engine import programs
 from jaxseg.errors import UserError
@@ -29,8 +29,7 @@ def records(tmp_path_factory):
 
 
 @pytest.fixture
-def config(records, monkeypatch):
-    shrink_networks(monkeypatch)
+def config(records):
     config = small_config("advent", records)
     config.net.aux = False
     config.optim.gen.lr = 0.01

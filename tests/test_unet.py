@@ -28,7 +28,7 @@ def test_any_size(size):
 
 
 def test_small_is_listed_and_others_are_refused():
-    assert set(SIZES) == {"unet", "small"}
+    assert set(SIZES) == {"unet", "small", "tiny"}
     with pytest.raises(ValueError, match="big"):
         shapes(UNet(3, "big"), (32, 32))
 

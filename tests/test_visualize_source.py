@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from kit.small import shrink_networks, small_config
+from kit.small import small_config
 from PIL import Image
 
 from jaxseg.data.labels import CAMVID
@@ -108,8 +108,7 @@ def test_the_files(tmp_path):
     assert not (here / "source_1_depth.png").exists()
 
 
-def test_a_run_shows_the_same_images_at_each_evaluation(tmp_path_factory, tmp_path, monkeypatch):
-    shrink_networks(monkeypatch)
+def test_a_run_shows_the_same_images_at_each_evaluation(tmp_path_factory, tmp_path):
     config = small_config("source_only", tmp_path_factory.getbasetemp() / "source_records")
     found = list(batches.source_pictures(config))
     assert len(found) == config.train.pictures == 2

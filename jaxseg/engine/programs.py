@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxseg import routes
 from jaxseg.engine import processes
 from jaxseg.engine.method import AXIS, Method, State
 from jaxseg.engine.update import make_update
@@ -29,7 +30,7 @@ def keep_barriers(pmapped: Callable) -> Callable:
     Returns:
       A function of the same arguments and results, with the `lower` of `pmapped`.
     """
-    if jax.default_backend() != "cpu" or jax.process_count() > 1:
+    if routes.current() != "cpu" or jax.process_count() > 1:
         return pmapped
     programs: dict[Any, Callable] = {}
 

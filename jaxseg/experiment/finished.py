@@ -76,7 +76,7 @@ def write_checkpoint(
     flags = [
         f"--config.net.{key}={value}".replace(" ", "")
         for key, value in own.net.items()
-        if value != config.net[key]
+        if value is not None and value != config.net[key]
     ]
     announce(
         f"saved as step 0 of {folder}; --workdir={folder} evaluates it, and trains on from it"

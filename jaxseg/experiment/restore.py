@@ -19,6 +19,7 @@ from jaxseg.data import labels
 from jaxseg.engine.method import Method
 from jaxseg.errors import UserError
 from jaxseg.evaluation import selection
+from jaxseg.experiment import networks
 from jaxseg.experiment import settings as experiment_settings
 from jaxseg.experiment.method import make_method
 from jaxseg.experiment.optimisers import make_optimisers
@@ -237,6 +238,7 @@ def _adopted(
             config[group][key] = value
         if "method" in own:
             config.method = own["method"]
+        networks.settle(config, given)
     if config.method.name != before.method.name:
         changed["method", "name"] = config.method.name
     if changed:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -11,6 +11,7 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from jaxseg.errors import UserError
+from jaxseg.models.segmenters import build as segmenters
 
 CONFIG = "config.json"
 
@@ -61,7 +62,10 @@ def compare_config(config: ConfigDict, workdir: str) -> None:
     path = Path(workdir, CONFIG)
     if not (holds_steps(checkpoints(workdir)) and path.exists()):
         return
-    before, now = _by_name(json.loads(path.read_text())), _by_name(json.loads(config.to_json()))
+    before, now = (
+        _by_name({**settings, "net": _effective(settings.get("net", {}))})
+        for settings in (json.loads(path.read_text()), json.loads(config.to_json()))
+    )
     for key in sorted(before):
         there, here = before[key], now.get(key)
         if there != here and not any(key == f or key.startswith(f + ".") for f in FREE):
@@ -90,14 +94,15 @@ def _by_name(settings: dict[str, Any]) -> dict[str, Any]:
 
 # Settings that came after the first runs, and what those were trained with.
 LATER = {
-    "net": dict(depth=False, fusion=False, init_std=0.0, low_level=48, remat=False),
+    "net": dict(depth=False, fusion=False, init_std=0.0, remat=False),
     "disc": dict(spectral=False, init_std=0.0),
 }
 
 
 def read_config(workdir: str | Path) -> ConfigDict:
     """A run's config.json; lists become the tuples that they were, settings that it predates what
-    it was trained with. UserError if there is none.
+    it was trained with, and settings that its network does not have None. UserError if there is no
+    such file.
     """
     path = Path(workdir, CONFIG)
     try:
@@ -107,7 +112,29 @@ def read_config(workdir: str | Path) -> ConfigDict:
     for group, settings in LATER.items():
         if group in config:
             config[group].update({k: v for k, v in settings.items() if k not in config[group]})
+    for key in _unused(config.get("net", {})):
+        config.net[key] = None
     return config
+
+
+def _unused(net: Mapping[str, Any]) -> list[str]:
+    """Settings of a network that were written when every config had those of all architectures."""
+    try:
+        return [key for key in segmenters.unused(net) if not isinstance(net[key], bool)]
+    except (KeyError, UserError):  # of no network that there is: whoever builds it tells
+        return []
+
+
+def _effective(net: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that count: none that the network lacks, defaults where nothing is said."""
+    unused = _unused(net)
+    net = {key: value for key, value in net.items() if value is not None and key not in unused}
+    try:
+        defaults = segmenters.settings_of(net["architecture"], net["backbone"])
+    except (KeyError, UserError):
+        return net
+    defaults = json.loads(json.dumps(defaults))  # lists, as a file has them
+    return {key: value for key, value in defaults.items() if value is not None} | net
 
 
 def _tuples(value: Any) -> Any:

@@ -51,6 +51,9 @@ SIZES = {
     # 3x3 these paddings give the published offsets of 18 and 19 again.
     "alexnet_small": Sizes("alexnet", (24, 48, 64, 64, 48), full=128, full_kernel=3, padding=52),
     "vgg16_small": Sizes("vgg16", (16, 32, 48, 64, 64), (1, 1, 2, 2, 2), 128, 3, 36),
+    # To try a program, not to learn.
+    "alexnet_tiny": Sizes("alexnet", (4,) * 5, full=4, full_kernel=3, padding=52),
+    "vgg16_tiny": Sizes("vgg16", (4,) * 5, (1,) * 5, 4, 3, 36),
 }
 ORDERS = ("pool_norm", "norm_pool")
 

@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxseg.models.layers.layers import Conv, Norm, max_pool
+from jaxseg.errors import UserError
+from jaxseg.models.backbones.stages import Stage, Stages
+from jaxseg.models.layers.layers import Conv, Norm, he_normal, max_pool
 
 EXPANSION = 4
 
@@ -25,7 +27,11 @@ SIZES = {
     "resnet50": Sizes((3, 4, 6, 3)),
     # About 0.4 GMAC for 128x256: meant to be trained from scratch on two CPU cores.
     "small": Sizes((2, 2, 2, 2), widths=(24, 48, 64, 96), stem=32),
+    "tiny": Sizes((1, 1, 1, 1), widths=(4, 4, 4, 4), stem=8),  # to try a program, not to learn
 }
+FROM_SCRATCH = ("small", "tiny")
+STRIDES = (8, 16, 32)
+INITIALS = {"reference": nn.initializers.normal(0.01), "he": he_normal}
 
 
 class Bottleneck(nn.Module):
@@ -102,9 +108,9 @@ class ResNet(nn.Module):
     remat: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> dict[str, jax.Array]:
-        """Maps [N, H, W, 3] to {'layer1', 'layer3', 'layer4'}: [N, h, w, 4 width]; layer1's h is
-        about H / 4, layer4's H / output_stride.
+    def __call__(self, x: jax.Array, train: bool) -> Stages:
+        """Maps [N, H, W, 3] to all four stages, [N, h, w, 4 width]; the first one's h is about
+        H / 4, the last one's H / output_stride.
         """
         if self.stride_in not in ("1x1", "3x3"):
             raise ValueError(f"stride_in {self.stride_in!r} is neither '1x1' nor '3x3'")
@@ -124,7 +130,7 @@ class ResNet(nn.Module):
         x = norm("bn1")(x, train, activation=True)
         x = max_pool(x, 3, 2, 1, ceil_mode=self.ceil_pool)
         block_class = nn.remat(Bottleneck, static_argnums=(2,)) if self.remat else Bottleneck
-        levels, reached, dilation = {}, 4, 1
+        found, reached, dilation = {}, 4, 1
         stages = zip(self.sizes.blocks, self.sizes.widths, strict=True)
         for stage, (blocks, width) in enumerate(stages, start=1):
             stride, first_dilation = 1, dilation
@@ -139,8 +145,37 @@ class ResNet(nn.Module):
                     block == 0, self.stride_in, self.norm != "evonorm",
                     conv, norm, name=f'layer{stage}_block{block}',
                 )(x, train)  # fmt: skip
-            levels[f"layer{stage}"] = x
-        return {name: levels[name] for name in ("layer1", "layer3", "layer4")}
+            found[f"stage{stage}"] = Stage(x, reached)
+        return found
+
+
+def make(
+    sizes: Sizes,
+    *,
+    output_stride: int = 8,
+    norm: str = "reference",
+    axis_name: str | None = None,
+    dtype: jnp.dtype = jnp.float32,
+    initial: str = "reference",
+    conventions: str = "caffe",
+    remat: bool = False,
+    stride_in: str | None = None,
+    name: str | None = None,
+) -> ResNet:
+    """See `build` for the arguments that all families share, and `Bottleneck` for `stride_in`; None
+    is '1x1' by Caffe's conventions, '3x3' by torchvision's.
+
+    Raises:
+      UserError: a `stride_in` that there is not.
+    """
+    torchvision = conventions == "torchvision"
+    stride_in = stride_in or ("3x3" if torchvision else "1x1")
+    if stride_in not in ("1x1", "3x3"):
+        raise UserError(f"config.net.stride_in={stride_in!r}; choose one of 1x1, 3x3")
+    return ResNet(
+        sizes, stride_in, norm, axis_name, dtype, INITIALS[initial], output_stride,
+        lag=torchvision, ceil_pool=not torchvision, remat=remat, name=name,
+    )  # fmt: skip
 
 
 @jax.custom_vjp

@@ -18,6 +18,5 @@ class Stage(NamedTuple):
 
 
 # {'stage1': Stage, ..., 'stage4': Stage}, from fine to coarse. The usual strides are 4, 8, 16, 32;
-# a dilated backbone keeps the last ones at 16 or 8. A backbone may add maps of other names, such as
-# a VGG's 'fc7'.
+# a dilated backbone keeps the last ones at 16 or 8. A backbone may add maps of other names.
 Stages = dict[str, Stage]

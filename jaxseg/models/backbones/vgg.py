@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxseg.models.backbones.stages import Stage, Stages
 from jaxseg.models.layers.layers import Conv, he_normal, max_pool, torch_bias, torch_uniform
 
 POOLED = 3  # the first so many stages end in a 2x2 max-pooling
@@ -61,7 +62,12 @@ SIZES = {
     "vgg_small": Sizes(
         (1, 2, 2, 2, 2), widths=(16, 32, 64, 96, 96), fc6=Full(3, 2, 192), fc7=Full(3, 2, 192)
     ),
+    # To try a program, not to learn.
+    "vgg_tiny": Sizes((1,) * 5, widths=(4,) * 5, fc6=Full(3, 2, 4), fc7=Full(3, 2, 4)),
 }
+FROM_SCRATCH = ("vgg_small", "vgg_tiny")
+STRIDES = (8,)
+ONE_LEVEL = True  # AdaptSegNet's has one head
 
 
 class VGG(nn.Module):
@@ -79,8 +85,11 @@ class VGG(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps [N, H, W, 3] to fc7 after its ReLU, [N, H // 8, W // 8, features]."""
+    def __call__(self, x: jax.Array, train: bool = False) -> Stages:
+        """Maps [N, H, W, 3] to the last convolutions of stages 3 to 5 as 'stage1' to 'stage3', and
+        fc7 as 'stage4', [N, H // 8, W // 8, features], all after their ReLUs; stage1's h is H // 4.
+        """
+        del train  # the same function in training
 
         def conv(x, features, kernel, dilation, name, **initial):
             layer = Conv(
@@ -89,12 +98,14 @@ class VGG(nn.Module):
             )  # fmt: skip
             return nn.relu(layer(x))
 
-        he = dict(kernel_init=he_fan_in if self.initial == "he" else he_normal)
+        found, he = {}, dict(kernel_init=he_fan_in if self.initial == "he" else he_normal)
         for stage, (blocks, width) in enumerate(
             zip(self.sizes.blocks, self.sizes.widths, strict=True), start=1
         ):
             for block in range(1, blocks + 1):
                 x = conv(x, width, 3, 1 if stage < 5 else 2, f"conv{stage}_{block}", **he)
+            if stage >= POOLED:
+                found[f"stage{stage - 2}"] = Stage(x, 4 if stage == POOLED else 8)
             if stage <= POOLED:
                 x = max_pool(x, 2, 2)
         for name, full in (("fc6", self.sizes.fc6), ("fc7", self.sizes.fc7)):
@@ -102,4 +113,17 @@ class VGG(nn.Module):
             default = dict(kernel_init=torch_uniform, bias_init=torch_bias(fan_in))
             drawn = he if self.initial == "he" else default
             x = conv(x, full.features, full.kernel, full.dilation, name, **drawn)
-        return x
+        return {**found, "stage4": Stage(x, 8)}
+
+
+def make(
+    sizes: Sizes,
+    *,
+    output_stride: int = 8,
+    dtype: jnp.dtype = jnp.float32,
+    initial: str = "reference",
+    name: str | None = None,
+) -> VGG:
+    """See `build`; the stride is 8, and there is no norm."""
+    del output_stride
+    return VGG(sizes, initial, dtype, name=name)

@@ -16,8 +16,8 @@ are equal to, so there it takes other routes to the same numbers, each chosen by
   input's 2x2 blocks, taken as channels;
 - a few groups: one convolution each, three to sixteen times faster with its gradients.
 
-The choice is made while tracing, by the default backend: a function traced for a GPU and then run
-on a CPU is correct, only slower. The CPU routes have a custom reverse rule, hence no forward mode
+The choice is made while tracing, by `routes.current()`: a function traced for a GPU and then run on
+a CPU is correct, only slower. The CPU routes have a custom reverse rule, hence no forward mode
 (`jax.jvp`) there.
 """
 
@@ -27,6 +27,8 @@ import math
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+from jaxseg import routes
 
 Pair = tuple[int, int]
 WIDE = 96 * 96  # input times output channels from which one product per kernel element wins
@@ -61,16 +63,13 @@ def conv2d(
         raise ValueError(
             f"conv2d wants [N, H, W, C] and [kh, kw, C, K], got {x.shape}, {kernel.shape}"
         )
-    if (
-        x.shape[3] != kernel.shape[2] * groups
-        or kernel.shape[3] % groups
-        or x.dtype != kernel.dtype
-    ):
+    channels = kernel.shape[2] * groups
+    if x.shape[3] != channels or kernel.shape[3] % groups or x.dtype != kernel.dtype:
         raise ValueError(
             f"input {x.shape} {x.dtype}, kernel {kernel.shape} {kernel.dtype} and groups {groups} "
             "do not fit"
         )
-    if jax.default_backend() != "cpu" or groups > FEW:
+    if routes.current() != "cpu" or groups > FEW:
         return _convolve(x, kernel, stride, padding, dilation, groups)
     if groups > 1:
         parts = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)

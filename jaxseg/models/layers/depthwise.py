@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from jaxseg import routes
 from jaxseg.models.layers.layers import Initializer
 
 Pair = tuple[int, int]
@@ -55,7 +56,7 @@ def depthwise(
       stride, dilation: the same for rows and columns.
       padding: ((top, bottom), (left, right)) zeros.
       shifted: sums of shifted products, or else XLA's grouped convolution; None chooses by the
-        default backend. The first has a reverse rule of its own, hence no forward mode.
+        platform (see `routes`). The first has a reverse rule of its own, hence no forward mode.
 
     Returns:
       [N, H', W', C].
@@ -68,7 +69,7 @@ def depthwise(
             f"depthwise wants [N, H, W, C] and [kh, kw, 1, C] of one dtype, got {x.shape} "
             f"{x.dtype} and {kernel.shape} {kernel.dtype}"
         )
-    if shifted if shifted is not None else jax.default_backend() == "cpu":
+    if shifted if shifted is not None else routes.current() == "cpu":
         return _shifted(x, kernel[:, :, 0], stride, padding, dilation)
     return lax.conv_general_dilated(
         x, kernel, (stride, stride), padding, rhs_dilation=(dilation, dilation),

@@ -1,20 +1,21 @@
 """DeepLabV2 (Chen et al., 2017) with the two output levels of AdaptSegNet (Tsai et al., 2018), on a
-ResNet or, with one level, on VGG-16.
+ResNet as in the papers, with one level on VGG-16, or on any other backbone.
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxseg.errors import UserError
-from jaxseg.models.backbones import resnet, vgg
-from jaxseg.models.backbones.resnet import ResNet
-from jaxseg.models.backbones.vgg import VGG
+from jaxseg.models.backbones import build as backbones
 from jaxseg.models.layers.layers import Conv, he_normal, torch_bias
 from jaxseg.models.segmenters.depth_head import DepthHead
 
 INITS = {"reference": nn.initializers.normal(0.01), "he": he_normal}
-FROM_SCRATCH = ("small", "vgg_small")
+RATES = (6, 12, 18, 24)
 
 
 class Head(nn.Module):
@@ -56,27 +57,26 @@ class DeepLabV2(nn.Module):
 
     Attributes:
       num_classes: K.
-      backbone: a name in `resnet.SIZES` or `vgg.SIZES`, or one of their `Sizes`.
+      backbone: one of `backbones.names()`, or a family's `Sizes`.
       rates: dilation rates of the heads; (6, 12, 18, 24) is DeepLabV2's, for maps of about 65x129.
         The head of 'vgg16_frontend' is one 1x1 convolution, which has none.
       summed: how many of the rates are summed; None is all (see `Head`).
-      aux: builds the auxiliary head; a VGG has none.
+      aux: builds the auxiliary head; of a VGG there is none.
       depth: adds 'depth', one channel without activation, in whatever unit the loss compares; see
         `DepthHead`.
       fusion: with `depth`, the main head sees the features as gated by the depth head (DADA).
-      features: also returns the last feature map (ResNet: layer4; VGG: fc7), before any fusion.
-      norm, axis_name: BatchNorm, see `layers.Norm`; a VGG has none.
-      stride_in: '1x1' (the references) or '3x3' (torchvision's weights), see `resnet.Bottleneck`.
+      features: also returns the backbone's last feature map, before any fusion.
+      norm, axis_name: see `layers.Norm`; a VGG has none.
       initial: 'reference', N(0, 0.01) in every convolution of a ResNet (`vgg.VGG` says what in a
-        VGG), made for loaded weights; 'he' trains from scratch. None is 'he' for 'small',
-        'vgg_small' and `Sizes`, else 'reference'.
+        VGG), made for loaded weights; 'he' trains from scratch. None goes by the backbone's name.
       dtype: computation dtype, float32 or bfloat16.
-      remat: see `resnet.ResNet`; nothing for a VGG.
+      remat: see `resnet.ResNet`.
+      trunk: settings of the backbone family's own, e.g. {'stride_in': '3x3'}.
     """
 
     num_classes: int
-    backbone: str | resnet.Sizes | vgg.Sizes = "resnet101"
-    rates: tuple[int, ...] = (6, 12, 18, 24)
+    backbone: backbones.Backbone = "resnet101"
+    rates: tuple[int, ...] = RATES
     summed: int | None = None
     aux: bool = True
     depth: bool = False
@@ -84,46 +84,39 @@ class DeepLabV2(nn.Module):
     features: bool = False
     norm: str = "reference"
     axis_name: str | None = None
-    stride_in: str = "1x1"
     initial: str | None = None
     dtype: jnp.dtype = jnp.float32
     remat: bool = False
+    trunk: Mapping[str, Any] | tuple = ()
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
         """Maps normalised [N, H, W, 3] to float32 {'main', 'aux'?: [N, h, w, K], 'depth'?:
         [N, h, w, 1], 'features'?}.
         """
-        sizes = self.backbone
-        if isinstance(sizes, str):
-            known = {**resnet.SIZES, **vgg.SIZES}
-            if sizes not in known:
-                raise ValueError(f"backbone {sizes!r} is not one of {sorted(known)}")
-            sizes = known[sizes]
-        scratch = not isinstance(self.backbone, str) or self.backbone in FROM_SCRATCH
-        initial = self.initial or ("he" if scratch else "reference")
-        if isinstance(sizes, vgg.Sizes):
-            if self.aux:
-                raise UserError(
-                    f"backbone {self.backbone} is a VGG, which has one output level: "
-                    "--config.net.aux=False"
-                )
-            last = VGG(sizes, initial, self.dtype, name="backbone")(images)
-            outputs = {}
-        else:
-            levels = ResNet(
-                sizes, self.stride_in, self.norm, self.axis_name, self.dtype, INITS[initial],
-                remat=self.remat, name='backbone',
-            )(images, train)  # fmt: skip
-            last = levels["layer4"]
-            outputs = {"aux": self._head("aux_head")(levels["layer3"])} if self.aux else {}
-        seen = last
+        if self.aux and backbones.one_level(self.backbone):
+            raise UserError(
+                f"backbone {self.backbone} has one output level: --config.net.aux=False"
+            )
+        initial = self.initial or backbones.initial_of(self.backbone)
+        stages = backbones.build(
+            self.backbone,
+            output_stride=backbones.stride_of(self.backbone, None, (8,), "deeplabv2"),
+            norm=self.norm,
+            axis_name=self.axis_name,
+            dtype=self.dtype,
+            initial=initial,
+            conventions="caffe",
+            remat=self.remat,
+            own=self.trunk,
+        )(images, train)
+        outputs = {"aux": self._head("aux_head")(stages["stage3"].features)} if self.aux else {}
+        seen = last = stages["stage4"].features
         if self.depth:
             outputs["depth"], seen = DepthHead(
                 self.fusion, INITS[initial], initial == "he", self.dtype, name="depth_head"
             )(last)
-        score = isinstance(sizes, vgg.Sizes) and sizes.score
-        main = self._score() if score else self._head("main_head")
+        main = self._score() if _has_score(self.backbone) else self._head("main_head")
         outputs["main"] = main(seen).astype(jnp.float32)
         if self.features:
             outputs["features"] = last.astype(jnp.float32)
@@ -137,3 +130,41 @@ class DeepLabV2(nn.Module):
             self.num_classes, 1, dtype=self.dtype, kernel_init=nn.initializers.normal(0.001),
             name='main_head',
         )  # fmt: skip
+
+
+def _has_score(backbone: backbones.Backbone) -> bool:
+    """Whether the head is one 1x1 convolution."""
+    return getattr(backbones.sizes_of(backbone), "score", False)
+
+
+def make(
+    num_classes: int,
+    backbone: backbones.Backbone,
+    *,
+    norm: str = "reference",
+    axis_name: str | None = None,
+    dtype: jnp.dtype = jnp.float32,
+    remat: bool = False,
+    trunk: Mapping[str, Any] | tuple = (),
+    rates: tuple[int, ...] = RATES,
+    summed: int = 0,
+    aux: bool = False,
+    depth: bool = False,
+    fusion: bool = False,
+) -> DeepLabV2:
+    """See `DeepLabV2`; `summed` 0 is all.
+
+    Raises:
+      UserError: settings that cannot work.
+    """
+    if not (rates or _has_score(backbone)):
+        raise UserError("config.net.rates is empty: deeplabv2 has dilation rates")
+    if not 0 <= summed <= len(rates):
+        raise UserError(f"config.net.summed={summed} of {len(rates)} config.net.rates")
+    if fusion and not depth:
+        raise UserError("config.net.fusion=True is for --config.net.depth=True")
+    # The last feature map costs nothing where nobody looks at it.
+    return DeepLabV2(
+        num_classes, backbone, tuple(rates), summed or None, aux, depth, fusion, features=True,
+        norm=norm, axis_name=axis_name, dtype=dtype, remat=remat, trunk=trunk,
+    )  # fmt: skip

@@ -5,10 +5,14 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from jaxseg.errors import UserError
 from jaxseg.models.backbones.fcn_layers import SIZES, Sizes, Upsampling, trunk, upsamplings
 from jaxseg.models.layers.layers import Conv, max_pool
 from jaxseg.models.layers.transposed import bilinear_kernel, upsample
 
+# Its trunks are no backbones of others: the padding of 100 pixels shifts their maps off the image.
+BACKBONES = SIZES
+STRIDES = {"alexnet": (32,), "vgg16": (8, 16, 32)}
 msra = nn.initializers.variance_scaling(2.0, "fan_in", "normal")  # He et al., 2015; Caffe's name
 
 
@@ -150,3 +154,26 @@ class FCN(nn.Module):
             name='main_head',
         )  # fmt: skip
         return {"main": head(maps, images.shape[1:3])}
+
+
+def make(
+    num_classes: int,
+    backbone: str | Sizes,
+    *,
+    dtype: jnp.dtype = jnp.float32,
+    output_stride: int | None = None,
+    dropout: float = 0.5,
+) -> FCN:
+    """See `FCN`; `output_stride` is its `stride`, None the finest there is.
+
+    Raises:
+      UserError: a stride that there is not.
+    """
+    sizes = SIZES[backbone] if isinstance(backbone, str) else backbone
+    strides = STRIDES[sizes.family]
+    if output_stride not in (None, *strides):
+        raise UserError(
+            f"config.net.output_stride={output_stride}; fcn of {backbone} has "
+            f"{', '.join(map(str, strides))}"
+        )
+    return FCN(num_classes, backbone, output_stride or strides[0], dropout=dropout, dtype=dtype)

@@ -13,7 +13,9 @@ from jaxseg.resize import resize_bilinear
 SIZES = {
     "unet": (64, 128, 256, 512, 512),  # the MiniCity tutorial's; the paper ends with 1024
     "small": (12, 24, 48, 64, 64),
+    "tiny": (4, 4, 4, 4, 4),  # to try a program, not to learn
 }
+BACKBONES = SIZES
 
 
 class Level(nn.Module):
@@ -108,3 +110,15 @@ class UNet(nn.Module):
         levels = Encoder(tuple(widths), **shared, name="backbone")(images, train)
         logits = Decoder(self.num_classes, **shared, name="main_head")(levels, train)
         return {"main": logits.astype(jnp.float32)}
+
+
+def make(
+    num_classes: int,
+    backbone: str | tuple[int, ...],
+    *,
+    norm: str = "train",
+    axis_name: str | None = None,
+    dtype: jnp.dtype = jnp.float32,
+) -> UNet:
+    """See `UNet`."""
+    return UNet(num_classes, backbone, norm, axis_name, dtype)

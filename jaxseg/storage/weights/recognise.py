@@ -16,11 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxseg.errors import UserError
+from jaxseg.models.backbones import resnet
 from jaxseg.storage.weights import vgg
 from jaxseg.storage.weights.rename import flavour, prefix_of
 
-# Blocks of the four stages -> name in `models.resnet.SIZES`.
-BLOCKS = {(3, 4, 23, 3): "resnet101", (3, 4, 6, 3): "resnet50"}
 RATES = (6, 12, 18, 24)
 DRAWN = 0.01  # standard deviation of the heads' first values
 DEVIATIONS = 6.0  # standard errors that chance is allowed
@@ -34,9 +33,9 @@ class Recognised(NamedTuple):
     """What a weights file was made for.
 
     Attributes:
-      net: settings of `config.net` to be replaced: backbone, aux, rates, summed (0 for all),
-        stride_in, preprocess. Empty for a file in this project's own names, which leaves them to
-        the config.
+      net: settings of `config.net` to be replaced: architecture, backbone, aux, rates, summed (0
+        for all), preprocess and, of a ResNet, stride_in. Empty for a file in this project's own
+        names, which leaves them to the config.
       num_classes: classes of its heads.
       origin: what was concluded, one line for people.
     """
@@ -81,13 +80,15 @@ def recognise(tensors: Mapping[str, np.ndarray], path: Any = "weights file") -> 
     main = heads["layer6"] if "layer6" in heads else next(iter(heads.values()))
     summed, conclusion = _summed(main, list(heads.values()))
     net = dict(
+        architecture="deeplabv2",
         backbone=trunk,
         aux=aux,
         rates=RATES,
         summed=summed,
-        stride_in="1x1",
         preprocess="caffe",
     )
+    if trunk in resnet.SIZES:
+        net["stride_in"] = "1x1"
     (count,) = classes
     levels = "two levels" if aux else f"one level ({next(iter(heads))})"
     origin = f"DeepLabV2 {_TRUNKS.get(trunk, trunk)}, {levels}, {count} classes; {conclusion}"
@@ -157,7 +158,17 @@ def _trunk(bare: Mapping[str, np.ndarray]) -> str:
     for name in bare:
         if match := _BLOCK.match(name):
             blocks[int(match[1])].add(int(match[2]))
-    return BLOCKS.get(tuple(len(found) for found in blocks.values()), "")
+    counts = tuple(len(found) for found in blocks.values())
+    for name, sizes in resnet.SIZES.items():
+        # The small ones count as other ResNets do (18 has 2, 2, 2, 2); their stem is thinner.
+        ours = name in resnet.FROM_SCRATCH
+        if counts == sizes.blocks and not (ours and _stem(bare) != sizes.stem):
+            return name
+    return ""
+
+
+def _stem(bare: Mapping[str, np.ndarray]) -> int:
+    return len(bare["conv1.weight"]) if "conv1.weight" in bare else 0
 
 
 def _complaint(tensors: Mapping, bare: Mapping, trunk: str) -> str:
