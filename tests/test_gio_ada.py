@@ -13,9 +13,11 @@ from kit.small import run
 from jaxseg.engine import feed
 from jaxseg.engine.method import AXIS
 from jaxseg.engine.update import make_update
+from jaxseg.errors import UserError
 from jaxseg.methods import gio_ada
 from jaxseg.methods.parts import depth as parts_depth
 from jaxseg.methods.parts.gio_maps import guided, joint, to_levels, to_unit
+from jaxseg.methods.parts.grouped import grouped
 from jaxseg.models.network import Network
 from jaxseg.storage.checkpoints import checkpoint
 
@@ -396,6 +398,11 @@ def test_wrong_settings_are_refused(settings, match):
     with pytest.raises(Exception, match=match) as told:
         make(**settings)
     assert type(told.value).__name__ in ("ValueError", "UserError")
+
+
+def test_a_setting_without_a_default_must_be_given():
+    with pytest.raises(UserError, match="the setting 'lam_depth' is missing"):
+        grouped({"gan": "ls"}, parts_depth.Depth, gio_ada.Adversary)
 
 
 # --- masks and encodings ---

@@ -131,7 +131,7 @@ def test_what_a_batch_holds():
     assert list(batch) == ["source_image"]
 
 
-def test_zip_streams_joins_and_closes():
+def test_joined_streams_end_and_close_together():
     closed = []
 
     class Stream:

@@ -34,8 +34,8 @@ def checked(depth: Depth) -> Depth | None:
     """The settings, or None if the weight is 0.
 
     Raises:
-      UserError: a negative weight, or a scale that is not positive.
-      UserError: an unknown loss or encoding, an empty range.
+      UserError: a negative weight, a scale that is not positive, an unknown loss or encoding, an
+        empty range.
     """
     if depth.lam_depth < 0 or depth.depth_scale <= 0:
         raise UserError(
