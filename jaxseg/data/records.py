@@ -197,12 +197,12 @@ def published_sizes(
     """
     module, config = _config(name, split, raw_dir, size, options)
     try:
-        found = module.find(config)
+        files = module.find(config)
     except UserError:
         return None
-    if found is None:
+    if files is None:
         return None
-    tree, pairs = found
+    tree, pairs = files
     sizes = []
     for files in pairs:
         with codec.naming(tree.where(files.image)):

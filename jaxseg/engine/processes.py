@@ -125,9 +125,9 @@ def _join(index: int, count: int, devices: int) -> None:
     _watch = Watch(index, count)
     atexit.register(_watch.close)  # before JAX takes leave of the others
     with end_together():
-        found = gather("devices", str(devices))
-        if len(set(found)) > 1:
-            raise UserError(f"the processes have {', '.join(found)} devices: give each as many")
+        counts = gather("devices", str(devices))
+        if len(set(counts)) > 1:
+            raise UserError(f"the processes have {', '.join(counts)} devices: give each as many")
 
 
 def count() -> int:
@@ -159,9 +159,9 @@ def gather(what: str, value: str) -> list[str]:
 
 def same(what: str, value: str) -> None:
     """Raises UserError unless all processes give the same value; `what` names it."""
-    found = gather(what, f"{zlib.crc32(value.encode()):08x}")
-    for i, other in enumerate(found):
-        if other != found[0]:
+    sums = gather(what, f"{zlib.crc32(value.encode()):08x}")
+    for i, other in enumerate(sums):
+        if other != sums[0]:
             raise UserError(
                 f"{what} of process {i} is not that of process 0: start all of them with the same "
                 "flags and the same files"

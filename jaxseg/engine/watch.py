@@ -52,9 +52,9 @@ class Watch:
         folder = f"jaxseg/{self._gathered} {what}/"
         self._store.key_value_set(f"{folder}{self.index}", f"={value}")  # none may be empty
         # Asked for again and again: a signal is heard in between, as it is not within one call.
-        while len(found := dict(self._store.key_value_dir_get(folder))) < self.count:
+        while len(told := dict(self._store.key_value_dir_get(folder))) < self.count:
             time.sleep(LOOK / 5)
-        return [found[f"{folder}{i}"].removeprefix("=") for i in range(self.count)]
+        return [told[f"{folder}{i}"].removeprefix("=") for i in range(self.count)]
 
     def attend(self, run: Stepping) -> None:
         """Lets all processes end after the same step of a run, once one of them is `asked` to."""
@@ -84,24 +84,24 @@ class Watch:
     def _look(self) -> None:
         while not self._closed.wait(LOOK):
             try:
-                found = dict(self._store.key_value_dir_get("jaxseg-watch/"))
+                entries = dict(self._store.key_value_dir_get("jaxseg-watch/"))
                 if self._run:
-                    self._agree(found, *self._run)
+                    self._agree(entries, *self._run)
             except Exception:  # the store is gone, and process 0 with it: JAX ends this one too
                 continue
-            for key in found:
+            for key in entries:
                 if key.startswith(FAILED):
-                    self._follow(key.removeprefix(FAILED), found[key])
+                    self._follow(key.removeprefix(FAILED), entries[key])
 
-    def _agree(self, found: dict[str, str], folder: str, run: Stepping, said: set[str]) -> None:
+    def _agree(self, entries: dict[str, str], folder: str, run: Stepping, said: set[str]) -> None:
         """Passes on the wish to end, and finds the step; `said` is what was done of that."""
         if run.asked and "asked" not in said:
             said.add("asked")
             self._store.key_value_set(f"{folder}asked", "yes", True)
-        if f"{folder}asked" in found and "begun" not in said:
+        if f"{folder}asked" in entries and "begun" not in said:
             said.add("begun")
             self._store.key_value_set(f"{folder}begun/{self.index}", str(run.stand_still()))
-        begun = [int(step) for key, step in found.items() if key.startswith(f"{folder}begun/")]
+        begun = [int(step) for key, step in entries.items() if key.startswith(f"{folder}begun/")]
         if len(begun) == self.count and "last" not in said:
             said.add("last")
             run.go_on(max(begun))

@@ -72,32 +72,32 @@ def result(
     """
     ids = list(range(len(classes))) if scored is None else [int(i) for i in scored]
     table = cityscapes.known(classes)
-    found = cityscapes.scores(
+    scores = cityscapes.scores(
         counts, table, None if objects is None else [objects],
         names=classes, scored=ids, ignored=ignored,
     )  # fmt: skip
     if not counts.any():  # without any label not even that is known
-        found["pixel_accuracy_all"] = None
+        scores["pixel_accuracy_all"] = None
     if boundary is not None:
         chosen = metrics_boundary.BoundaryCounts(*(field[ids] for field in boundary))
-        found |= metrics_boundary.scores(chosen, [classes[i] for i in ids])
+        scores |= metrics_boundary.scores(chosen, [classes[i] for i in ids])
     pixels = counts.sum(1)[ids]
-    found["pixels"] = {
+    scores["pixels"] = {
         classes[i]: float(n / max(pixels.sum(), 1)) for i, n in zip(ids, pixels, strict=True)
     }
     if depth is not None and (of_depth := metrics_depth.scores(depth))["images"]:
-        found["depth"] = {**of_depth, "cap": float(cap)}
+        scores["depth"] = {**of_depth, "cap": float(cap)}
     numbers = {
-        "miou": found["miou"],
+        "miou": scores["miou"],
         **{
             f"miou_{n}": _number(confusion.mean_iou(counts, few)) for n, few in (also or {}).items()
         },
-        "pixel_accuracy": found["pixel_accuracy"],
-        **{key: value for key, value in found.items() if not isinstance(value, dict)},
+        "pixel_accuracy": scores["pixel_accuracy"],
+        **{key: value for key, value in scores.items() if not isinstance(value, dict)},
         **{name: _number(value) for name, value in means.items()},
         "images": int(images),
     }
-    by_class = {key: value for key, value in found.items() if isinstance(value, dict)}
+    by_class = {key: value for key, value in scores.items() if isinstance(value, dict)}
     return {**numbers, "iou": by_class["iou"], "pixels": by_class["pixels"], **by_class}
 
 

@@ -60,14 +60,14 @@ class Tally:
         if errors is not None:
             self._errors.append((places, errors[here]))
         if self._table is not None and "instances" in batch:
-            found = [
+            by_image = [
                 cityscapes.instance_rows(
                     prediction[i], batch["instances"][i], self._table, name=ids[i]
                 )
                 for i in here
             ]
-            rows = np.concatenate([np.zeros((0, 4), np.int64), *found])
-            self._objects.append((np.repeat(places, [len(own) for own in found]), rows))
+            rows = np.concatenate([np.zeros((0, 4), np.int64), *by_image])
+            self._objects.append((np.repeat(places, [len(own) for own in by_image]), rows))
         if self._edges is not None:
             for i in here:
                 self._edges += metrics_boundary.boundary_counts(

@@ -184,8 +184,8 @@ def with_class_weights(config: ConfigDict) -> ConfigDict:
         return config
     opened = open_records(config, source, source.split)
     classes = experiment_settings.label_set(config).classes
-    found = tally.tally(opened, _table(config, opened), len(classes), config.data.threads)
-    weights = balance.class_weights(found.counts, given[0])
+    pixels = tally.tally(opened, _table(config, opened), len(classes), config.data.threads)
+    weights = balance.class_weights(pixels.counts, given[0])
     counted = config.copy_and_resolve_references()
     with counted.unlocked():
         counted.method.settings.class_weights = tuple(float(weight) for weight in weights)

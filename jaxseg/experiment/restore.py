@@ -95,15 +95,15 @@ def from_workdir(
         for each in steps:
             asked = each if each in CHOICES else int(each)
             try:
-                found, model, _ = checkpoint.restore_model(manager, asked, wanted, announce)
+                used, model, _ = checkpoint.restore_model(manager, asked, wanted, announce)
             except UserError as error:
                 if step != "all" or (each == steps[-1] and not sound):
                     raise
                 announce(str(error))
                 continue
             sound += 1
-            _tell_if_lost(manager, workdir, asked, found, announce)
-            yield Loaded(f"step {found}", {"step": found}, config, method, model)
+            _tell_if_lost(manager, workdir, asked, used, announce)
+            yield Loaded(f"step {used}", {"step": used}, config, method, model)
 
 
 def from_weights(
@@ -134,16 +134,17 @@ def from_weights(
 
     path = Path(path).expanduser()
     tensors = files.load(path)
-    found = recognise.recognise(tensors, path)
-    announce(f"{path}: {found.origin}")
+    recognised = recognise.recognise(tensors, path)
+    announce(f"{path}: {recognised.origin}")
     names = experiment_settings.label_set(config)
-    if found.num_classes != len(names.classes):
+    theirs = recognised.num_classes
+    if theirs != len(names.classes):
         raise UserError(
-            f"{path} predicts {found.num_classes} classes, but config.data.classes={names.name} "
+            f"{path} predicts {theirs} classes, but config.data.classes={names.name} "
             f"has {len(names.classes)}: give --config.data.classes=NAME of a set with "
-            f"{found.num_classes}{_sets_of(found.num_classes)}"
+            f"{theirs}{_sets_of(theirs)}"
         )
-    config = _adopted(config, {"net": found.net}, given, "recognised in the file", announce)
+    config = _adopted(config, {"net": recognised.net}, given, "recognised in the file", announce)
     same = before is not None and before.config.to_dict() == config.to_dict()
     method = before.method if same else make_method(config)
     template = abstract_state(config, method, make_optimisers(config))
@@ -163,10 +164,10 @@ def from_weights(
 
 def weight_files(folder: str | Path, announce: Callable[[str], None] = print) -> list[Path]:
     """The weight files in a folder by the numbers in their names, discriminators left out."""
-    found = [p for p in Path(folder).expanduser().iterdir() if p.suffix in SUFFIXES]
-    others = sorted(p.name for p in found if _DISCRIMINATOR.search(p.stem))
-    found = [p for p in found if p.name not in others]
-    if not found:
+    paths = [p for p in Path(folder).expanduser().iterdir() if p.suffix in SUFFIXES]
+    others = sorted(p.name for p in paths if _DISCRIMINATOR.search(p.stem))
+    paths = [p for p in paths if p.name not in others]
+    if not paths:
         raise UserError(f"--weights={folder}: no {', '.join(SUFFIXES)} file in it")
     if others:
         more = ", ..." if len(others) > 2 else ""
@@ -175,7 +176,7 @@ def weight_files(folder: str | Path, announce: Callable[[str], None] = print) ->
     def natural(path: Path) -> list:
         return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
 
-    return sorted(found, key=natural)
+    return sorted(paths, key=natural)
 
 
 def first(loaded: Iterator[Loaded]) -> Loaded:
@@ -194,7 +195,7 @@ def same_classes(config: ConfigDict, own: ConfigDict, folder: str | Path) -> Non
         )
 
 
-def _tell_if_lost(manager, workdir, asked, found, announce) -> None:
+def _tell_if_lost(manager, workdir, asked, used, announce) -> None:
     """A line if the snapshot that a criterion chose during the run was not kept."""
     if asked in CHOICES and asked in manager.rankings:
         criterion, since = manager.rankings[asked]
@@ -202,7 +203,7 @@ def _tell_if_lost(manager, workdir, asked, found, announce) -> None:
         if chosen and chosen["step"] not in manager.all_steps():
             announce(
                 f"{asked} is step {chosen['step']} of this run, of which there is no checkpoint: "
-                f"using step {found}, the choice among those kept"
+                f"using step {used}, the choice among those kept"
             )
 
 

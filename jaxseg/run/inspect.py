@@ -87,16 +87,16 @@ def contact_sheet(part: Part, label_set: labels.LabelSet) -> np.ndarray:
 
 
 def _parts(config: ConfigDict, label_set: labels.LabelSet) -> list[Part]:
-    found: dict[tuple, Part] = {}
+    parts: dict[tuple, Part] = {}
     for prefix in ("source", "target"):
         side = config.data[prefix]
         for split in filter(None, dict.fromkeys((side.split, side.get("val_split", "")))):
             scored = prefix == "target" and split != side.split
             source = batches.open_records(config, side, split, as_published=scored)
             key, title = (source.folder, source.split), f"{prefix} {split}"
-            if key in found:
-                title = f"{found[key].title}, {title}"
-                found[key] = found[key]._replace(title=title)
+            if key in parts:
+                title = f"{parts[key].title}, {title}"
+                parts[key] = parts[key]._replace(title=title)
                 continue
             if len(source) > 1000:
                 print(f"counting {len(source)} images of {title}", flush=True)
@@ -106,8 +106,8 @@ def _parts(config: ConfigDict, label_set: labels.LabelSet) -> list[Part]:
                 side.name, split, raw_dir=config.data.root, **side.options.to_dict()
             )
             sizes = collections.Counter(published or _stored_sizes(source))
-            found[key] = Part(title, source, table, counted, dict(sizes.most_common()))
-    return list(found.values())
+            parts[key] = Part(title, source, table, counted, dict(sizes.most_common()))
+    return list(parts.values())
 
 
 def _stored_sizes(source: records.Source) -> list[tuple[int, int]]:

@@ -65,7 +65,7 @@ def write(workdir: str, over: str, members: Sequence[Member]) -> dict[str, Any]:
                      "last": last and brief(last), "best": best and brief(best)})  # fmt: skip
     labelled = [row for row in rows if row["last"] and row["last"]["miou"] is not None]
     top = max(labelled, key=lambda row: row["last"]["miou"], default=None)
-    found = {
+    outcome = {
         "over": over,
         "members": rows,
         "summary": _summary(rows),
@@ -76,8 +76,8 @@ def write(workdir: str, over: str, members: Sequence[Member]) -> dict[str, Any]:
         },
         "choices": _choices(rows) if all(row["last"] for row in rows) else {},
     }  # fmt: skip
-    results.write_json(os.path.join(workdir, FILE), found)
-    return found
+    results.write_json(os.path.join(workdir, FILE), outcome)
+    return outcome
 
 
 def _summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -101,11 +101,11 @@ def _groups(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Members that differ in nothing but the seed."""
     if "seed" not in rows[0]["values"] or len(rows[0]["values"]) == 1:
         return []
-    found: dict[tuple, list] = {}
+    groups: dict[tuple, list] = {}
     for row in rows:
-        common = {path: value for path, value in row["values"].items() if path != "seed"}
-        found.setdefault(tuple(common.items()), []).append(row)
-    return [{"values": dict(common), **_summary(own)} for common, own in found.items()]
+        shared = {path: value for path, value in row["values"].items() if path != "seed"}
+        groups.setdefault(tuple(shared.items()), []).append(row)
+    return [{"values": dict(shared), **_summary(own)} for shared, own in groups.items()]
 
 
 def _choices(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -128,16 +128,16 @@ def line(step: int, results: Sequence[Mapping[str, Any]]) -> str:
     return f"step {step}: {results[0]['split']} mIoU {plus_minus(mean_and_std(scores))} %: {each}"
 
 
-def plus_minus(found: Mapping[str, float | None], digits: int = 2) -> str:
+def plus_minus(numbers: Mapping[str, float | None], digits: int = 2) -> str:
     """'31.20 ± 1.10', percent without the sign."""
-    spread = "" if found["std"] is None else f" ± {percent(found['std'], digits, '')}"
-    return percent(found["mean"], digits, "") + spread
+    spread = "" if numbers["std"] is None else f" ± {percent(numbers['std'], digits, '')}"
+    return percent(numbers["mean"], digits, "") + spread
 
 
-def print_tables(found: Mapping[str, Any], console: Console | None = None) -> None:
+def print_tables(outcome: Mapping[str, Any], console: Console | None = None) -> None:
     """Prints what `write` returned."""
     console = console or Console()
-    rows, best = found["members"], found["best"]
+    rows, best = outcome["members"], outcome["best"]
     paths = list(rows[0]["values"])
     table = Table(title=f"{len(rows)} members", title_justify="left", caption_justify="left")
     table.add_column("member", no_wrap=True)
@@ -151,8 +151,8 @@ def print_tables(found: Mapping[str, Any], console: Console | None = None) -> No
         values = (f"{row['values'][path]:g}" for path in paths)
         style = "bold" if best and row["member"] == best["member"] else None
         table.add_row(row["member"], *values, *scores, style=style)
-    for group in [*found["groups"], {"values": {}, **found["summary"]}]:
-        if group is (found["groups"] or [None])[0] or not group["values"]:
+    for group in [*outcome["groups"], {"values": {}, **outcome["summary"]}]:
+        if group is (outcome["groups"] or [None])[0] or not group["values"]:
             table.add_section()
         values = (f"{group['values'][p]:g}" if p in group["values"] else "" for p in paths)
         name = "over seeds" if group["values"] else "mean ± std"
@@ -162,7 +162,7 @@ def print_tables(found: Mapping[str, Any], console: Console | None = None) -> No
     if best:
         told = [f"{best['member']} ({_values(best)}), {percent(best['miou'])}, with target labels"]
         titles = {c.key: selection.title(c) for c in selection.CRITERIA}
-        for key, choice in found["choices"].items():
+        for key, choice in outcome["choices"].items():
             told.append(f"{choice['member']}, {percent(choice['miou'])}, by {titles[key]}")
         console.print("best at the last step:", markup=False, highlight=False)
         for text in told:

@@ -51,10 +51,10 @@ class Manager(ocp.CheckpointManager):
 
     def metrics(self, step: int) -> dict[str, float] | None:
         try:
-            found = super().metrics(step)
+            metrics = super().metrics(step)
         except ValueError:  # neither JSON nor UTF-8
             return None
-        return found if isinstance(found, dict) else None
+        return metrics if isinstance(metrics, dict) else None
 
 
 class _Damaged(Exception):
@@ -208,14 +208,14 @@ def restore_model(
       UserError: nothing sound to restore, no such step, none that has the criterion, or the
         template differs from what was saved.
     """
-    found, saved, record = _first_sound(manager, step, ("model",), announce)
+    used, saved, record = _first_sound(manager, step, ("model",), announce)
     if template is not None:
         fields = {name: template[name] for name in MODEL_FIELDS[1:]}
         saved = {path: leaf for path, leaf in saved.items() if path != "step"}
-        return found, fill(fields, saved, record), record["config"]
+        return used, fill(fields, saved, record), record["config"]
     empty: dict[str, Any] = {path: {} for path in record["empty"]}
     tree = unflatten_dict(empty | saved, sep="/")
-    return found, {name: tree[name] for name in MODEL_FIELDS[1:]}, record["config"]
+    return used, {name: tree[name] for name in MODEL_FIELDS[1:]}, record["config"]
 
 
 def _first_sound(

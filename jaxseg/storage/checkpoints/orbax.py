@@ -25,12 +25,12 @@ def hindrance(error: BaseException, folder: Path) -> str | None:
     Returns:
       the reason, or None if the checkpoint itself is at fault.
     """
-    found: BaseException | None = error
-    while found is not None:
-        hindered = isinstance(found, OSError) and not isinstance(found, _MISSING)
-        if hindered or _HINDERED.match(str(found)):
-            return str(found).splitlines()[0][:300]
-        found = found.__cause__ or found.__context__
+    cause: BaseException | None = error
+    while cause is not None:
+        hindered = isinstance(cause, OSError) and not isinstance(cause, _MISSING)
+        if hindered or _HINDERED.match(str(cause)):
+            return str(cause).splitlines()[0][:300]
+        cause = cause.__cause__ or cause.__context__
     closed = []
     for _ in os.walk(folder, onerror=closed.append):
         pass

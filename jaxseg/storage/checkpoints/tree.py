@@ -57,11 +57,11 @@ def verified(trees: list[Tree], facts: dict[str, Facts]) -> dict[str, np.ndarray
 
 def by_path(tree: Tree) -> tuple[dict[str, Any], list[str]]:
     """{'params/gen/...': leaf} and the paths of dictionaries that hold nothing."""
-    found, _ = jax.tree_util.tree_flatten_with_path(
+    pairs, _ = jax.tree_util.tree_flatten_with_path(
         tree, is_leaf=lambda node: isinstance(node, dict) and not node
     )
-    leaves = {_name(path): leaf for path, leaf in found}
-    if len(leaves) != len(found):
+    leaves = {_name(path): leaf for path, leaf in pairs}
+    if len(leaves) != len(pairs):
         raise ValueError("two leaves of the tree have the same path")
     empty = [path for path, leaf in leaves.items() if isinstance(leaf, dict)]
     return {path: leaf for path, leaf in leaves.items() if not isinstance(leaf, dict)}, empty
@@ -118,10 +118,10 @@ def fill(
         shape, dtype = tuple(np.shape(leaf)), str(getattr(leaf, "dtype", np.asarray(leaf).dtype))
         if path not in saved:
             raise UserError(f"the checkpoint has no {path} (wanted {dtype}{list(shape)}): {remedy}")
-        found = saved[path]
-        if (found.shape, str(found.dtype)) != (shape, dtype):
+        there = saved[path]
+        if (there.shape, str(there.dtype)) != (shape, dtype):
             raise UserError(
-                f"the checkpoint's {path} is {found.dtype}{list(found.shape)}, "
+                f"the checkpoint's {path} is {there.dtype}{list(there.shape)}, "
                 f"wanted {dtype}{list(shape)}: {remedy}"
             )
     for path, leaf in saved.items():
