@@ -1,0 +1,181 @@
+"""HRDA (Hoyer et al., "HRDA: Context-Aware High-Resolution Domain-Adaptive Semantic Segmentation",
+2022): any segmenter on the whole image at half size (context) and on windows at full size (detail),
+fused class by class by a learned scale attention.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+
+from jaxseg.errors import UserError
+from jaxseg.models.backbones.stages import Stage, Stages
+from jaxseg.resize import resize_bilinear
+
+SCALE = 2  # context is the image at 1 / SCALE
+
+
+def given(stages: Stages, train: bool) -> Stages:
+    """A backbone that hands on the stages it is given: a segmenter of it is its head alone."""
+    del train
+    return stages
+
+
+def fuse(
+    attention: jax.Array, context: jax.Array, detail: jax.Array, corner: jax.Array | None = None
+) -> jax.Array:
+    """Logits of both scales as one, (1 - a) context + a detail; the product with the context is
+    enlarged, not its factors.
+
+    Args:
+      attention: in 0..1, [N, h, w, K] (or one for all classes).
+      context: logits [N, h, w, K].
+      detail: logits [N, 2 h, 2 w, K] of the whole image, or of a window of it.
+      corner: (top, left) int32 of the window on the larger grid, even numbers; outside it only the
+        context counts.
+
+    Returns:
+      [N, 2 h, 2 w, K].
+    """
+    height, width = context.shape[1:3]
+    size = (SCALE * height, SCALE * width)
+    if corner is not None:
+        inside = jnp.ones((1, detail.shape[1] // SCALE, detail.shape[2] // SCALE, 1))
+        attention *= _placed(inside, (height, width), *(corner // SCALE))
+        detail = _placed(detail, size, *corner)
+    base = resize_bilinear((1 - attention) * context, size, align_corners=False)
+    return resize_bilinear(attention, size, align_corners=False) * detail + base
+
+
+def starts(length: int, window: int) -> list[int]:
+    """Where windows begin that cover an axis, half a window apart, the last flush with its end."""
+    step = window // 2
+    return [min(at, length - window) for at in range(0, length - window + step, step)]
+
+
+class HRDA(nn.Module):
+    """A segmenter at two scales.
+
+    Parameters are those of the segmenter, under the same names, and 'attention_head'. Training with
+    a key ('dropout') looks at one window for all images of the batch; without training, and in
+    training without a key (a teacher), windows half overlapping cover the image, and their logits
+    are averaged. Where windows and the halved image are of one size the backbone sees them in one
+    call; the head sees each scale by itself, so that BatchNorm has statistics of each, as in the
+    reference. (A backbone with BatchNorm in training mode has those of both together.)
+
+    Attributes:
+      backbone: maps (images, train) to `Stages`.
+      segmenter: the segmenter made with `given` for a backbone, its logits not enlarged.
+      attention_head: from (stages, train) to logits, one for each class: `segformer.Head`.
+      window: (height, width) in pixels, multiples of `unit`.
+      unit: corners of windows are multiples of it: twice the stride of the segmenter's logits, so
+        that windows fall on whole cells at both scales.
+      upsample: 'main' has the images' size and a window's 'hr' the window's.
+      features: also returns the last stage of the halved images.
+    """
+
+    backbone: nn.Module
+    segmenter: nn.Module
+    attention_head: nn.Module
+    window: tuple[int, int]
+    unit: int = 8
+    upsample: bool = False
+    features: bool = False
+
+    def setup(self):
+        nn.share_scope(self, self.segmenter)
+
+    def __call__(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
+        """Maps normalised [N, H, W, 3] to float32 {'main': fused logits [N, h, w, K], 'lr': those
+        of the context [N, h / 2, w / 2, K], 'hr': those of the detail, 'window'?, 'features'?}.
+
+        Where one window is drawn 'hr' are its logits, and 'window', int32 [2], is its top left
+        corner in pixels; else 'hr' is [N, h, w, K].
+
+        Raises:
+          UserError: images or windows that are no multiples of `unit`, a window larger than the
+            image, or a segmenter whose logits have another stride.
+        """
+        self._check(images.shape[1:3])
+        drawn = train and self.has_rng("dropout")
+        corners = [self._draw(images)] if drawn else self._cover(images)
+        low, high = self._stages(images, corners, train)
+        lr = self.segmenter(low, train)["main"]
+        hr = self.segmenter(high, train)["main"]
+        if hr.shape[1:3] != self._cells(self.window):
+            raise UserError(
+                f"HRDA: a window of {self.window[0]}x{self.window[1]} has logits of "
+                f"{hr.shape[1]}x{hr.shape[2]}, not of stride {self.unit // SCALE}"
+            )
+        attention = jax.nn.sigmoid(self.attention_head(low, train))
+        if drawn:
+            fused = fuse(attention, lr, hr, corners[0] // (self.unit // SCALE))
+        else:
+            hr = self._averaged(hr, corners, images)
+            fused = fuse(attention, lr, hr)
+        outputs = {"main": fused, "lr": lr, "hr": hr}
+        if self.upsample:
+            sizes = {"main": images.shape[1:3], "hr": self.window if drawn else hr.shape[1:3]}
+            for level, size in sizes.items():
+                outputs[level] = resize_bilinear(outputs[level], size, align_corners=False)
+        if self.features:
+            outputs["features"] = low["stage4"].features.astype(jnp.float32)
+        return outputs | ({"window": corners[0]} if drawn else {})
+
+    def _check(self, size):
+        for what, sides in (("images", size), ("windows", self.window)):
+            if any(side % self.unit for side in sides):
+                raise UserError(
+                    f"HRDA: {what} of {sides[0]}x{sides[1]}: give multiples of {self.unit}"
+                )
+        if any(part > side for part, side in zip(self.window, size, strict=True)):
+            raise UserError(
+                f"HRDA: a window of {self.window[0]}x{self.window[1]} is larger than the image, "
+                f"{size[0]}x{size[1]}"
+            )
+
+    def _cells(self, size):
+        return tuple(side // (self.unit // SCALE) for side in size)
+
+    def _draw(self, images):
+        """A random corner. As in the reference, the last window that would fit is never drawn."""
+        margins = [n - part for n, part in zip(images.shape[1:3], self.window, strict=True)]
+        counts = jnp.array([max(1, (margin + 1) // self.unit) for margin in margins])
+        return self.unit * jax.random.randint(self.make_rng("dropout"), (2,), 0, counts)
+
+    def _cover(self, images):
+        rows, columns = (starts(*axis) for axis in zip(images.shape[1:3], self.window, strict=True))
+        return [jnp.array((top, left)) for top in rows for left in columns]
+
+    def _stages(self, images, corners, train):
+        """Stages of the halved images, and of all windows, corner by corner."""
+        shape = (len(images), *self.window, 3)
+        pieces = [lax.dynamic_slice(images, (0, top, left, 0), shape) for top, left in corners]
+        half = tuple(side // SCALE for side in images.shape[1:3])
+        context = resize_bilinear(images, half, align_corners=False)
+        if half != tuple(self.window):
+            return self.backbone(context, train), self.backbone(jnp.concatenate(pieces), train)
+        both = self.backbone(jnp.concatenate([context, *pieces]), train)
+        parts = (slice(None, len(images)), slice(len(images), None))
+        return tuple(
+            {name: Stage(stage.features[part], stage.stride) for name, stage in both.items()}
+            for part in parts
+        )
+
+    def _averaged(self, logits, corners, images):
+        """Logits [windows N, h, w, K] at their places: [N, H, W, K]."""
+        batch, size = len(images), self._cells(images.shape[1:3])
+        total = jnp.zeros((batch, *size, logits.shape[-1]), logits.dtype)
+        count = jnp.zeros((1, *size, 1), logits.dtype)
+        for index, corner in enumerate(corners):
+            top, left = corner // (self.unit // SCALE)
+            part = logits[index * batch : (index + 1) * batch]
+            total += _placed(part, size, top, left)
+            count += _placed(jnp.ones((1, *part.shape[1:3], 1)), size, top, left)
+        return total / count
+
+
+def _placed(part, size, top, left):
+    """Zeros of `size` but for `part`, whose corner is at (top, left)."""
+    empty = jnp.zeros((len(part), *size, part.shape[3]), part.dtype)
+    return lax.dynamic_update_slice(empty, part, (0, top, left, 0))
