@@ -116,7 +116,7 @@ def test_outputs_of_the_references(kind, expected):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_stages_of_the_reference(size, expected):
-    ours = rename_mit.to_ours(transformers.values(transformers.mit()))
+    ours = rename_mit.to_ours(transformers.values(transformers.mit("backbone.")))
     params = references.nested(ours)["params"]["backbone"]
     picture = references.picture(size)
     stages = quick(lambda p, x: encoder().apply(p, x, False), {"params": params}, picture)
