@@ -67,10 +67,10 @@ def parts_of(name):
 @pytest.mark.parametrize(
     "backbone, settings, head",
     [
-        ("mit_b5", dict(fusion="sepaspp"), 3_712_275),
-        ("mit_b0", dict(fusion="sepaspp"), 3_581_203),
-        ("mit_b5", dict(fusion="aspp"), 9_969_939),
-        ("mit_b5", dict(fusion="conv1"), 530_707),
+        ("mit_b5", dict(context="sepaspp"), 3_712_275),
+        ("mit_b0", dict(context="sepaspp"), 3_581_203),
+        ("mit_b5", dict(context="aspp"), 9_969_939),
+        ("mit_b5", dict(context="conv1"), 530_707),
         ("mit_b5", dict(channels=768), 3_164_947),
         ("mit_b0", dict(channels=768), 2_771_731),
         ("mit_b5", dict(channels=256), 530_707),
@@ -78,12 +78,12 @@ def parts_of(name):
     ],
 )
 def test_parameters_of_the_heads(backbone, settings, head):
-    kind = DAFormer if "fusion" in settings else SegFormer
+    kind = DAFormer if "context" in settings else SegFormer
     short = mit.make(mit.SIZES[backbone]._replace(blocks=(1, 1, 1, 1)))
     params, _ = shapes(kind(19, short, **settings), (32, 32))
     assert count(params["main_head"]) == head
     whole = {"mit_b5": 85_155_283, "mit_b0": 6_900_595}
-    if settings == dict(fusion="sepaspp"):
+    if settings == dict(context="sepaspp"):
         assert head + sum(parts_of(backbone).values()) == whole[backbone]
 
 

@@ -8,14 +8,15 @@ from kit import references, transformers
 from kit.oracle64 import count, output_shapes, quick, shapes
 
 from jaxseg.errors import UserError
-from jaxseg.models.backbones import vit
+from jaxseg.models.backbones import dinov2, dinov3, vit
 from jaxseg.models.layers import positions
 from jaxseg.models.network import network
 from jaxseg.models.segmenters.vfm import VFM
 from jaxseg.storage.weights import rename_dino, rename_uda
 
-TINY = vit.SIZES["vit_tiny"]
-ROTARY = TINY._replace(side=0, patch=16, registers=4, epsilon=1e-5)
+SIZES = {**dinov2.SIZES, **dinov3.SIZES}
+TINY = dinov2.SIZES["dinov2_tiny"]
+ROTARY = SIZES["dinov3_tiny"]
 KINDS = {  # name in the fixture: sizes, shapes of the file, sizes of images
     "dinov2": (TINY, transformers.dinov2(), ((56, 56), (70, 98), (42, 28))),
     "dinov2-reg": (
@@ -54,9 +55,9 @@ def expected(request):
     ],
 )
 def test_parameters(name, wanted):
-    sizes = vit.SIZES[name]
+    sizes = SIZES[name]
     images = jax.ShapeDtypeStruct((1, sizes.patch, sizes.patch, 3), np.float32)
-    found = jax.eval_shape(lambda x: vit.make(sizes).init(jax.random.PRNGKey(0), x, False), images)
+    found = jax.eval_shape(lambda x: vit.ViT(sizes).init(jax.random.PRNGKey(0), x, False), images)
     assert count(found) == wanted
 
 
@@ -64,7 +65,7 @@ def backbone_of(sizes, file):
     """A backbone's parameters, every one of them from the file."""
     found = references.nested(rename_dino.to_ours(transformers.values(file)))
     assert set(found) == {"params"} and set(found["params"]) == {"backbone"}
-    wanted = shapes_only(vit.make(sizes), (2 * sizes.patch,) * 2)["params"]
+    wanted = shapes_only(vit.ViT(sizes), (2 * sizes.patch,) * 2)["params"]
     found = found["params"]["backbone"]
     assert jax.tree.map(np.shape, found) == jax.tree.map(np.shape, wanted)
     return found
@@ -78,7 +79,7 @@ def features(module, params, picture, **options):
 @pytest.mark.parametrize("kind", KINDS)
 def test_outputs_of_the_references(kind, expected):
     sizes, file, image_sizes = KINDS[kind]
-    params, module = backbone_of(sizes, file), vit.make(sizes)
+    params, module = backbone_of(sizes, file), vit.ViT(sizes)
     for size in image_sizes:
         maps = features(module, params, references.picture(size))
         references.check(expected, kind, maps, size)
@@ -123,7 +124,7 @@ def test_a_bias_of_the_keys_counts_for_nothing_in_dinov3():
     params = backbone_of(*KINDS["dinov3"][:2])
     bias = params["block0"]["qkv"]["bias"]
     assert not bias[32:64].any() and bias[:32].any() and bias[64:].any()
-    module, picture = vit.make(ROTARY), references.picture((32, 32))
+    module, picture = vit.ViT(ROTARY), references.picture((32, 32))
     first = features(module, params, picture)["stage4"]
     bias[32:64] = 5
     np.testing.assert_array_equal(first, features(module, params, picture)["stage4"])
@@ -131,7 +132,7 @@ def test_a_bias_of_the_keys_counts_for_nothing_in_dinov3():
 
 def test_sides_that_are_no_multiples_of_the_patch():
     with pytest.raises(UserError, match="64x56 for patches of 14"):
-        shapes_only(vit.make(TINY), (64, 56))
+        shapes_only(vit.ViT(TINY), (64, 56))
 
 
 def shapes_only(module, size):
@@ -145,7 +146,7 @@ def test_vfm_logits_of_the_reference(expected):
     assert found.others == {}
     ours = rename_dino.to_ours(found.student)
     assert ours.pop("token_masking.mask_token").shape == (1, 32)
-    module = VFM(transformers.CLASSES, vit.make(TINY))
+    module = VFM(transformers.CLASSES, vit.ViT(TINY))
     params, stats = references.loaded(module, (64, 64), ours)
     assert stats == {}
     for size in ((64, 64), (96, 96)):
@@ -156,7 +157,7 @@ def test_vfm_logits_of_the_reference(expected):
 
 
 def test_masked_tokens():
-    module = VFM(transformers.CLASSES, vit.make(TINY), upsample=False)
+    module = VFM(transformers.CLASSES, vit.ViT(TINY), upsample=False)
     params = shapes(module, (64, 64))[0]
     params = jax.tree.map(lambda leaf: np.random.RandomState(0).normal(size=leaf.shape) / 9, params)
     picture, key = references.picture((64, 64)), jax.random.PRNGKey(0)
@@ -176,6 +177,6 @@ def test_masked_tokens():
 
 
 def test_shapes_of_vfm():
-    module = VFM(19, vit.make(vit.SIZES["dinov2_vitl14"]), features=True)
+    module = VFM(19, vit.ViT(SIZES["dinov2_vitl14"]), features=True)
     found = output_shapes(module, (1024, 1024))
     assert found == {"main": (1, 1024, 1024, 19), "features": (1, 80, 80, 1024)}

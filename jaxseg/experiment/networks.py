@@ -61,7 +61,7 @@ def _module(net, classes, axis_name=None):
     dtype = choice("net.dtype", net.dtype, DTYPES)
     return segmenters.build(
         net.architecture, classes, net.backbone, norm=net.norm, axis_name=axis_name, dtype=dtype,
-        remat=net.remat, **own,
+        remat=net.remat, hrda=net.get("hrda"), **own,
     )  # fmt: skip
 
 

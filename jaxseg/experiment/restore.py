@@ -127,9 +127,10 @@ def from_weights(
     """
     from jaxseg.storage.weights import (
         files,
+        initial,
         merge,
         recognise,
-        rename,  # only when there is a file to read
+        transformers,  # only when there is a file to read
     )
 
     path = Path(path).expanduser()
@@ -149,7 +150,10 @@ def from_weights(
     method = before.method if same else make_method(config)
     template = abstract_state(config, method, make_optimisers(config))
     net, stats, report = merge.merge(
-        template.params["gen"]["segmenter"], template.stats["segmenter"], rename.to_ours(tensors)
+        template.params["gen"]["segmenter"],
+        template.stats["segmenter"],
+        initial.to_ours(tensors, config.net.architecture),
+        excused=transformers.UNREAD,
     )
     if not same or report.left_over:  # the same again for every file of a folder
         announce(str(report))

@@ -66,8 +66,10 @@ def with_initial_weights(
         _warn_of(config, {"stride_in": "3x3", "preprocess": "imagenet"}, "torchvision's", announce)
     if initial.from_efficientnet(loaded):
         _warn_of(config, {"preprocess": "imagenet"}, "EfficientNet-Lite's", announce)
+    if initial.from_transformer(loaded):
+        _warn_of(config, {"preprocess": "imagenet"}, "a transformer's", announce)
     tensors = initial.to_ours(loaded, architecture)
-    excused = tuple(config.init.excused) or initial.excused(architecture)
+    excused = tuple(config.init.excused) or initial.excused(architecture, loaded)
     net, stats = jax.device_get((state.params["gen"]["segmenter"], state.stats["segmenter"]))
     net, stats, report = merge.merge(net, stats, tensors, excused=excused)
     announce(f"{origin}\n{report}")

@@ -9,6 +9,11 @@ from kit import published
 from kit.oracle64 import shapes
 
 
+def zeros(module, size):
+    """(params, stats) of a module for images of `size`."""
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes(module, size))
+
+
 def loaded(module, size, ours):
     """(params, stats) of a module for images of `size`, all of them from {path: array}."""
     empty = jax.tree.map(lambda leaf: np.full(leaf.shape, np.nan, leaf.dtype), shapes(module, size))

@@ -54,35 +54,6 @@ class Sizes(NamedTuple):
     scale: float = 1.0
 
 
-_V2 = {
-    "dinov2_vits14": Sizes(384, 12, 6, 1536),
-    "dinov2_vitb14": Sizes(768, 12, 12, 3072),
-    "dinov2_vitl14": Sizes(1024, 24, 16, 4096),
-    "dinov2_vitg14": Sizes(1536, 40, 24, 4096, gated=True),
-}
-_V3 = {
-    "dinov3_vits16": Sizes(384, 12, 6, 1536),
-    "dinov3_vits16plus": Sizes(384, 12, 6, 1536, gated=True),
-    "dinov3_vitb16": Sizes(768, 12, 12, 3072),
-    "dinov3_vitl16": Sizes(1024, 24, 16, 4096),
-    "dinov3_vitl16plus": Sizes(1024, 24, 16, 4096, gated=True),
-    "dinov3_vith16plus": Sizes(1280, 32, 20, 5120, gated=True),
-    "dinov3_vit7b16": Sizes(4096, 40, 32, 8192, gated=True),
-}
-SIZES = {
-    **_V2,
-    **{f"{name}_reg": sizes._replace(registers=4) for name, sizes in _V2.items()},
-    **{
-        name: sizes._replace(patch=16, registers=4, side=0, epsilon=1e-5, scale=1e-5)
-        for name, sizes in _V3.items()
-    },
-    # Nobody published weights of it: for tests, and to try a program.
-    "vit_tiny": Sizes(32, 4, 2, 64, side=4),
-}
-FROM_SCRATCH = ("vit_tiny",)
-STRIDES = (14, 16)
-
-
 class QueryKeyValue(nn.Module):
     """One linear layer for all three; `key_bias` False leaves the keys without one."""
 
@@ -153,7 +124,7 @@ class ViT(nn.Module):
       remat: keeps only the blocks' inputs for the backward pass; see `resnet.ResNet`.
     """
 
-    sizes: Sizes = SIZES["dinov2_vits14"]
+    sizes: Sizes
     drop_path: float = 0.0
     dtype: jnp.dtype = jnp.float32
     remat: bool = False
@@ -217,17 +188,3 @@ class ViT(nn.Module):
             extra = jnp.concatenate([extra, learned("registers", start, sizes.registers)])
         extra = jnp.broadcast_to(extra.astype(x.dtype), (batch, *extra.shape))
         return jnp.concatenate([extra, x.reshape(batch, -1, width)], 1), grid
-
-
-def make(
-    sizes: Sizes,
-    *,
-    output_stride: int = 14,
-    dtype: jnp.dtype = jnp.float32,
-    remat: bool = False,
-    drop_path: float = 0.0,
-    name: str | None = None,
-) -> ViT:
-    """See `ViT`; the stride is the patch's side, whatever `output_stride`."""
-    del output_stride
-    return ViT(sizes, drop_path, dtype, remat, name=name)

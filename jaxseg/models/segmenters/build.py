@@ -23,6 +23,7 @@ from flax import linen as nn
 from jaxseg.errors import UserError
 from jaxseg.models import segmenters
 from jaxseg.models.backbones import build as backbones
+from jaxseg.models.segmenters.hrda import at_two_scales
 
 # - norm, axis_name, dtype: see `layers.Norm`;
 # - remat: see `resnet.ResNet`;
@@ -32,7 +33,7 @@ OFFERED = ("norm", "axis_name", "dtype", "remat", "trunk")
 # backbone's.
 GENERAL = (
     *("architecture", "backbone", "norm", "dtype", "remat"),
-    *("init_std", "statistics", "preprocess"),
+    *("init_std", "statistics", "preprocess", "hrda"),
 )
 
 
@@ -91,6 +92,7 @@ def build(
     axis_name: str | None,
     dtype: Any,
     remat: bool = False,
+    hrda: tuple[int, int] | None = None,
     **given: Any,
 ) -> nn.Module:
     """A segmenter's module.
@@ -100,6 +102,7 @@ def build(
       num_classes: K.
       backbone: one of `backbones_of(architecture)`, or the numbers themselves.
       others: see `OFFERED`.
+      hrda: (height, width) of a window, for the segmenter at two scales: see `hrda.HRDA`.
       given: settings of the architecture's and the backbone's own; None is their default.
 
     Raises:
@@ -131,7 +134,10 @@ def build(
     if not own_trunk:  # the module builds its trunk when traced; a mistake is told before
         family = backbones.family_of(backbone)
         family.make(backbones.sizes_of(backbone), output_stride=family.STRIDES[0], **trunk)
-    offered = dict(norm=norm, axis_name=axis_name, dtype=dtype, remat=remat, trunk=trunk)
+    offered = dict(norm=norm, axis_name=axis_name, dtype=dtype)
+    if hrda:
+        return at_two_scales(module, num_classes, backbone, hrda, remat, trunk, offered, given)
+    offered |= dict(remat=remat, trunk=trunk)
     taken = inspect.signature(module.make).parameters
     offered = {key: value for key, value in offered.items() if key in taken}
     return module.make(num_classes, backbone, **offered, **given)

@@ -2,20 +2,27 @@
 Domain-Adaptive Semantic Segmentation", 2022): SegFormer's embedding, fused with context.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxseg.errors import UserError
+from jaxseg.models.backbones import build as backbones
+from jaxseg.models.backbones import given
 from jaxseg.models.backbones.stages import Stages
 from jaxseg.models.layers.attention import ChannelDropout
 from jaxseg.models.layers.blocks import ConvNorm
 from jaxseg.models.layers.layers import Conv, Norm, he_normal
-from jaxseg.models.segmenters.segformer import embed_stages, finish
+from jaxseg.models.segmenters.segformer import embed_stages, finish, plain
 
 # How embedded stages are fused: a 1x1 convolution (SegFormer's), or a pyramid of dilated 3x3
 # convolutions, plain or depthwise separable (the published networks).
-FUSIONS = ("conv1", "aspp", "sepaspp")
+CONTEXTS = ("conv1", "aspp", "sepaspp")
 RATES = (6, 12, 18)
+STRIDE = 4  # of the logits, where the first stage has it
 
 
 class Separable(nn.Module):
@@ -49,7 +56,7 @@ class Head(nn.Module):
     Attributes:
       num_classes: K.
       channels: of each embedded stage, each branch and the fused map.
-      fusion: one of `FUSIONS`.
+      context: one of `CONTEXTS`.
       dropout: rate; see `ChannelDropout` for when.
       norm, axis_name: see `layers.Norm`. The published networks have BatchNorm of each device alone
         ('local').
@@ -58,7 +65,7 @@ class Head(nn.Module):
 
     num_classes: int
     channels: int = 256
-    fusion: str = "sepaspp"
+    context: str = "sepaspp"
     dropout: float = 0.1
     norm: str = "train"
     axis_name: str | None = None
@@ -67,16 +74,16 @@ class Head(nn.Module):
     @nn.compact
     def __call__(self, stages: Stages, train: bool) -> jax.Array:
         """Returns logits float32 [N, h, w, K] of the first stage's size."""
-        if self.fusion not in FUSIONS:
-            raise ValueError(f"fusion {self.fusion!r} is not one of {FUSIONS}")
+        if self.context not in CONTEXTS:
+            raise ValueError(f"context {self.context!r} is not one of {CONTEXTS}")
         x = embed_stages(stages, self.channels, self.dtype)
         norm = dict(norm=self.norm, axis_name=self.axis_name, dtype=self.dtype)
-        if self.fusion == "conv1":
+        if self.context == "conv1":
             x = ConvNorm(self.channels, 1, **norm, name="fuse")(x, train)
         else:
             branches = [ConvNorm(self.channels, 1, **norm, name="branch0")(x, train)]
             for index, rate in enumerate(RATES, start=1):
-                if self.fusion == "sepaspp":
+                if self.context == "sepaspp":
                     branch = Separable(self.channels, rate, **norm, name=f"branch{index}")
                 else:
                     branch = ConvNorm(self.channels, 3, rate, **norm, name=f"branch{index}")
@@ -102,7 +109,7 @@ class DAFormer(nn.Module):
     num_classes: int
     backbone: nn.Module
     channels: int = 256
-    fusion: str = "sepaspp"
+    context: str = "sepaspp"
     dropout: float = 0.1
     upsample: bool = False
     features: bool = False
@@ -115,7 +122,37 @@ class DAFormer(nn.Module):
         """Maps normalised [N, H, W, 3] to float32 {'main': [N, h, w, K], 'features'?}."""
         stages = self.backbone(images, train)
         logits = Head(
-            self.num_classes, self.channels, self.fusion, self.dropout, self.norm, self.axis_name,
+            self.num_classes, self.channels, self.context, self.dropout, self.norm, self.axis_name,
             self.dtype, name='main_head',
         )(stages, train)  # fmt: skip
         return finish(logits, stages, images.shape[1:3] if self.upsample else None, self.features)
+
+
+def make(
+    num_classes: int,
+    backbone: backbones.Backbone,
+    *,
+    norm: str = "train",
+    axis_name: str | None = None,
+    dtype: jnp.dtype = jnp.float32,
+    remat: bool = False,
+    trunk: Mapping[str, Any] | tuple = (),
+    channels: int = 256,
+    context: str = "sepaspp",
+    dropout: float = 0.1,
+) -> DAFormer:
+    """See `DAFormer`; its logits have the images' size, unless the stages are given.
+
+    Raises:
+      UserError: settings that cannot work.
+    """
+    if channels < 1:
+        raise UserError(f"config.net.channels={channels}: it must be at least 1")
+    if context not in CONTEXTS:
+        raise UserError(f"config.net.context={context!r}; choose one of {', '.join(CONTEXTS)}")
+    alone = isinstance(backbone, given.Sizes)
+    return DAFormer(
+        num_classes, plain(backbone, norm, axis_name, dtype, remat, trunk), channels,
+        context=context, dropout=dropout, upsample=not alone, features=not alone, norm=norm,
+        axis_name=axis_name, dtype=dtype,
+    )  # fmt: skip

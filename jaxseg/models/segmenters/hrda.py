@@ -3,22 +3,24 @@
 fused class by class by a learned scale attention.
 """
 
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
 from jaxseg.errors import UserError
-from jaxseg.models.backbones.stages import Stage, Stages
+from jaxseg.models.backbones import build as backbones
+from jaxseg.models.backbones import given
+from jaxseg.models.backbones.stages import Stage
+from jaxseg.models.segmenters import segformer
 from jaxseg.resize import resize_bilinear
 
 SCALE = 2  # context is the image at 1 / SCALE
-
-
-def given(stages: Stages, train: bool) -> Stages:
-    """A backbone that hands on the stages it is given: a segmenter of it is its head alone."""
-    del train
-    return stages
+CHANNELS = 256  # of the scale attention
 
 
 def fuse(
@@ -65,7 +67,7 @@ class HRDA(nn.Module):
 
     Attributes:
       backbone: maps (images, train) to `Stages`.
-      segmenter: the segmenter made with `given` for a backbone, its logits not enlarged.
+      segmenter: the segmenter of `given.Sizes()`, a head alone, its logits not enlarged.
       attention_head: from (stages, train) to logits, one for each class: `segformer.Head`.
       window: (height, width) in pixels, multiples of `unit`.
       unit: corners of windows are multiples of it: twice the stride of the segmenter's logits, so
@@ -179,3 +181,41 @@ def _placed(part, size, top, left):
     """Zeros of `size` but for `part`, whose corner is at (top, left)."""
     empty = jnp.zeros((len(part), *size, part.shape[3]), part.dtype)
     return lax.dynamic_update_slice(empty, part, (0, top, left, 0))
+
+
+def at_two_scales(
+    module: ModuleType,
+    num_classes: int,
+    backbone: backbones.Backbone,
+    window: tuple[int, int],
+    remat: bool,
+    trunk: Mapping[str, Any],
+    shared: Mapping[str, Any],
+    settings: Mapping[str, Any],
+) -> HRDA:
+    """HRDA of an architecture that says the stride of its logits, `STRIDE`: those of stages alone.
+
+    Args:
+      module: the architecture's, see `segmenters.build`.
+      window: (height, width) in pixels.
+      shared: norm, axis_name and dtype.
+      others: see `segmenters.build`.
+
+    Raises:
+      UserError: an architecture without, or a window that cannot be.
+    """
+    label = module.__name__.rpartition(".")[2]
+    if not hasattr(module, "STRIDE"):
+        raise UserError(f"config.net.hrda={tuple(window)}: {label} does not work at two scales")
+    unit = SCALE * module.STRIDE
+    if len(window) != 2 or any(side < unit or side % unit for side in window):
+        raise UserError(
+            f"config.net.hrda={tuple(window)}: give (height, width), multiples of {unit}"
+        )
+    channels = min(settings.get("channels", CHANNELS), CHANNELS)
+    return HRDA(
+        segformer.plain(backbone, remat=remat, trunk=trunk, **shared),
+        module.make(num_classes, given.Sizes(), **shared, **settings),
+        segformer.Head(num_classes, channels, settings.get("dropout", 0.1), **shared),
+        tuple(window), unit, upsample=True, features=True,
+    )  # fmt: skip

@@ -2,10 +2,16 @@
 first one's size, concatenated, and mixed by one convolution.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxseg.errors import UserError
+from jaxseg.models.backbones import build as backbones
+from jaxseg.models.backbones import given
 from jaxseg.models.backbones.stages import Stages
 from jaxseg.models.layers.attention import ChannelDropout
 from jaxseg.models.layers.blocks import ConvNorm
@@ -13,6 +19,7 @@ from jaxseg.models.layers.layers import Conv, torch_bias, torch_uniform
 from jaxseg.resize import resize_bilinear
 
 NAMES = ("stage1", "stage2", "stage3", "stage4")
+STRIDE = 4  # of the logits, where the first stage has it
 
 
 def embed_stages(stages: Stages, channels: int, dtype: jnp.dtype) -> jax.Array:
@@ -78,6 +85,22 @@ def finish(
     return outputs
 
 
+def plain(
+    backbone: backbones.Backbone,
+    norm: str,
+    axis_name: str | None,
+    dtype: jnp.dtype,
+    remat: bool,
+    trunk: Mapping[str, Any] | tuple,
+) -> nn.Module:
+    """A backbone at the stride it was made for, 32 or what comes closest."""
+    stride = backbones.stride_of(backbone, None, (32,), "this network")
+    return backbones.build(
+        backbone, output_stride=stride, norm=norm, axis_name=axis_name, dtype=dtype, initial="he",
+        conventions="torchvision", remat=remat, own=trunk, name=None,
+    )  # fmt: skip
+
+
 class SegFormer(nn.Module):
     """A backbone with `Head`; parameters are grouped as 'backbone' and 'main_head'.
 
@@ -108,3 +131,30 @@ class SegFormer(nn.Module):
             name='main_head',
         )(stages, train)  # fmt: skip
         return finish(logits, stages, images.shape[1:3] if self.upsample else None, self.features)
+
+
+def make(
+    num_classes: int,
+    backbone: backbones.Backbone,
+    *,
+    norm: str = "train",
+    axis_name: str | None = None,
+    dtype: jnp.dtype = jnp.float32,
+    remat: bool = False,
+    trunk: Mapping[str, Any] | tuple = (),
+    channels: int = 256,
+    dropout: float = 0.1,
+) -> SegFormer:
+    """See `SegFormer`; its logits have the images' size, unless the stages are given.
+
+    Raises:
+      UserError: settings that cannot work.
+    """
+    if channels < 1:
+        raise UserError(f"config.net.channels={channels}: it must be at least 1")
+    alone = isinstance(backbone, given.Sizes)
+    return SegFormer(
+        num_classes, plain(backbone, norm, axis_name, dtype, remat, trunk), channels,
+        dropout=dropout, upsample=not alone, features=not alone, norm=norm,
+        axis_name=axis_name, dtype=dtype,
+    )  # fmt: skip

@@ -3,16 +3,19 @@ Vision Foundation Models for Unsupervised Domain Adaptation", 2024).
 """
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxseg.errors import UserError
-from jaxseg.models.backbones.vit import ViT
+from jaxseg.models.backbones import build as backbones
+from jaxseg.models.backbones import vit
 from jaxseg.models.layers.attention import LayerNorm
 from jaxseg.models.layers.layers import Conv, torch_uniform
-from jaxseg.models.segmenters.segformer import finish
+from jaxseg.models.segmenters.segformer import finish, plain
 from jaxseg.resize import resize_bilinear
 
 ENLARGE = 1.1  # images are resized by about so much, to whole patches
@@ -79,7 +82,7 @@ class VFM(nn.Module):
     """
 
     num_classes: int
-    backbone: ViT
+    backbone: vit.ViT
     upsample: bool = True
     features: bool = False
     dtype: jnp.dtype = jnp.float32
@@ -109,3 +112,23 @@ class VFM(nn.Module):
         stages = self.backbone(enlarged, train, hidden)
         logits = Head(self.num_classes, self.dtype, name="main_head")(stages["stage4"].features)
         return finish(logits, stages, size if self.upsample else None, self.features)
+
+
+def make(
+    num_classes: int,
+    backbone: backbones.Backbone,
+    *,
+    dtype: jnp.dtype = jnp.float32,
+    remat: bool = False,
+    trunk: Mapping[str, Any] | tuple = (),
+) -> VFM:
+    """See `VFM`; its logits have the images' size.
+
+    Raises:
+      UserError: a backbone that is no vision transformer.
+    """
+    if not isinstance(backbones.sizes_of(backbone), vit.Sizes):
+        known = [name for name in backbones.names() if name.startswith("dino")]
+        raise UserError(f"config.net.backbone={backbone}; vfm has {', '.join(known)}")
+    built = plain(backbone, "train", None, dtype, remat, trunk)
+    return VFM(num_classes, built, features=True, dtype=dtype)

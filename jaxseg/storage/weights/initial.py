@@ -4,7 +4,15 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from jaxseg.storage.weights import rename, rename_efficientnet, rename_torchvision, surgery
+from jaxseg.storage.weights import (
+    rename,
+    rename_efficientnet,
+    rename_torchvision,
+    surgery,
+    transformers,
+)
+
+HEADS = (r"^(params|stats)/((aux|main|depth|attention)_head|decoder)/",)
 
 
 def to_ours(tensors: Mapping[str, np.ndarray], architecture: str) -> dict[str, np.ndarray]:
@@ -14,7 +22,8 @@ def to_ours(tensors: Mapping[str, np.ndarray], architecture: str) -> dict[str, n
       tensors: {name: array} as `files.load` returns it.
       architecture: 'fcn' takes Caffe's AlexNet and VGG-16 (`surgery`) and torchvision's VGG-16,
         'deeplabv3' and 'deeplabv3plus' torchvision's ResNets and DeepLabV3, any other what
-        `rename` knows. All take EfficientNet-Lite's weights and files of this project.
+        `rename` knows. All take EfficientNet-Lite's weights, transformers' and files of this
+        project.
 
     Returns:
       {'params/<path>' or 'stats/<path>': array}; names that are not understood stay as they are.
@@ -26,6 +35,8 @@ def to_ours(tensors: Mapping[str, np.ndarray], architecture: str) -> dict[str, n
         return dict(tensors)
     if rename_efficientnet.is_efficientnet(tensors):
         return rename_efficientnet.to_ours(tensors)
+    if transformers.is_one(tensors):
+        return transformers.to_ours(tensors)
     if architecture in ("deeplabv3", "deeplabv3plus"):
         return rename_torchvision.to_ours(tensors)
     if architecture == "fcn" and not any(name.startswith("features.") for name in tensors):
@@ -33,15 +44,21 @@ def to_ours(tensors: Mapping[str, np.ndarray], architecture: str) -> dict[str, n
     return rename.to_ours(dict(tensors))
 
 
-def excused(architecture: str) -> tuple[str, ...]:
+def excused(
+    architecture: str, tensors: Mapping[str, np.ndarray] | tuple[()] = ()
+) -> tuple[str, ...]:
     """Expressions for what may be left over, missing or of another shape: see `merge.merge`.
 
     The classifier and the heads; of an FCN the scores, but not fc6 and fc7.
+
+    Args:
+      architecture, tensors: see `to_ours`.
     """
+    if transformers.is_one(tensors):
+        return (*transformers.ENCODER_ONLY, *HEADS)
     if architecture == "fcn":
         return surgery.CLASSIFIER_ONLY
-    own_statistics = r"^stats/((aux|main)_head|decoder)/"  # of DeepLabV3, V3+ and FPN
-    return (*rename.BACKBONE_ONLY, own_statistics, *rename_efficientnet.CLASSIFIER_ONLY)
+    return (*rename.BACKBONE_ONLY, *HEADS, *rename_efficientnet.CLASSIFIER_ONLY)
 
 
 def from_torchvision(tensors: Mapping[str, np.ndarray]) -> bool:
@@ -53,3 +70,8 @@ def from_torchvision(tensors: Mapping[str, np.ndarray]) -> bool:
 def from_efficientnet(tensors: Mapping[str, np.ndarray]) -> bool:
     """Whether a file holds an EfficientNet-Lite."""
     return rename_efficientnet.is_efficientnet(tensors)
+
+
+def from_transformer(tensors: Mapping[str, np.ndarray]) -> bool:
+    """Whether a file holds a MiT, a DINOv2 or a DINOv3."""
+    return transformers.is_one(tensors)

@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxseg.errors import UserError
 from jaxseg.models.backbones import resnet
-from jaxseg.storage.weights import vgg
+from jaxseg.storage.weights import transformers, vgg
 from jaxseg.storage.weights.rename import flavour, prefix_of
 
 RATES = (6, 12, 18, 24)
@@ -46,14 +46,15 @@ class Recognised(NamedTuple):
 
 
 def recognise(tensors: Mapping[str, np.ndarray], path: Any = "weights file") -> Recognised:
-    """Recognises AdaptSegNet's and ADVENT's networks, and those trained with code built on theirs.
+    """Recognises AdaptSegNet's and ADVENT's networks, those trained with code built on theirs, and
+    the transformers of DAFormer, HRDA, MIC, SegFormer and VFM-UDA (`transformers`).
 
     Args:
       tensors: {name: array}, from `files.load`.
       path: the file, for messages.
 
     Returns:
-      See `Recognised`. All of these networks take BGR less the ImageNet mean ('caffe') and have
+      See `Recognised`. All but the transformers take BGR less the ImageNet mean ('caffe') and have
       their strides on the first 1x1 of a block.
 
     Raises:
@@ -61,6 +62,8 @@ def recognise(tensors: Mapping[str, np.ndarray], path: Any = "weights file") -> 
     """
     if flavour(tensors) == "ours":
         return _ours(tensors, path)
+    if transformers.is_one(tensors):
+        return _transformer(tensors, path)
     prefix = prefix_of(tensors)
     bare = {name.removeprefix(prefix): array for name, array in tensors.items()}
     trunk = _trunk(bare)
@@ -93,6 +96,16 @@ def recognise(tensors: Mapping[str, np.ndarray], path: Any = "weights file") -> 
     levels = "two levels" if aux else f"one level ({next(iter(heads))})"
     origin = f"DeepLabV2 {_TRUNKS.get(trunk, trunk)}, {levels}, {count} classes; {conclusion}"
     return Recognised(net, count, origin)
+
+
+def _transformer(tensors: Mapping[str, np.ndarray], path: Any) -> Recognised:
+    found = transformers.recognise(tensors)
+    if not found.num_classes:
+        raise UserError(
+            f"{path}: {found.origin}, hence no segmentation; as initial weights it goes to "
+            "--config.init.backbone"
+        )
+    return Recognised(found.net, found.num_classes, found.origin)
 
 
 def untouched(kernel: np.ndarray, std: float = DRAWN) -> bool:
