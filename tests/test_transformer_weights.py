@@ -231,8 +231,9 @@ def checkpoint(kind):
     }
 
 
+ONE_LEVEL = dict(aux=False, depth=False, fusion=False, hrda=None)
 SETTINGS = dict(norm="local", backbone="mit_tiny", preprocess="imagenet", architecture="daformer",
-                context="sepaspp", channels=16)  # fmt: skip
+                context="sepaspp", channels=16, **ONE_LEVEL)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -242,7 +243,7 @@ SETTINGS = dict(norm="local", backbone="mit_tiny", preprocess="imagenet", archit
         ("hrda", SETTINGS | dict(hrda=(512, 512)), ("two scales (HRDA)", "teacher", "ImageNet")),
         (
             "vfm",
-            dict(backbone="dinov2_tiny", preprocess="imagenet", architecture="vfm"),
+            dict(backbone="dinov2_tiny", preprocess="imagenet", architecture="vfm", **ONE_LEVEL),
             ("VFM-UDA on DINOv2 tiny, 5 classes", "teacher (74 tensors)"),
         ),
     ],

@@ -17,6 +17,8 @@ UNREAD = (*rename_mit.UNREAD, *rename_dino.UNREAD)
 ENCODER_ONLY = (*rename_mit.ENCODER_ONLY, *rename_dino.ENCODER_ONLY, *rename_mit.UNREAD)
 WINDOW = (512, 512)  # HRDA's and MIC's; a file does not tell it
 
+ONE_LEVEL = dict(aux=False, depth=False, fusion=False, hrda=None)
+
 
 class Found(NamedTuple):
     """What a file was made for.
@@ -94,6 +96,7 @@ def _mit(tensors):
         raise UserError(f"weights: a head that is not known ({first}) on {label}")
     else:
         return Found(net, 0, f"{label} without a head")
+    net |= ONE_LEVEL
     if any(name.startswith("attention_head.") for name in own):
         net, name = net | dict(hrda=WINDOW), f"{name} at two scales (HRDA)"
     return Found(net, len(logits), f"{name}, {len(logits)} classes")
@@ -118,7 +121,7 @@ def _dino(tensors):
     logits = own.get("main_head.out.weight")
     if logits is None:
         return Found(net, 0, f"{label} without a head")
-    net |= dict(architecture="vfm")
+    net |= dict(architecture="vfm", **ONE_LEVEL)
     return Found(net, len(logits), f"VFM-UDA on {label}, {len(logits)} classes")
 
 
