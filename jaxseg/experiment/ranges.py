@@ -55,7 +55,8 @@ RANGES = (
         for path in (
             *("train.batch", "train.accumulate", "train.steps", "train.log_every", "train.keep"),
             *("eval.batch", "eval.window", "eval.stride", "data.*.size", "optim.*.schedule_steps"),
-            *("net.rates", "net.output_stride", "net.low_level", "disc.width"),
+            *("net.rates", "net.output_stride", "net.low_level", "net.channels", "net.hrda"),
+            "disc.width",
             *("translator.width", "translator.kernel"),
         )
     ),
@@ -66,6 +67,7 @@ RANGES = (
     Range("optim.*.high_momentum", least=0, below=1),
     Range("optim.*.betas", least=0, below=1),
     Range("net.dropout", least=0, below=1),
+    Range("net.drop_path", least=0, below=1),
     Range("method.settings.*_weights.*", least=0),
     Range("method.settings.*_weight", least=0),
     Range("data.*.options.val_percent", least=0, below=100),
