@@ -44,32 +44,34 @@ _WEIGHTS = flags.DEFINE_string(
     "(published ones are recognised), for evaluate also a folder.",
 )
 _SAVE = flags.DEFINE_string(
-    "save", None, "New folder for --weights=FILE as a run's checkpoint: a --workdir to go on with."
+    "save", None, "New folder that gets --weights=FILE as a checkpoint; use it as a --workdir."
 )
 _ENSEMBLE = flags.DEFINE_string(
     "ensemble",
     None,
-    "For evaluate and predict: DIR[@STEP],DIR2,... of runs (or weight files), logits averaged.",
+    "For evaluate and predict: DIR[@STEP],DIR2,... of runs (or weight files) to average logits of.",
 )
 _ENSEMBLE_WEIGHTS = flags.DEFINE_string(
-    "ensemble_weights", None, "Of the members, as 0.7,0.3; equal by default."
+    "ensemble_weights", None, "Weights of the ensemble's members, as 0.7,0.3; equal by default."
 )
 _INPUT = flags.DEFINE_string("input", None, "An image or a folder of images, for predict.")
 _OUTPUT = flags.DEFINE_string("output", "predictions", "Folder for the pictures of predict.")
 _SUBMISSION = flags.DEFINE_bool(
     "submission",
     False,
-    "For predict: also <stem>_labelIds.png in Cityscapes' published ids, at the image's own size.",
+    "For predict: also write <stem>_labelIds.png with Cityscapes' label ids, at the image's size.",
 )
 _DISTRIBUTED = flags.DEFINE_bool(
-    "distributed", False, "One of several processes, which SLURM, Open MPI or a TPU pod tell of."
+    "distributed",
+    False,
+    "Join a multi-process run; the topology comes from SLURM, Open MPI or the TPU pod.",
 )
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", None, "HOST:PORT of process 0, if several processes are started by hand."
 )
-_PROCESSES = flags.DEFINE_integer("processes", None, "How many they are.")
-_PROCESS = flags.DEFINE_integer("process", None, "Which one this is, from 0.")
-# Flags that only some modes know.
+_PROCESSES = flags.DEFINE_integer("processes", None, "Number of processes, with --coordinator.")
+_PROCESS = flags.DEFINE_integer("process", None, "Index of this process, from 0.")
+# The modes that accept a flag; a flag that is not listed is accepted by all.
 _MODES = {
     "step": ("evaluate", "predict"),
     "weights": ("evaluate", "predict"),
@@ -84,7 +86,7 @@ _MODES = {
 
 
 def main(argv):
-    from jaxseg.engine import signals  # light, as all is up to the first message
+    from jaxseg.engine import signals  # imports nothing slow, so that --help answers at once
 
     signals.guard()
     try:
@@ -94,22 +96,22 @@ def main(argv):
             raise
         print("launch.py: interrupted", file=sys.stderr)
         signals.leave()
-    if exit_code == 130:  # it has said at which step
+    if exit_code == 130:  # interrupted; the training loop has printed at which step
         signals.leave()
     sys.exit(exit_code)
 
 
 def _main(argv):
-    """Checks the flags and does what they say; returns the exit code."""
+    """Checks the flags and runs the mode they ask for; returns the exit code."""
     if len(argv) > 1:
         _fail(f"unexpected argument {argv[1]!r}; settings are given as --config.KEY=VALUE")
     if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.WARNING)  # libraries tell of backends they did not find
+        logging.set_verbosity(logging.WARNING)  # hides JAX's notes on missing backends
     config = _CONFIG.value
     if mistake := _misuse():
         _fail(mistake)
     from jaxseg.engine import processes
-    from jaxseg.errors import UserError  # the heavy imports come after the flags are known good
+    from jaxseg.errors import UserError  # slow imports only once the flags are valid
 
     workdir = _WORKDIR.value or _default_workdir(config)
     address = (_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
@@ -122,7 +124,7 @@ def _main(argv):
 
 
 def _run(config, workdir):
-    """Does what --mode says; returns the exit code."""
+    """Runs the chosen --mode; returns the exit code."""
     from jaxseg.experiment import networks
 
     given = config_flags.get_override_values(flags.FLAGS["config"])
@@ -156,7 +158,7 @@ def _run(config, workdir):
 
 
 def _misuse():
-    """What is wrong with flags that do not go together, or None."""
+    """The message about flags that do not go together, or None."""
     mode, given = _MODE.value, {name for name in _MODES if flags.FLAGS[name].present}
     for name in sorted(given):
         if mode not in _MODES[name]:
@@ -179,7 +181,7 @@ def _misuse():
 
 
 def _default_workdir(config):
-    """runs/<config name>; sweeps and results of weights and ensembles do not replace a run's."""
+    """runs/<config name>, with a suffix for sweeps and ensembles; the file's name for weights."""
     name = config.name
     if _WEIGHTS.value:
         name = os.path.splitext(os.path.basename(os.path.normpath(_WEIGHTS.value)))[0]
@@ -191,7 +193,7 @@ def _default_workdir(config):
 
 
 def _parse(argv):
-    """Flags with every mistake told in one line; one in the config's own code as a traceback."""
+    """Parses the flags. A mistake in them becomes one line; one in a config's code a traceback."""
     for argument, following in zip(argv[1:], argv[2:] + [""], strict=False):
         flag, equals, value = argument.partition("=")
         if flag in ("--config", "-config"):
@@ -210,7 +212,7 @@ def _parse(argv):
 
 
 def _check_config(argument):
-    """Runs a config by itself, so that its own mistakes are not taken for those of flags."""
+    """Runs the config file alone first, so that its mistakes are not reported as those of flags."""
     path, colon, preset = argument.partition(":")
     if not os.path.isfile(path):
         _fail(f"no config file {path!r}; the experiments are in configs/")
@@ -237,7 +239,7 @@ def _check_config(argument):
 
 
 def _meant(error, path):
-    """Whether a config's own `raise` made the error: a preset that it does not know."""
+    """Whether the config raised the error itself, as it does for an unknown preset."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     here, shared = os.path.dirname(os.path.abspath(path)), os.path.join(_ROOT, "configs")
     own = os.path.dirname(os.path.abspath(last.filename)) in (here, shared)
@@ -249,9 +251,9 @@ def _asks_help(argv):
 
 
 def _one_line(error, argv):
-    """ml_collections' own messages as one line with the flag."""
+    """Shortens an error message of ml_collections to one line that names the flag."""
     text = " ".join(str(error).replace("\\n", " ").replace("\\'", "'").split())
-    text = re.sub(r"(\d{20})\d{20,}", r"\1...", text)  # a number of thousands of digits
+    text = re.sub(r"(\d{20})\d{20,}", r"\1...", text)  # a value may have thousands of digits
     for argument in argv[1:]:
         flag = argument.split("=")[0].lstrip("-").removeprefix("no")
         named = any(part in re.findall(r"\w+", text) for part in flag.split(".")[1:])

@@ -1,4 +1,4 @@
-"""The one exception for what a user can put right: shown as a single line, exit code 2."""
+"""The exception for mistakes that a user can correct: shown as a single line, exit code 2."""
 
 import inspect
 from collections.abc import Callable, Iterable
@@ -16,19 +16,21 @@ def check_keywords(
     noun: str = "setting",
     reserved: Iterable[str] = (),
 ) -> None:
-    """Compares settings with a function's signature, so that the call itself need not be guarded:
-    a TypeError from within the function is then a developer's mistake, and shows its traceback.
+    """Compares a user's settings with the signature of the function that will receive them.
+
+    The caller then need not catch TypeError: one raised inside the function is a developer's
+    mistake, and keeps its traceback.
 
     Args:
-      function: what the settings are going to be keyword arguments of.
+      function: takes the settings as keyword arguments.
       given: the names of the settings.
-      what: begins the message: "method advent".
-      noun: what one of them is called.
-      reserved: parameters that are no settings, as the caller passes them itself.
+      what: the start of the message, such as "method advent".
+      noun: what the message calls a setting.
+      reserved: parameters that the caller passes itself, so that they are not settings.
 
     Raises:
-      UserError: a setting that the function does not take, or one that it takes, has no default and
-        is not given; the message lists all that it takes.
+      UserError: an unknown setting, or a missing one without a default; the message lists all
+        settings that the function takes.
     """
     given, reserved = set(given), set(reserved)
     parameters = inspect.signature(function).parameters.values()

@@ -1,11 +1,11 @@
 """Bilinear resize as two small matrix products, one per spatial axis.
 
 The reference systems of this field upsample logits with aligned corners: the centres of the corner
-pixels of input and output coincide. `jax.image.resize` only knows half-pixel centres (and smooths
-when it shrinks), so it is written here once. Interpolation is linear and separable, hence `out =
-A_h x A_w^T` with two matrices that hold at most two entries per row; they are constants of the
-compiled program, and their transpose is the exact gradient. On a CPU the result, not its gradient,
-comes from the two neighbours of each position instead.
+pixels of input and output coincide. `jax.image.resize` only offers half-pixel centres (and
+antialiases when it shrinks), so aligned corners are written here. Interpolation is linear and
+separable: `out = A_h x A_w^T`, where each row of the two matrices has at most two nonzero entries.
+The matrices are constants of the compiled program, and their transpose gives the exact gradient.
+On a CPU the forward pass interpolates between the two neighbours of each position instead.
 """
 
 import functools
@@ -83,14 +83,15 @@ def _by_matrices(images, size, align_corners):
     product = functools.partial(
         jnp.einsum, precision=jax.lax.Precision.HIGHEST, preferred_element_type=images.dtype
     )
-    # Columns first: the large second product then has its pixels in order already, image by image,
-    # and nothing of the result's size is transposed, forward or backward.
+    # Columns first: the large second product then already has its pixels in memory order, so no
+    # array of the result's size is transposed, forward or backward.
     result = product("Ww,nhwc->nhWc", columns, images).reshape(batch, height_in, width * channels)
     result = product("nHh,nhx->nHx", jnp.broadcast_to(rows, (batch, *rows.shape)), result)
     return result.reshape(batch, height, width, channels)
 
 
-# Two to eleven times faster than the products. Its own gradient would be a scatter, hence theirs.
+# Two to eleven times faster than the products on a CPU. Its own gradient would be a slow scatter,
+# so the gradient is that of the products.
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def _by_neighbours(images, size, align_corners):
     batch, height_in, width_in, channels = images.shape
@@ -106,7 +107,7 @@ def _by_neighbours(images, size, align_corners):
         row = images[:, low[i]] * (1 - weight[i]) + images[:, high[i]] * weight[i]
         return result.at[:, i].set(row)
 
-    # Row by row: without a loop XLA would compute the result again in each of its readers.
+    # Row by row: without a loop XLA would recompute the result in every operation that reads it.
     empty = jnp.zeros((batch, height, images.shape[2]), images.dtype)
     return jax.lax.fori_loop(0, height, set_row, empty).reshape(batch, height, width, channels)
 

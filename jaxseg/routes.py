@@ -1,14 +1,16 @@
-"""Which platform's program is traced: where two computations give the same numbers, the faster one
-differs between XLA's CPU backend and accelerators (`models.layers.conv`, `resize`).
+"""Chooses the platform that programs are traced for.
 
-The platform is JAX's default backend unless chosen, for tracing on one machine what another is to
-run, or for comparing the two:
+Convolutions and resizes (`models.layers.conv`, `resize`) have two implementations with the same
+result: one is faster on XLA's CPU backend, the other on accelerators.
+
+The platform is JAX's default backend unless another is chosen, to trace on one machine what another
+will run, or to compare the two implementations:
 
     with routes.use("gpu"):
         exported = jax.export.export(jax.jit(f), platforms=["cuda"])(x)
 
-It is looked at while tracing. What `jax.jit` has traced before is not traced again: make a new
-function to jit within the block.
+The choice is read while tracing. `jax.jit` does not trace a function twice, so create the function
+to jit within the block.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Batches from the host to the devices, ahead of use; the only file in data/ that imports JAX."""
+"""Prefetches batches from the host to the devices."""
 
 import queue
 import threading
@@ -13,14 +13,14 @@ from jaxseg.errors import UserError
 
 
 def shard(batch: Mapping[str, Any], devices: Sequence[jax.Device]) -> dict[str, np.ndarray]:
-    """Splits a host batch over devices, which take turns.
+    """Splits a host batch over devices by dealing its images out in turn.
 
-    So the first images of every device are the first of the batch, and a micro-batch (see
-    `update.make_update`) holds the same images however many devices there are. The processes take
-    turns in the same way; see `pipeline.train_stream`.
+    The first images of the devices together are then the first images of the batch, so a
+    micro-batch (see `update.make_update`) holds the same images for any number of devices. Images
+    are dealt out to processes in the same way; see `pipeline.train_stream`.
 
     Args:
-      batch: arrays [n, ...] by key; what is not an array (such as a list of ids) is left out.
+      batch: arrays [n, ...] by key; other values (such as a list of ids) are left out.
       devices: the D local devices.
 
     Returns:
@@ -50,9 +50,9 @@ class Prefetch:
     """Iterates over batches that already lie on the devices, sharded as `jax.pmap` wants them over
     axis 0.
 
-    A background thread draws from `batches`, splits and sends. An exception in it is raised where
-    the batch would have been delivered. Close it (or use `with`) to stop the thread and the
-    iterator it draws from.
+    A background thread draws from `batches`, splits each batch and sends it to the devices. An
+    exception in the thread is raised by the `next()` that would have returned the batch. Call
+    `close` (or use `with`) to stop the thread and the iterator it draws from.
 
     Args:
       batches: host batches as `shard` takes them.
@@ -117,7 +117,7 @@ def _send(
     stop: threading.Event,
 ) -> None:
     try:
-        # The mesh's axis name does not matter to pmap, only that axis 0 lies over the devices.
+        # pmap ignores the mesh's axis name; axis 0 has to be split over the devices.
         sharding = NamedSharding(Mesh(np.array(devices), ("devices",)), PartitionSpec("devices"))
         for batch in batches:
             if stop.is_set() or not _put(
@@ -133,7 +133,7 @@ def _send(
 
 
 def _put(ready: queue.Queue, item: Any, stop: threading.Event) -> bool:
-    """Waits for room, but not for ever when nobody fetches any more."""
+    """Waits for room in the queue, until `stop` is set."""
     while not stop.is_set():
         try:
             ready.put(item, timeout=0.1)

@@ -1,4 +1,4 @@
-"""What the processes of an evaluation put together; with one process everything is as it was."""
+"""Combines results of several processes at the end of an evaluation; no-ops with one process."""
 
 import hashlib
 from collections.abc import Sequence
@@ -9,7 +9,8 @@ from jax.experimental import multihost_utils
 
 
 def gathered(array: np.ndarray) -> np.ndarray:
-    """[...] of each process -> [processes, ...]; as bytes, for JAX gathers 32 bits of a number."""
+    """Gathers each process's array [...] into [processes, ...]. Sent as bytes, because JAX would
+    cut 64-bit numbers to 32 bits."""
     if jax.process_count() == 1:
         return array[None]
     plain = np.ascontiguousarray(array)
@@ -18,12 +19,12 @@ def gathered(array: np.ndarray) -> np.ndarray:
 
 
 def total(array: np.ndarray) -> np.ndarray:
-    """The sum of each process's array."""
+    """The sum of the processes' arrays."""
     return gathered(array).sum(0)
 
 
 def by_id(ids: Sequence[str], valid: np.ndarray, maps: np.ndarray) -> dict[str, np.ndarray]:
-    """The maps [n, ...] of all processes' valid images, by 16 digits made of the id."""
+    """The maps [n, ...] of all processes' valid images, by a 16-digit hash of the image's id."""
     digests = [hashlib.blake2b(str(i).encode(), digest_size=8).digest() for i in ids]
     names = np.stack([np.frombuffer(digest, np.uint8) for digest in digests])
     every = (gathered(array) for array in (names, valid, maps))
@@ -32,14 +33,14 @@ def by_id(ids: Sequence[str], valid: np.ndarray, maps: np.ndarray) -> dict[str, 
 
 
 def in_order(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """The rows of all processes' images in the order of the images, so that sums of floats are the
+    """Gathers the rows of all processes in the order of the images, so that sums of floats are the
     same for any number of processes.
 
     Args:
-      parts: at least one of (places int [m], rows [m, C]), C and the type the same everywhere. A
-        row's place is how many images this process had met in its batches, with those that fill
-        them up, before the row's own. Images met at the same place follow one another by process,
-        as `pipeline.eval_batches` deals them out.
+      parts: one or more (places int [m], rows [m, C]), with C and the dtype the same everywhere. A
+        row's place is the position of its image among all that this process has read, padding
+        included. Images at the same place are ordered by process, as `pipeline.eval_batches` deals
+        them out.
 
     Returns:
       [M, C]; the rows of one image stay as they were.

@@ -1,8 +1,8 @@
-"""Groups of parameters with rates and weight decay of their own, and optax's optimisers by name.
+"""Groups of parameters with their own learning rate and weight decay; optax's optimisers by name.
 
 A group is a regular expression on the parameter's path (`segmenter/main_head/kernel`) with a factor
-of the learning rate, a factor of the weight decay, or both. For each of the two the first group
-that matches and gives it wins; a parameter of no group has the factor 1.
+of the learning rate, a factor of the weight decay, or both. Each factor is taken from the first
+matching group that sets it; without one it is 1.
 """
 
 import inspect
@@ -17,13 +17,13 @@ from jaxseg.engine.optim import Multipliers, multiplier_of, path_name, scale_by_
 from jaxseg.errors import UserError, check_keywords
 
 FROZEN = "frozen"
-# These do not take a schedule as their learning rate, or want more than the gradient at a step.
+# These take no schedule as their learning rate, or need more than the gradient at each step.
 UNSUITED = ("lbfgs", "optimistic_adam", "rprop", "sm3")
 OWN = ("learning_rate", "weight_decay", "mask", "weight_decay_mask")  # given by `from_optax`
 
 
 class Group(NamedTuple):
-    """Parameters whose path an expression is found in.
+    """The parameters whose path matches an expression anywhere.
 
     Attributes:
       pattern: the regular expression.
@@ -37,14 +37,14 @@ class Group(NamedTuple):
 
 
 def parse(what: str, given: Sequence[Any]) -> tuple[Group, ...]:
-    """Groups as a config has them: (('head', {'rate': 10.0}), ('norm', {'decay': 0.0})).
+    """Reads groups from a config: (('head', {'rate': 10.0}), ('norm', {'decay': 0.0})).
 
     Args:
       what: names the setting in messages.
       given: pairs of an expression and its factors.
 
     Raises:
-      UserError: what is given is no such pairs, has no valid expression, or a negative factor.
+      UserError: an entry that is not such a pair, an invalid expression, or a negative factor.
     """
     found = []
     for entry in given:
@@ -80,13 +80,13 @@ def grouped(
     clip: float = 0.0,
     what: str = "groups",
 ) -> optax.GradientTransformation:
-    """An optimiser with a weight decay of its own for some parameters, and none at all for others.
+    """An optimiser whose weight decay differs between groups, and that freezes groups of rate 0.
 
     Args:
-      make: factor of the weight decay -> the optimiser for parameters that have this factor. The
-        rates of the groups are its own concern.
-      groups: a group of rate 0 is frozen: its parameters stay, and take no optimiser memory.
-      clip: largest global norm of the gradient of all that is not frozen, 0 for no limit.
+      make: factor of the weight decay -> the optimiser for parameters with this factor; it also
+        applies the groups' learning rates.
+      groups: a group of rate 0 is frozen: its parameters do not change and need no optimiser state.
+      clip: largest global norm of the gradient of all parameters that are not frozen; 0: no limit.
       what: names the setting in messages.
 
     Returns:
@@ -111,7 +111,7 @@ def grouped(
     steps = [make(1.0) if len(parts) == 1 else optax.partition(parts, labels)]
     if clip:
         steps.insert(0, optax.clip_by_global_norm(clip))
-        if FROZEN in parts:  # whose gradient does not count
+        if FROZEN in parts:  # their gradient must not count in the norm
             steps.insert(0, scale_by_path([(p, float(rate != 0)) for p, rate in frozen]))
     tx = optax.chain(*steps)
 
@@ -130,7 +130,7 @@ def grouped(
 
 
 def optax_names() -> list[str]:
-    """The optimisers of optax that `from_optax` makes."""
+    """The optimisers of optax that `from_optax` accepts."""
     return [name for name in dir(optax) if _is_optimiser(name)]
 
 
@@ -150,16 +150,16 @@ def from_optax(
       name: of a function of optax that takes a learning rate.
       schedule: step -> learning rate.
       what: names the group of settings in messages.
-      settings: its own keyword arguments, as its documentation has them.
-      weight_decay: as the optimiser has it; of adamw, lion and most others decoupled from the
-        gradient and multiplied by the rate.
-      betas: b1 and b2 of an optimiser that has both, where `settings` do not give them; () for its
-        own.
-      multipliers: (expression, factor of the learning rate), first match wins. The decoupled decay
-        is multiplied with it, as in PyTorch's parameter groups.
+      settings: keyword arguments of the optimiser, as documented by optax.
+      weight_decay: as the optimiser defines it; adamw, lion and most others decouple it from the
+        gradient and multiply it by the learning rate.
+      betas: b1 and b2 of an optimiser that has both, unless `settings` give them; () for its
+        defaults.
+      multipliers: (expression, factor of the learning rate), first match wins. The factor also
+        multiplies decoupled weight decay, as in PyTorch's parameter groups.
 
     Raises:
-      UserError: an unknown name; a setting that the optimiser does not take, or a weight decay.
+      UserError: an unknown name, or a setting or weight decay that the optimiser does not have.
     """
     if not _is_optimiser(name):
         raise UserError(

@@ -1,4 +1,4 @@
-"""The end of a run that is asked for: Ctrl-C or SIGTERM, in one process or in several."""
+"""Ends a run in good order after Ctrl-C or SIGTERM, with one process or several."""
 
 import signal
 import threading
@@ -8,14 +8,13 @@ from jaxseg.engine import processes, signals
 
 
 class Interrupt:
-    """Ctrl-C or SIGTERM ask for an end after the step in hand; a second one ends at once.
+    """A first Ctrl-C or SIGTERM ends the run after the current step; a second one ends it at once.
 
-    With several processes a signal to one of them is enough, and all end after the same step: when
-    they hear of it, each stands still for a moment and says which step it has begun, and the
-    furthest of these is the last.
+    With several processes a signal to one of them is enough, and all end after the same step: each
+    pauses and reports the step it has begun, and the latest of these becomes the last step.
 
     Args:
-      step: that the run goes on from; the next one is about to begin.
+      step: the step that the run resumes from; the next one is about to begin.
     """
 
     def __init__(self, step: int) -> None:
@@ -42,11 +41,11 @@ class Interrupt:
     def _ask(self, number: int, frame: Any) -> None:
         self.asked = True
         signals.heard(number)
-        for each, handler in self._before.items():  # the second signal may be another one
+        for each, handler in self._before.items():  # the second signal may be of the other kind
             signal.signal(each, handler)
 
     def ends_after(self, step: int) -> bool:
-        """Whether `step`, which is done, was the last one; if not, the next one has begun."""
+        """Whether the completed `step` was the last one; if not, the next one counts as begun."""
         if processes.count() == 1:
             return self.asked
         with self._moving:
@@ -58,13 +57,13 @@ class Interrupt:
             return False
 
     def stand_still(self) -> int:
-        """Lets no further step begin; returns the one that has."""
+        """Lets no further step begin; returns the latest step that has begun."""
         with self._moving:
             self._still = True
             return self._begun
 
     def go_on(self, last: int) -> None:
-        """Lets steps begin again, up to the last."""
+        """Lets steps begin again, up to step `last`."""
         with self._moving:
             self._last, self._still = last, False
             self._moving.notify_all()

@@ -1,8 +1,8 @@
-"""What a training method is: its state, its players, and what it lets people look at.
+"""What a training method is: its state, its players, and the maps and metrics that it shows.
 
 A method has one or two players (`gen`, `disc`). A player owns a part of the parameters, one loss
 and one optimiser. Each loss is differentiated with respect to its own player's parameters only, so
-losses need no `stop_gradient` to protect the other player: whatever that one computed is data.
+losses need no `stop_gradient` to protect the other player: the other's outputs are constants.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,32 +17,32 @@ AXIS = "devices"  # the name of the pmapped axis
 Tree = Any
 Batch = Mapping[str, jax.Array]
 
-# What a view returns, and so how it is painted; [N,h,w] at any stride.
+# The kind of map that a view returns, which decides how it is drawn; [N,h,w] at any stride.
 DEPTH = "depth"  # float metres
 IMAGE = "image"  # float [N,h,w,3] in 0..255
 CLASSES = "classes"  # integer class ids, 255 = ignored
 PROBABILITY = "probability"  # float in 0..1
 SCALAR = "scalar"  # any float; painted from the picture's smallest value to its largest
 
-# What a view looks at, the last argument of its function.
+# The input of a view: the last argument of its function.
 TARGET = "target"  # images [N,H,W,3] in 0..255 of the target
-SOURCE = "source"  # a batch of source_image, source_label and source_depth (0 = none known)
-PAIR = "pair"  # the same with target_image; all four have one size
+SOURCE = "source"  # a batch of source_image, source_label and source_depth (0 = unknown)
+PAIR = "pair"  # the same batch with target_image; all four have the same height and width
 
 
 class State(NamedTuple):
     """All that a checkpoint holds: arrays only, the same on every device, no device axis."""
 
     step: jax.Array  # int32 [], updates done so far
-    key: jax.Array  # uint32 [2], never changes; each step folds its number in
+    key: jax.Array  # uint32 [2], never changes; each step folds in the step number
     params: dict[str, dict[str, Tree]]  # player -> network -> parameters
     opt: dict[str, Tree]  # player -> optax state
     stats: dict[str, Tree]  # network -> BatchNorm running statistics
-    memory: dict[str, Tree]  # kept between steps and owned by no optimiser, as a moving average
+    memory: dict[str, Tree]  # kept between steps without an optimiser, such as a moving average
 
 
 class Carry(NamedTuple):
-    """What one player hands to the next within a step."""
+    """Values that one player passes on to the next within a step."""
 
     step: jax.Array
     stats: dict[str, Tree]
@@ -54,12 +54,12 @@ class Carry(NamedTuple):
 class View(NamedTuple):
     """A map that a method can show at each evaluation, beside its prediction.
 
-    function: (params, stats, memory, what `side` says) -> the map that `kind` says. It is called
+    function: (params, stats, memory, input named by `side`) -> map of the `kind`. It is called
       outside of training, without a key: a view that draws at random (mixing two images, say) uses
-      a fixed key of its own, so that the pictures of different steps can be compared.
+      a fixed key of its own, so that pictures of different steps can be compared.
     kind: DEPTH, IMAGE, CLASSES, PROBABILITY or SCALAR.
     side: TARGET, SOURCE or PAIR.
-    title: what stands above its pictures, as 'pseudo label'.
+    title: the heading above its pictures, such as 'pseudo label'.
     """
 
     function: Callable[[dict, dict, dict, Any], jax.Array]
@@ -83,18 +83,18 @@ class Method(NamedTuple):
 
     init: (key, batch) -> (params, stats, memory).
     losses: player -> (params, carry, batch, key) -> (scalar loss, carry), in the order in which the
-      players move.
+      players are updated.
     predict: (params, stats, memory, images [N,H,W,3]) -> logits [N,h,w,K] at network stride.
     alternate: False: all gradients are taken at the parameters from before the step, then all
-      players move. True: the players move in turn, each seeing the others' latest parameters.
+      players are updated. True: they are updated in turn, each seeing the others' new parameters.
     warmup: the losses of the first `train.warmup_steps` steps, in place of `losses`; players that
-      are not named there stand still.
+      are not named there are not updated.
     reads: the keys of the batch that the losses use; other data is not even decoded.
-    views: name -> View. The name is part of file names. The first one of depth on target images is
+    views: name -> View. The name is part of file names. The first view of depth on target images is
       also scored against the true depth where that is known (`view_of`).
-    titles: what the report calls a chart of training metrics: {'accuracy': 'Accuracy of the
-      discriminators'} is the chart of 'accuracy/main', 'accuracy/aux' and so on. `report/curves.py`
-      has titles for the common ones.
+    titles: the report's titles of charts of training metrics: {'accuracy': 'Accuracy of the
+      discriminators'} is for the chart of 'accuracy/main', 'accuracy/aux' and so on.
+      `report/curves.py` has titles for the common metrics.
     tiles: metric -> Tile, shown at the top of the report.
     """
 
@@ -110,7 +110,7 @@ class Method(NamedTuple):
 
 
 def view_of(method: Method, kind: str, side: str) -> View | None:
-    """The first view of this kind and side, or None."""
+    """The method's first view of this kind and side, or None."""
     found = (v for v in method.views.values() if (v.kind, v.side) == (kind, side))
     return next(found, None)
 
@@ -122,9 +122,9 @@ def global_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
     over devices gives the mean over the global batch exactly, however uneven the masks are.
 
     Args:
-      values: float32 [...]; with weights, already multiplied by them.
-      mask: bool [...] of the same shape, or float32 weights, not negative: the sum of the values is
-        then divided by the sum of the weights.
+      values: float32 [...], already multiplied by the weights if there are any.
+      mask: bool [...] of the same shape, or non-negative float32 weights: the sum of the values is
+        divided by the sum of the weights.
     """
     count = lax.pmean(jnp.sum(mask, dtype=jnp.float32), AXIS)
     return jnp.sum(jnp.where(mask > 0, values, 0.0)) / jnp.where(count > 0, count, 1.0)

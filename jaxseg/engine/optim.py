@@ -16,17 +16,17 @@ Multipliers = Sequence[tuple[str, float]]
 
 
 def path_name(path: tuple) -> str:
-    """a tree path ('segmenter', 'main_head') as `segmenter/main_head`."""
+    """A tree path ('segmenter', 'main_head') as `segmenter/main_head`."""
     return "/".join(str(getattr(entry, "key", getattr(entry, "idx", entry))) for entry in path)
 
 
 def multiplier_of(name: str, multipliers: Multipliers) -> float:
-    """The factor of the first expression found in `name`, 1 when none is."""
+    """The factor of the first expression that matches anywhere in `name`; 1 if none does."""
     return next((factor for pattern, factor in multipliers if re.search(pattern, name)), 1.0)
 
 
 def scale_by_path(multipliers: Multipliers) -> optax.GradientTransformation:
-    """Multiplies each parameter's update by the factor of its group; 0 fixes the parameter."""
+    """Multiplies each parameter's update by the factor of its group; 0 freezes the parameter."""
 
     def scale(updates, params):
         del params
@@ -54,11 +54,11 @@ def repeated_sgd(
 ) -> optax.GradientTransformation:
     """SGD that takes several steps in a row with one gradient for some parameters.
 
-    This is what becomes of a parameter that PyTorch's optimiser is given several times, as
-    AdaptSegNet's and ADVENT's code does with most of the backbone: its momentum goes on from where
-    the time before left it, so that in the long run it moves that many times as fast. The PyTorch
-    of the papers (before 1.5) added the weight decay to the stored gradient itself, so that it
-    adds up within the step, and so it does here.
+    PyTorch does this with a parameter that is listed several times in the optimiser, as
+    AdaptSegNet's and ADVENT's code lists most of the backbone. The momentum carries over from one
+    repeat to the next, so that in the long run the parameter moves that many times as fast. The
+    PyTorch of the papers (before 1.5) added the weight decay to the stored gradient in place, so
+    that it accumulates over the repeats; it does so here.
 
     Args:
       schedule, momentum, weight_decay, multipliers: as in `sgd`.
@@ -142,12 +142,12 @@ def scale_by_adam(
 ) -> optax.GradientTransformation:
     """Adam's direction (Kingma and Ba, ICLR 2015), with a beta1 that may change.
 
-    With a schedule step t (from 1) decays the mean by beta1_t and divides it by 1 - beta1_t^t, as
+    With a schedule, step t (from 1) decays the mean by beta1_t and divides it by 1 - beta1_t^t, as
     torch.optim.Adam does when its betas are changed between steps.
 
     Args:
-      betas: decay of the mean and of the mean square; the first is not used with a schedule.
-      eps: added to the root.
+      betas: decay rates of the mean and of the mean square; a schedule replaces the first.
+      eps: added to the square root in the denominator.
       beta1_schedule: step (from 0) -> beta1.
     """
     plain = optax.scale_by_adam(b1=betas[0], b2=betas[1], eps=eps)
@@ -193,7 +193,7 @@ def adam(
 
 
 def _decayed(no_decay: str) -> Callable[[Any], Any]:
-    """parameters -> which of them have weight decay."""
+    """Makes a mask function: parameters -> True where there is weight decay."""
 
     def mask(params):
         return jax.tree_util.tree_map_with_path(

@@ -1,8 +1,8 @@
 """Several processes as one run: how they find each other, agree, and end together.
 
-Each process runs the same program with the same settings and reads its share of the data; the
-devices of all of them are one pmapped axis, and the state is the same on all. What is printed and
-written is printed and written by process 0 alone. With one process all of this does nothing.
+Each process runs the same program with the same settings and reads its share of the data; all
+their devices form one pmapped axis, and the state is the same on all. Only process 0 prints and
+writes files. With one process all of this does nothing.
 """
 
 import atexit
@@ -20,7 +20,7 @@ from jaxseg.engine import signals
 from jaxseg.engine.watch import GIVE_UP, Stepping, Watch, say
 from jaxseg.errors import UserError
 
-FIND = 300  # seconds in which the processes have to find each other
+FIND = 300  # seconds within which the processes have to find each other
 
 _watch: Watch | None = None  # of this process, if it is one of several
 
@@ -33,15 +33,15 @@ def start(
     automatic: bool = False,
     find: float = FIND,
 ) -> None:
-    """Joins the other processes of the run; does nothing if nothing is given.
+    """Joins the other processes of the run; does nothing without arguments.
 
-    It has to be called before JAX is used. Afterwards standard output is that of process 0 only.
+    Call it before JAX is used. Afterwards only process 0 writes to standard output.
 
     Args:
-      coordinator: HOST:PORT of process 0, the same in all; any free port.
-      processes: how many there are.
-      process: which one this is, from 0.
-      automatic: JAX finds all of that, under SLURM and Open MPI and on a TPU pod.
+      coordinator: HOST:PORT of process 0, the same in all processes; any free port.
+      processes: number of processes.
+      process: index of this process, from 0.
+      automatic: JAX finds these three itself, under SLURM and Open MPI and on a TPU pod.
       find: seconds to wait for the others.
 
     Raises:
@@ -56,12 +56,12 @@ def start(
     if not automatic:
         _check(**address)
 
-    import jax  # slow, and a wrong flag is told without it
+    import jax  # slow; wrong flags are reported before it
 
-    # It would take SIGTERM for itself; interrupt.py does what it is for, and for Ctrl-C too.
+    # JAX's service would catch SIGTERM; interrupt.py handles that signal, and Ctrl-C too.
     jax.config.update("jax_enable_preemption_service", False)
     where = "SLURM, Open MPI or a TPU pod" if automatic else f"--coordinator={coordinator}"
-    # Before JAX itself would abort with a stack trace.
+    # Fires before JAX's own time limit, which aborts with a stack trace.
     late = threading.Timer(find - min(5.0, find / 2), _nobody_there, (where, process))
     late.daemon = True
     late.start()
@@ -119,11 +119,11 @@ def _nobody_there(where: str, process: int | None) -> None:
 def _join(index: int, count: int, devices: int) -> None:
     global _watch
     if index:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - until the process ends
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - open until the process ends
     if threading.current_thread() is threading.main_thread():
         signals.guard()
     _watch = Watch(index, count)
-    atexit.register(_watch.close)  # before JAX takes leave of the others
+    atexit.register(_watch.close)  # runs before JAX disconnects from the other processes
     with end_together():
         counts = gather("devices", str(devices))
         if len(set(counts)) > 1:
@@ -131,17 +131,17 @@ def _join(index: int, count: int, devices: int) -> None:
 
 
 def count() -> int:
-    """How many processes there are."""
+    """The number of processes."""
     return _watch.count if _watch else 1
 
 
 def index() -> int:
-    """Which of them this is."""
+    """The index of this process, from 0."""
     return _watch.index if _watch else 0
 
 
 def everywhere(devices: Sequence[Any]) -> list[Any]:
-    """The devices of a pmap over all processes: of each as many as the local ones given here."""
+    """The devices of a pmap over all processes: from each as many as the local ones given here."""
     if count() == 1:
         return list(devices)
     import jax
@@ -150,15 +150,16 @@ def everywhere(devices: Sequence[Any]) -> list[Any]:
 
 
 def gather(what: str, value: str) -> list[str]:
-    """A text of each process, in their order; all have to call it, in the same order.
+    """Gathers one text from each process, in the order of their indices.
 
-    It waits for all, however long that takes: one may be preparing a data set.
+    All processes have to make the same calls in the same order. It waits without a time limit,
+    because another process may be preparing a data set.
     """
     return _watch.gather(what, value) if _watch else [value]
 
 
 def same(what: str, value: str) -> None:
-    """Raises UserError unless all processes give the same value; `what` names it."""
+    """Raises UserError unless all processes pass the same value; `what` names it in the message."""
     sums = gather(what, f"{zlib.crc32(value.encode()):08x}")
     for i, other in enumerate(sums):
         if other != sums[0]:
@@ -169,7 +170,7 @@ def same(what: str, value: str) -> None:
 
 
 def shared_folder(folder: str) -> None:
-    """Makes a folder if there are several processes; UserError if they do not all see the same."""
+    """With several processes, makes the folder and raises UserError if one does not see it."""
     if count() == 1:
         return
     mark = f".seen-by-all-{os.getpid()}-{time.time_ns()}"
@@ -178,7 +179,7 @@ def shared_folder(folder: str) -> None:
         os.makedirs(folder, exist_ok=True)
         open(path, "w").close()
     path = os.path.join(folder, gather("folder", mark)[0])
-    until = time.monotonic() + GIVE_UP  # network drives take their time
+    until = time.monotonic() + GIVE_UP  # network drives show new files late
     while not os.path.exists(path) and time.monotonic() < until:
         time.sleep(0.1)
     seen = gather("folder seen", str(os.path.exists(path)))
@@ -192,17 +193,18 @@ def shared_folder(folder: str) -> None:
 
 
 def attend(run: Stepping) -> None:
-    """Lets all processes end after the same step of a run, once one of them is `asked` to."""
+    """Makes all processes end after the same step of a run once one of them is `asked` to."""
     if _watch:
         _watch.attend(run)
 
 
 @contextlib.contextmanager
 def end_together() -> Iterator[None]:
-    """Within it, whatever ends one process, such as an error, ends all of them.
+    """Within this context an error (or interrupt) in one process ends all processes.
 
-    With several processes an error does not leave it: it is told, and the process ends at once. So
-    it is used within whatever would wait for the others, such as a manager of checkpoints.
+    With several processes the error is printed and the process ends at once; it does not propagate.
+    So enter this context inside of those that wait for the other processes when they close, such as
+    a checkpoint manager.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""How pmapped functions are compiled where XLA's defaults are in the way."""
+"""Compiles pmapped functions, with other options than XLA's defaults where those do harm."""
 
 import functools
 from collections.abc import Callable
@@ -13,22 +13,23 @@ from jaxseg.engine import processes
 from jaxseg.engine.method import AXIS, Method, State
 from jaxseg.engine.update import make_update
 
-# XLA's CPU backend takes optimization barriers out before it merges and fuses. What `net.remat` was
-# to forget is then kept after all, and `models.conv`'s products take the slow route around them.
+# XLA's CPU backend removes optimization barriers before it merges and fuses operations. Then
+# activations that `net.remat` should recompute stay in memory, and the products in
+# `models.layers.conv` become slow.
 KEEP_BARRIERS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
 
 
 def keep_barriers(pmapped: Callable) -> Callable:
-    """The same function; on CPU its programs have the barriers that were written into it.
+    """The same function; compiled for CPU, its programs keep their optimization barriers.
 
-    With several processes, whose arguments only pmap itself can put together, and off the CPU,
-    which have barriers anyway, it is returned as it is.
+    Other backends keep barriers anyway, and with several processes only pmap itself can assemble
+    the arguments: in both cases `pmapped` is returned unchanged.
 
     Args:
-      pmapped: from `jax.pmap`, of positional arguments.
+      pmapped: from `jax.pmap`, with positional arguments only.
 
     Returns:
-      A function of the same arguments and results, with the `lower` of `pmapped`.
+      A function with the same arguments and results, and with the `lower` of `pmapped`.
     """
     if routes.current() != "cpu" or jax.process_count() > 1:
         return pmapped
@@ -47,18 +48,18 @@ def keep_barriers(pmapped: Callable) -> Callable:
 
 
 def _kind(leaf: Any) -> Any:
-    """What a program is compiled for."""
+    """The properties of an argument that a compiled program depends on."""
     return np.shape(leaf), getattr(leaf, "dtype", type(leaf)), getattr(leaf, "weak_type", False)
 
 
 def pmapped_update(
     method: Method, txs: dict[str, Any], accumulate: int = 1, devices: list | None = None
 ) -> Callable:
-    """(state, batch [D, n, ...]) -> (state, metrics); a state without device axis, is donated.
+    """(state, batch [D, n, ...]) -> (state, metrics). The state has no device axis and is donated.
 
     Args:
       method, txs, accumulate: see `make_update`.
-      devices: D local ones; with several processes as many of each take part. All by default.
+      devices: D local devices, all by default; every other process uses as many of its own.
     """
     pmapped = jax.pmap(
         make_update(method, txs, accumulate), AXIS, in_axes=(None, 0), out_axes=(None, None),
@@ -68,5 +69,5 @@ def pmapped_update(
 
 
 def place(state: State, devices: list) -> State:
-    """The state on every local device, as the donated pmap wants it."""
+    """Copies the state to every local device, so that pmap can take its buffers over."""
     return jax.device_put(state, NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec()))

@@ -23,8 +23,8 @@ def cosine(lr: float, schedule_steps: int) -> optax.Schedule:
 def linear(lr: float, schedule_steps: int) -> optax.Schedule:
     """lr * (1 - i / schedule_steps), 0 from there on.
 
-    The same as `poly` of power 1, but exact to float32's last digit near the end as well, where
-    1 - i / n has lost most of its digits.
+    Equals `poly` with power 1, but is exact to float32's last digit near the end as well, where
+    computing 1 - i / n cancels most digits.
     """
 
     def schedule(step):
@@ -42,16 +42,16 @@ def constant(lr: float) -> optax.Schedule:
 def warmed_up(schedule: optax.Schedule, steps: int, start: float) -> optax.Schedule:
     """Multiplies a schedule by a factor that rises linearly from `start` to 1 at step `steps`.
 
-    The schedule goes on beneath the warm-up, as in MMCV and so in DAFormer (Hoyer et al., CVPR
-    2022): the rate at step i < steps is schedule(i) * (1 - (1 - i / steps) * (1 - start)).
+    The schedule itself also advances during the warm-up, as in MMCV and DAFormer (Hoyer et al.,
+    CVPR 2022): the rate at step i < steps is schedule(i) * (1 - (1 - i / steps) * (1 - start)).
 
     Args:
       schedule: step -> rate.
-      steps: of the warm-up; 0 for none.
+      steps: length of the warm-up; 0 for none.
       start: the factor at step 0, 0..1.
 
     Raises:
-      UserError: a warm-up that cannot be.
+      UserError: `steps` is negative or `start` outside 0..1.
     """
     if steps < 0 or not 0 <= start <= 1:
         raise UserError(
@@ -63,7 +63,7 @@ def warmed_up(schedule: optax.Schedule, steps: int, start: float) -> optax.Sched
 
     def warmed(step):
         share = jnp.minimum(jnp.asarray(step, jnp.float32) / steps, 1.0)
-        # The same factor, written so that nothing of a start of 1e-6 cancels.
+        # The same factor, written so that a start of 1e-6 keeps all its digits.
         return schedule(step) * (start * (1.0 - share) + share)
 
     return warmed
@@ -77,12 +77,12 @@ def one_cycle(
 
     Args:
       max_lr: the highest rate.
-      steps: of the whole cycle; the rate stays at its end from there on.
+      steps: length of the whole cycle; the rate keeps its final value afterwards.
       warm: share of the steps in which the rate rises; the highest is at step warm * steps - 1.
-      start, end: what max_lr is divided by at first, and that by in the end.
+      start, end: initial rate = max_lr / start; final rate = initial rate / end.
 
     Raises:
-      UserError: a cycle that cannot be.
+      UserError: `start` or `end` not above 0, or see `_half_cosines`.
     """
     if not (start > 0 and end > 0):
         raise UserError(f"one cycle with start={start}, end={end}: give divisors above 0")
@@ -100,7 +100,7 @@ def one_cycle_momentum(
       steps, warm: as in `one_cycle`.
 
     Raises:
-      UserError: a cycle or momentum that cannot be.
+      UserError: values outside these ranges.
     """
     if not 0 <= base <= maximum < 1:
         raise UserError(f"momentum from {base} to {maximum}: give 0 <= base <= maximum < 1")
@@ -115,8 +115,8 @@ def _half_cosines(
     turn, final = warm * steps - 1, steps - 1
 
     def between(begin, finish, share):
-        # cos^2(x / 2) is (1 + cos x) / 2 without its cancellation: the last rate is 4e-6 of the
-        # highest.
+        # cos^2(x / 2) equals (1 + cos x) / 2 but does not cancel near the end, where the rate is
+        # 4e-6 of the highest.
         return finish + (begin - finish) * jnp.square(jnp.cos(0.5 * jnp.pi * share))
 
     def schedule(step):

@@ -1,8 +1,8 @@
 """Ctrl-C and SIGTERM from the start of a process to its end.
 
-Python hears of a signal between two steps of its interpreter, and XLA compiles for minutes within
-one. So a thread listens as well: whatever the main thread is at, the second signal ends the process
-within GRACE seconds.
+Python runs signal handlers between two bytecode instructions, and XLA may compile for minutes
+within one. So a thread listens for signals as well: whatever the main thread is doing, the second
+signal ends the process within GRACE seconds.
 """
 
 import os
@@ -12,18 +12,18 @@ import sys
 import threading
 from typing import Any, NoReturn
 
-GRACE = 2.0  # seconds for a second signal's KeyboardInterrupt to end the process in order
+GRACE = 2.0  # seconds that the second signal leaves for an orderly end of the process
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-_last = signal.SIGINT  # that was heard
+_last = signal.SIGINT  # the latest signal received
 _raised = False
-_ears: tuple[socket.socket, socket.socket] | None = None  # of the thread
+_ears: tuple[socket.socket, socket.socket] | None = None  # wake the listening thread
 
 
 def guard() -> None:
-    """Makes SIGTERM end the process as Ctrl-C does, by KeyboardInterrupt, and starts the thread.
+    """Makes SIGTERM raise KeyboardInterrupt as Ctrl-C does, and starts the listening thread.
 
-    To be called once, in the main thread, before anything slow.
+    Call it once, in the main thread, before anything slow.
     """
     global _ears
     if _ears is not None:
@@ -37,7 +37,7 @@ def guard() -> None:
 
 
 def heard(number: int) -> None:
-    """Keeps which signal it was, for `code`."""
+    """Records the number of the signal, for `code`."""
     global _last
     _last = signal.Signals(number)
 
@@ -48,12 +48,12 @@ def code() -> int:
 
 
 def raised() -> bool:
-    """Whether a signal has raised KeyboardInterrupt: libraries in C make other errors of it."""
+    """Whether a signal raised KeyboardInterrupt, which C libraries may turn into other errors."""
     return _raised
 
 
 def leave() -> NoReturn:
-    """Ends a process that was interrupted; a further signal ends it on the spot."""
+    """Ends an interrupted process in good order; a further signal ends it at once."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     sys.exit(code())

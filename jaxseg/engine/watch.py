@@ -1,8 +1,8 @@
-"""What the processes of a run tell each other: texts in the key-value store of `jax.distributed`.
+"""Messages between the processes of a run, in the key-value store of `jax.distributed`.
 
-The store lies in process 0. It costs the devices nothing and answers while they are busy, which a
-collective does not. A process that fails would leave the others waiting in a collective for ever,
-so a thread in each looks at the store, and whatever ends one process ends all, with its message.
+The store lives in process 0. It does not use the devices and answers while they are busy, unlike a
+collective. If one process failed, the others would wait in a collective for ever; so a thread in
+each process polls the store, and ends the process when another has ended, with its message.
 """
 
 import os
@@ -15,13 +15,13 @@ from typing import Protocol
 from jaxseg.engine import signals
 from jaxseg.errors import UserError
 
-LOOK = 0.25  # seconds between looks at the store
-GIVE_UP = 10  # seconds in which the others have to hear of a failure
+LOOK = 0.25  # seconds between two polls of the store
+GIVE_UP = 10  # seconds that a failing process waits for the others to notice
 FAILED, ENDED = "jaxseg-watch/failed/", "jaxseg-watch/ended/"
 
 
 class Stepping(Protocol):
-    """Who takes the steps of a run; see `interrupt.Interrupt`."""
+    """The part of `interrupt.Interrupt` that agrees on the last step."""
 
     asked: bool
 
@@ -30,10 +30,11 @@ class Stepping(Protocol):
 
 
 class Watch:
-    """This process among the others; from the making of it on they end together.
+    """Watches the other processes; once it is created, all of them end together.
 
     Attributes:
-      index, count: which of how many processes this is.
+      index: of this process, from 0.
+      count: number of processes.
     """
 
     def __init__(self, index: int, count: int) -> None:
@@ -50,22 +51,22 @@ class Watch:
         """See `processes.gather`."""
         self._gathered += 1
         folder = f"jaxseg/{self._gathered} {what}/"
-        self._store.key_value_set(f"{folder}{self.index}", f"={value}")  # none may be empty
-        # Asked for again and again: a signal is heard in between, as it is not within one call.
+        self._store.key_value_set(f"{folder}{self.index}", f"={value}")  # must not be empty
+        # Polled, because signal handlers cannot run inside one long blocking call.
         while len(told := dict(self._store.key_value_dir_get(folder))) < self.count:
             time.sleep(LOOK / 5)
         return [told[f"{folder}{i}"].removeprefix("=") for i in range(self.count)]
 
     def attend(self, run: Stepping) -> None:
-        """Lets all processes end after the same step of a run, once one of them is `asked` to."""
+        """See `processes.attend`."""
         self._runs += 1
         self._run = (f"jaxseg-watch/stop-{self._runs}/", run, set())
 
     def fail(self, error: BaseException) -> None:
-        """Tells of this process's error, here and to the others, and ends the process."""
+        """Prints this process's error, sends it to the others, and ends the process."""
         if not isinstance(error, UserError | KeyboardInterrupt):
-            time.sleep(3 * LOOK)  # it may well be that another one failed: then that one is told of
-        self._ending.acquire()  # for good: whoever has it ends the process
+            time.sleep(3 * LOOK)  # if another process caused this error, its message is shown
+        self._ending.acquire()  # never released: the thread that has it ends the process
         if isinstance(error, KeyboardInterrupt):
             text, code = "interrupted", signals.code()
         elif isinstance(error, UserError):
@@ -77,7 +78,7 @@ class Watch:
         self._end(code, f"{code} {text.splitlines()[0]}")
 
     def close(self) -> None:
-        """Stops looking."""
+        """Stops polling."""
         self._closed.set()
         self._thread.join(4 * LOOK)
 
@@ -87,14 +88,14 @@ class Watch:
                 entries = dict(self._store.key_value_dir_get("jaxseg-watch/"))
                 if self._run:
                     self._agree(entries, *self._run)
-            except Exception:  # the store is gone, and process 0 with it: JAX ends this one too
+            except Exception:  # process 0 and its store are gone: JAX ends this process too
                 continue
             for key in entries:
                 if key.startswith(FAILED):
                     self._follow(key.removeprefix(FAILED), entries[key])
 
     def _agree(self, entries: dict[str, str], folder: str, run: Stepping, said: set[str]) -> None:
-        """Passes on the wish to end, and finds the step; `said` is what was done of that."""
+        """Passes on the request to end and agrees on the last step; `said`: what was sent so far."""
         if run.asked and "asked" not in said:
             said.add("asked")
             self._store.key_value_set(f"{folder}asked", "yes", True)
@@ -114,10 +115,8 @@ class Watch:
             self._end(int(code), "")
 
     def _end(self, code: int, message: str) -> None:
-        """Ends this process when the others end as well; nothing else of it is run any more.
-
-        What lies outside (a checkpoint manager that waits for the others, JAX taking leave of
-        them) would not come to an end.
+        """Ends this process with the others, without unwinding the stack: outer contexts (a
+        checkpoint manager that waits for the others, JAX's disconnection) would never return.
         """
         try:
             if message:
@@ -128,7 +127,7 @@ class Watch:
                 if len(self._store.key_value_dir_get(ENDED)) == self.count:
                     break
                 time.sleep(LOOK / 5)
-            if self.index == 0:  # with which the store ends
+            if self.index == 0:  # the store ends with this process
                 time.sleep(2 * LOOK)
         except Exception:  # the store is gone already
             pass
