@@ -95,7 +95,7 @@ class Watch:
                     self._follow(key.removeprefix(FAILED), entries[key])
 
     def _agree(self, entries: dict[str, str], folder: str, run: Stepping, said: set[str]) -> None:
-        """Passes on the request to end and agrees on the last step; `said`: what was sent so far."""
+        """Sends the request to end and agrees on the last step; `said`: messages already sent."""
         if run.asked and "asked" not in said:
             said.add("asked")
             self._store.key_value_set(f"{folder}asked", "yes", True)

@@ -1,4 +1,4 @@
-"""Evaluation: every image of a split once, the confusion matrix counted on the devices in integers.
+"""Evaluates a network on every image of a split; devices count the confusion matrix in integers.
 
 The training loop and `--mode=evaluate` call the same function, so they report the same numbers.
 """
@@ -22,19 +22,19 @@ from jaxseg.evaluation.tally import Tally
 from jaxseg.losses.entropy import entropy as entropy_map
 from jaxseg.resize import resize_bilinear
 
-STRIDE = 8  # of the maps that snapshots are compared by, in pixels of the network's input
+STRIDE = 8  # of the small maps for comparing snapshots, in pixels of the network's input
 
 
 class Example(NamedTuple):
-    """One evaluated image, to be looked at."""
+    """One evaluated image with its maps, for pictures."""
 
     id: str
     image: np.ndarray  # uint8 [H,W,3], as the network saw it
     label: np.ndarray  # uint8 [h,w], 255 = ignore
     prediction: np.ndarray  # uint8 [h,w]
     entropy: np.ndarray  # float32 [h,w], 0 (certain) .. 1 (uniform)
-    depth: np.ndarray | None = None  # float32 [h,w] metres as predicted; None: no depth is
-    depth_truth: np.ndarray | None = None  # float32 [h,w] metres, 0 where none is known
+    depth: np.ndarray | None = None  # float32 [h,w] metres, predicted; None without a depth output
+    depth_truth: np.ndarray | None = None  # float32 [h,w] metres, 0 where unknown
 
 
 def make_evaluator(
@@ -49,32 +49,33 @@ def make_evaluator(
     depth: Callable | None = None,
     depth_cap: float = 80.0,
 ) -> Callable[..., tuple[dict[str, Any], list[Example]]]:
-    """Makes the evaluator of a network; one compilation per shape of batch.
+    """Makes the evaluator of a network; it compiles once for each shape of batch.
 
     Args:
       predict: (params, stats, memory, images uint8 [N,H,W,3]) -> logits [N,h,w,K] at any stride.
       num_classes: K.
       devices: local devices to use, all by default. Batches need not be divisible by their number.
-      pictures: the ids of the images that come back to be looked at, or how many of the first do.
-      scored: class ids the means are over; None for all.
-      also: name -> class ids that a further mean IoU is over, as papers count 13 of SYNTHIA's 16
-        classes: all from the same counts, of the same predictions.
-      boundary: boundary IoU too, counted on the host: some 50 ms for an image of 1024x2048.
-      depth: (params, stats, memory, images) -> metres [N,h,w] at any stride, of a method that
-        predicts it; None for others.
-      depth_cap: metres; true depth beyond it does not count.
+      pictures: ids of the images to return as examples, or the number of first images to return.
+      scored: ids of the classes that means are taken over; None for all.
+      also: name -> class ids of a further mean IoU, such as 13 of SYNTHIA's 16 classes; computed
+        from the same confusion matrix.
+      boundary: also computes boundary IoU, on the host: about 50 ms for a 1024x2048 image.
+      depth: (params, stats, memory, images) -> metres [N,h,w] at any stride; None if the method
+        predicts no depth.
+      depth_cap: metres; pixels with a larger true depth are ignored.
 
     Returns:
-      evaluate(params, stats, memory, batches, classes, maps=None) -> (result, examples): `result`
-      as `results.result` describes it; `examples` the images that
-      `pictures` asks for (of those of this process). `classes` are K names. `batches` yields
-      {'image' uint8 [n,H,W,3], 'label' uint8 [n,h,w], 'valid' bool [n], 'id' [n]} and perhaps
-      'instances' int [n,h,w] and 'depth' float32 [n,h,w] metres: logits and predicted depth are
-      resized (aligned corners) to the label's size. Instances count where the classes are
-      Cityscapes'. With several processes each brings its own images, and as many batches as the
-      others, and all get the sums over all. The dict `maps` gets each image's class ids as
-      predicted for about every eighth pixel of the input, uint8 [h', w'], of all processes' images;
-      its keys stand for the ids.
+      evaluate(params, stats, memory, batches, classes, maps=None) -> (result, examples).
+      `result` is described in `results.result`; `examples` are the images that `pictures` selects
+      (those of this process).
+      `classes` are K names. `batches` yields {'image' uint8 [n,H,W,3], 'label' uint8 [n,h,w],
+      'valid' bool [n], 'id' [n]}, optionally with 'instances' int [n,h,w] and 'depth' float32
+      [n,h,w] metres. Logits and predicted depth are resized (aligned corners) to the label's size.
+      Instances are used if the classes are those of Cityscapes.
+      The dict `maps` receives the predicted class ids of each image of all processes, at about
+      every eighth pixel of the input, uint8 [h', w']; its keys are hashes of the image ids.
+      With several processes each passes its own images in the same number of batches, and all get
+      the result over all images.
     """
     devices = list(devices or jax.local_devices())
     everywhere = NamedSharding(Mesh(np.asarray(devices), (AXIS,)), PartitionSpec())
@@ -90,7 +91,7 @@ def make_evaluator(
     ) -> tuple[dict[str, Any], list[Example]]:
         if len(classes) != num_classes:
             raise UserError(f"{len(classes)} class names for a network of {num_classes} classes")
-        # Placed once, not with every batch; what the training loop holds is in place already.
+        # Copied to the devices once, not with every batch; in training it is there already.
         model = jax.device_put((params, stats, memory), everywhere)
         tally = Tally(classes, boundary)
         examples: list[Example] = []
@@ -99,7 +100,7 @@ def make_evaluator(
             image, label, valid = (batch[key] for key in ("image", "label", "valid"))
             truth = batch.get("depth") if depth is not None else None
             padded = (None if x is None else _split(x, len(devices)) for x in (image, label, truth))
-            # Reading the result waits for it: fake CPU devices abort when many calls are queued.
+            # The result is read at once: simulated CPU devices abort when many calls are queued.
             counts, each, shown = count(*model, *padded)
             counts, each = np.asarray(counts), jax.tree.map(_join, each)
             density = selection.neighbourhood_density(each["points"]).astype(np.float32)
@@ -128,17 +129,17 @@ def _make_count(
     *,
     look: bool,
 ) -> Callable:
-    """Makes what is computed on the D devices; arguments as of `make_evaluator`.
+    """Makes the function that runs on the D devices; other arguments as in `make_evaluator`.
 
     Args:
-      look: whether predicted depth is wanted also where no true depth is known.
+      look: whether to return predicted depth even if the true depth is unknown, for pictures.
 
     Returns:
       (params, stats, memory, image uint8 [D,n,H,W,3], label uint8 [D,n,h,w], truth float32
-      [D,n,h,w] or None) -> (confusion matrix of all devices, integers [K,K]; what is added up on
-      the host, {'mean' entropy float32 [D,n], 'prediction' uint8 [D,n,h,w], 'small' uint8
-      [D,n,h',w'], 'points' float32 [D,n,P,K], 'errors' float32 [D,n,C]}; what is looked at,
-      {'entropy', 'depth' float32 [D,n,h,w]}).
+      [D,n,h,w] or None) -> three values: the confusion matrix over all devices, integers [K,K];
+      arrays that the host adds up, {'mean' entropy float32 [D,n], 'prediction' uint8 [D,n,h,w],
+      'small' uint8 [D,n,h',w'], 'points' float32 [D,n,P,K], 'errors' float32 [D,n,C]}; maps for
+      pictures, {'entropy', 'depth' float32 [D,n,h,w]}.
     """
 
     def count(params, stats, memory, image, label, truth):
@@ -171,7 +172,7 @@ def _make_count(
 
 
 def _checked(batch: Mapping[str, Any], num_classes: int) -> dict[str, Any]:
-    """The batch as arrays, the labels of what only fills it up set to ignore."""
+    """The batch as arrays; labels of padding images are set to ignore."""
     batch = {key: x if key == "id" else np.asarray(x) for key, x in batch.items()}
     label, valid = batch["label"], batch["valid"]
     _check_labels(label, valid, batch["id"], num_classes)
@@ -180,7 +181,7 @@ def _checked(batch: Mapping[str, Any], num_classes: int) -> dict[str, Any]:
 
 
 def _chosen(batch: Mapping[str, Any], pictures: int | Collection[str], kept: int) -> list[int]:
-    """Which images of a batch are to be looked at, when `kept` others were before."""
+    """Positions of the images in a batch to return as examples; `kept` were returned before."""
     valid = np.flatnonzero(batch["valid"]).tolist()
     if isinstance(pictures, int):
         return valid[: max(pictures - kept, 0)]
@@ -203,7 +204,8 @@ def _example(
 
 
 def _check_labels(label, valid, ids, num_classes) -> None:
-    """A label id that no class has would silently not count: it is a wrong table or data set."""
+    """Refuses label ids of no class, which would silently be ignored: the data set or the table of
+    classes is wrong."""
     wrong = (label >= num_classes) & (label != confusion.IGNORE) & valid[:, None, None]
     if wrong.any():
         i = int(np.flatnonzero(wrong.any((1, 2)))[0])
@@ -214,7 +216,7 @@ def _check_labels(label, valid, ids, num_classes) -> None:
 
 
 def _split(array: np.ndarray, devices: int) -> np.ndarray:
-    """[n, ...] -> [devices, ceil(n / devices), ...], filled up with 255 (labels: ignore)."""
+    """[n, ...] -> [devices, ceil(n / devices), ...], padded with 255 (ignore, in labels)."""
     missing = -len(array) % devices
     if missing:
         rest = np.full((missing, *array.shape[1:]), confusion.IGNORE, array.dtype)
@@ -228,6 +230,6 @@ def _join(array: jax.Array) -> np.ndarray:
 
 
 def _thinned(size: int, pixels: int) -> slice:
-    """About every STRIDE-th pixel of the input; all, if the logits are no finer."""
+    """Selects about every STRIDE-th pixel of the input; all if the logits are no finer."""
     step = max(1, round(STRIDE * size / pixels))
     return slice(step // 2, None, step)

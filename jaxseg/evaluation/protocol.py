@@ -1,10 +1,10 @@
 """Prediction protocols for a finished network: mirrored images, several scales, a sliding window,
 and several networks at once.
 
-Each takes a `predict` and returns one with the same signature, so that evaluation and prediction
-know nothing of them. What is averaged is always logits. Multi-scale inference with mirrored images
-as the VIPriors 2020 MiniCity baselines do it; the ensemble of networks as ADVENT's (Vu et al.,
-2019) of AdvEnt and MinEnt.
+Each takes a `predict` function and returns one with the same signature, so that evaluation and
+prediction need not know of them. Logits are averaged, not probabilities. Multi-scale inference with
+mirrored images follows the VIPriors 2020 MiniCity baselines, the ensemble ADVENT's of AdvEnt and
+MinEnt (Vu et al., 2019).
 """
 
 import math
@@ -29,34 +29,34 @@ def protocol(
     window: Sequence[int] | None = None,
     stride: Sequence[int] | None = None,
 ) -> Predict:
-    """Wraps a prediction function: at each scale, of the image and its mirror image, by windows.
+    """Wraps a prediction function with test-time scales, mirror images and a sliding window.
 
     - `scales`: the image is resized to floor(scale * size), bilinear with aligned corners and
       without antialiasing, as the MiniCity baselines do; the logits of every scale are resized with
-      aligned corners to the image's own size and averaged. Corners stay corners at every scale, so
-      no scale is shifted against another.
-    - `flip`: the mean of the logits and of the mirrored image's, mirrored back.
-    - `window`: the network sees windows of this size only, one position after the other, the last
-      of a row or column flush with the image's edge. Each window's logits are resized to the window
-      (aligned corners) and every pixel takes the mean over the windows that it lies in. An image
-      smaller than the window has its last row and column repeated, and the result is cut off.
-      With scales, a window stays as it is and the image around it changes.
+      aligned corners to the image's own size and averaged. Corners coincide at every scale, so no
+      scale is shifted against another.
+    - `flip`: averages the logits of the image and those of its mirror image, mirrored back.
+    - `window`: the network sees one window of this size at a time; the last one in a row or column
+      ends at the image's edge. Each window's logits are resized to the window (aligned corners),
+      and every pixel gets the mean over the windows that contain it. An image smaller than the
+      window is padded by repeating its last row and column, and the result is cropped.
+      With scales, the image is resized and the window keeps its size.
 
-    One program for each shape of batch. Scales, mirror images and windows follow one another in it:
-    the memory is that of one window (or one scaled image) and the sum of the logits.
+    It compiles one program for each shape of batch, which computes scales, mirror images and
+    windows in sequence: memory holds one window (or one scaled image) and the sum of the logits.
 
     Args:
       predict: (params, stats, memory, images uint8 or float 0..255 [N,H,W,3]) -> logits [N,h,w,K]
         at any stride.
-      flip: also looks at the mirror image.
+      flip: also uses the mirror image.
       scales: factors of height and width.
       window: (height, width) in pixels; None or empty for the whole image at once.
-      stride: (height, width) between windows, at most the window; None or empty for two thirds of
-        it.
+      stride: (height, width) between windows, at most the window's size; None or empty for two
+        thirds of it.
 
     Returns:
       A function with the same signature: logits float32 [N,H,W,K] with `scales` or `window`, else
-      as `predict`; `predict` itself if nothing is asked for.
+      the size of `predict`'s; `predict` itself if all arguments are defaults.
 
     Raises:
       ValueError: see `check`.
@@ -78,7 +78,7 @@ def check(
     window: Sequence[int] | None = None,
     stride: Sequence[int] | None = None,
 ) -> None:
-    """Raises ValueError, beginning with the name and value of the setting that makes no sense."""
+    """Raises ValueError for an invalid setting; the message begins with its name and value."""
     if not isinstance(flip, bool):
         raise ValueError(f"flip={flip!r} is neither True nor False")
     if not scales or not all(_number(s, Real) and 0 < s < math.inf for s in scales):
@@ -96,17 +96,17 @@ def ensemble(predicts: Sequence[Predict], weights: Sequence[float]) -> Predict:
     """The weighted mean of several networks' logits, as one prediction function.
 
     Args:
-      predicts: as of `protocol`, all with the same classes.
-      weights: one for each, not negative; they are normalised to a sum of one.
+      predicts: prediction functions as in `protocol`, all with the same classes.
+      weights: one non-negative number for each; they are normalised to a sum of one.
 
     Returns:
       (params, stats, memory, images) -> logits float32 [N,h,w,K], where params, stats and memory
-      are tuples with one entry for each network. The map has the networks' own size if they agree
-      on one, else that of the images (resized with aligned corners, which is linear: for equal
-      strides it makes no difference whether logits are averaged before or after).
+      are tuples with one entry for each network. Logits of different sizes are first resized to
+      the images' size with aligned corners. (Resizing is linear, so for equal sizes it makes no
+      difference whether logits are averaged before or after.)
 
     Raises:
-      ValueError: no network, another number of weights, a negative one, or none above 0.
+      ValueError: no network, a wrong number of weights, a negative weight, or none above 0.
     """
     predicts, weights = tuple(predicts), np.asarray(weights, np.float64)
     if not predicts or weights.shape != (len(predicts),):
@@ -131,7 +131,7 @@ def _scaled(predict: Predict, scales: tuple[float, ...]) -> Predict:
             seen, wanted = images, tuple(max(1, math.floor(scale * n + 1e-6)) for n in size)
             if wanted != size:
                 seen = resize_bilinear(images.astype(jnp.float32), wanted)
-            if total is not None:  # not two scales at once: their activations would add up
+            if total is not None:  # one scale at a time: two need the memory of both
                 seen, total = lax.optimization_barrier((seen, total))
             logits = predict(params, stats, memory, seen).astype(jnp.float32)
             logits = resize_bilinear(logits, size)
@@ -187,12 +187,12 @@ def _windowed(predict: Predict, window: tuple[int, int], stride: tuple[int, int]
 
 
 def _starts(window: int, stride: int, length: int) -> list[int]:
-    """Where windows begin along an axis that is at least as long; the last one ends with it."""
+    """Where windows begin along an axis no shorter than they are; the last one ends at its end."""
     return [*range(0, length - window, stride), length - window]
 
 
 def _covered(starts: list[int], window: int, length: int) -> np.ndarray:
-    """In how many windows each position lies."""
+    """The number of windows that contain each position."""
     position = np.arange(length)
     return sum(((position >= s) & (position < s + window)).astype(np.int64) for s in starts)
 

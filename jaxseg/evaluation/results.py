@@ -1,4 +1,4 @@
-"""The result of an evaluation: what it holds, and its table."""
+"""The result of an evaluation: its contents, and its table."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from jaxseg.evaluation.metrics import boundary as metrics_boundary
 from jaxseg.evaluation.metrics import cityscapes, confusion
 from jaxseg.evaluation.metrics import depth as metrics_depth
 
-# What a table tells beside the mean IoU, where it is known.
+# The rows of a table below the mean IoU, where the value is known.
 SUMMARY = {
     "pixel_accuracy": "pixel accuracy",
     "mean_class_accuracy": "mean class accuracy",
@@ -22,7 +22,7 @@ SUMMARY = {
     "boundary_miou": "boundary mIoU",
     "entropy": "mean entropy",
 }
-# By class, and of use for a single result only.
+# Values by class that are left out of lists of results.
 DETAILS = ("class_accuracy", "category_iou", "iiou", "category_iiou", "boundary_iou")
 
 
@@ -40,24 +40,24 @@ def result(
     depth: np.ndarray | None = None,
     cap: float = 0.0,
 ) -> dict[str, Any]:
-    """What is reported of a split.
+    """Makes the result of evaluating a split.
 
     Args:
       classes: K names.
       counts: int64 [K, K], the confusion matrix, rows the truth.
-      means: further numbers of the whole split, as entropy.
-      images: how many there were.
+      means: further numbers of the whole split, such as entropy.
+      images: number of images.
       ignored: pixels that are in no row of `counts`.
-      scored: class ids the means are over; None for all.
-      also: name -> class ids that a further mean IoU is over.
+      scored: ids of the classes that means are taken over; None for all.
+      also: name -> class ids of a further mean IoU.
       objects: int64 [M, 4] of all images in order, from `cityscapes.instance_rows`; None
-        without instance maps, or where `classes` are not of Cityscapes.
-      boundary: counts of all images; None if boundary IoU is not asked for.
-      depth: float32 [images, 8] in order, from `depth.rows`; None without.
-      cap: metres, beyond which true depth was left out.
+        without instance maps, or if `classes` are not of Cityscapes.
+      boundary: counts of all images; None without boundary IoU.
+      depth: float32 [images, 8] in order, from `depth.rows`; None without depth.
+      cap: metres; pixels with a larger true depth were ignored.
 
     Returns:
-      Numbers first, then what goes by class: fractions, None where nothing is to be counted.
+      Scalars first, then dictionaries by class. Scores are fractions; None if undefined.
         miou, the mean of iou {class: value}, and miou_<name> of each further set of classes;
         pixel_accuracy, over the labelled pixels; pixel_accuracy_all, over all of them;
         mean_class_accuracy, the mean of class_accuracy {class: value};
@@ -67,8 +67,8 @@ def result(
         if the classes are Cityscapes': category_miou, the mean of category_iou {category: value};
         with instance maps: miiou, the mean of iiou {class: value}, and category_miiou, of
         category_iiou {category: value}; see `metrics.cityscapes`;
-        where asked for: boundary_miou, the mean of boundary_iou {class: value};
-        where depth is predicted and known: depth, as `depth.scores` says, with its cap.
+        with `boundary`: boundary_miou, the mean of boundary_iou {class: value};
+        with `depth`: depth, see `depth.scores`, with its cap.
     """
     ids = list(range(len(classes))) if scored is None else [int(i) for i in scored]
     table = cityscapes.known(classes)
@@ -76,7 +76,7 @@ def result(
         counts, table, None if objects is None else [objects],
         names=classes, scored=ids, ignored=ignored,
     )  # fmt: skip
-    if not counts.any():  # without any label not even that is known
+    if not counts.any():  # without any label this accuracy is unknown too
         scores["pixel_accuracy_all"] = None
     if boundary is not None:
         chosen = metrics_boundary.BoundaryCounts(*(field[ids] for field in boundary))
@@ -102,7 +102,7 @@ def result(
 
 
 def brief(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The result for a list of many: of what goes by class, IoU and share of pixels only."""
+    """The result without details, for a list of many: by class only IoU and share of pixels."""
     return {key: value for key, value in result.items() if key not in DETAILS}
 
 
@@ -113,14 +113,14 @@ def print_table(
     *,
     name: str = "",
 ) -> None:
-    """Prints a result: IoU of each class in percent, as a bar, and its share of the labelled
-    pixels; then the means.
+    """Prints a result: each class's IoU in percent, with a bar, and share of the labelled pixels;
+    then the means.
 
     Args:
-      result: as `result` describes it, perhaps with step and split; what it lacks is left out.
-      classes: the names in the order of the rows; those that are not scored are left out.
-      console: where to; standard output by default.
-      name: of what was evaluated; its step by default.
+      result: see `result`, optionally with step and split; missing entries are left out.
+      classes: the names in the order of the rows; classes that are not scored are left out.
+      console: where to print; standard output by default.
+      name: of the evaluated network; 'step N' by default.
     """
     name = name or (f"step {result['step']}" if "step" in result else "")
     parts = (result.get("split"), name, f"{result['images']} images")
@@ -175,7 +175,7 @@ def _number(value: float) -> float | None:
 
 
 def _bar(value: float | None, width: int = 20) -> str:
-    """A bar of eighths of a character."""
+    """A text bar, drawn to an eighth of a character."""
     if value is None:
         return ""
     eighths = round(value * width * 8)

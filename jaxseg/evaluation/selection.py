@@ -1,20 +1,20 @@
 """Choosing a snapshot of a run without target labels.
 
-At every evaluation of a run four criteria are computed that see no target label, beside target mIoU
-that does. Which snapshot each would choose, and how well it orders the snapshots, is told at the
-end of the run.
+At every evaluation of a run four criteria without target labels are computed, beside target mIoU.
+The end of the run reports which snapshot each would choose, and how well it ranks the snapshots.
 
 - mIoU on held-out source images: higher is better.
 - Mean entropy of the prediction on target images: lower is better.
 - Agreement of two consecutive snapshots on target images: higher is better. It is the mean IoU of
-  one prediction against the other, because the share of equal pixels is all road, sky and building;
-  that share is logged beside it.
+  one prediction against the other, because road, sky and building dominate the share of equal
+  pixels; that share is logged as well.
 - Soft neighbourhood density (Saito et al., "Tune it the Right Way: Unsupervised Validation of
   Domain Adaptation via Soft Neighborhood Density", ICCV 2021): higher is better.
 
-All is float64 on the host, of what the evaluator's one pass over the target's validation images
-hands over (the paper takes the target's training images, which cost a second pass). Agreement rises
-by itself as the learning rate falls and snapshots lie closer in steps: compare it with `LAST`.
+All are computed in float64 on the host, from the evaluator's single pass over the target's
+validation images (the paper uses the target's training images, which would need a second pass).
+Agreement rises by itself as the learning rate falls and as snapshots are taken more often: compare
+it with `LAST`.
 """
 
 import math
@@ -27,17 +27,17 @@ from jaxseg.evaluation.metrics import confusion
 
 TEMPERATURE = 0.05
 POINTS = 100  # pixels of an image that are compared with each other
-FEWEST = 3  # evaluations that a rank correlation is told of
+FEWEST = 3  # evaluations that a rank correlation needs
 
 Maps = Mapping[str, np.ndarray]  # image -> class ids, uint8 [h, w]
 
 
 class Criterion(NamedTuple):
-    """An entry of an evaluation's result that may choose a snapshot."""
+    """An entry of an evaluation's result by which a snapshot may be chosen."""
 
     key: str
     title: str
-    higher: bool  # is better
+    higher: bool  # True: higher is better
 
 
 CRITERIA = (
@@ -51,10 +51,10 @@ LAST = Criterion("step", "last step (no criterion)", True)
 
 
 def grid(height: int, width: int, points: int = POINTS) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of an even grid of at most `points` pixels of a map, as square as it can be.
+    """Rows and columns of an even grid of at most `points` pixels of a map, as square as possible.
 
-    The paper's code draws 100 pixels of each image at random. A grid has no chance in it: a resumed
-    run and any number of devices look at the same pixels, and so does every snapshot of a run.
+    The paper's code draws 100 pixels of each image at random. A grid is deterministic: all
+    snapshots, resumed runs and any number of devices use the same pixels.
 
     Returns:
       int [r] and int [c], r * c <= points.
@@ -70,14 +70,14 @@ def grid(height: int, width: int, points: int = POINTS) -> tuple[np.ndarray, np.
 def neighbourhood_density(logits: np.ndarray, temperature: float = TEMPERATURE) -> np.ndarray:
     """Soft neighbourhood density of each image.
 
-    Softmax outputs are scaled to length one; of each pixel, the similarities to all others (its own
-    is left out) become a distribution by a softmax with a temperature, and its entropy is large
-    where a pixel has many neighbours that are alike. For segmentation the paper's code takes 100
-    pixels of an image, compares them with each other only, and averages over images. It differs
-    from the paper's definition, which is used here, by keeping each pixel's similarity to itself.
+    Softmax outputs are scaled to length one. A softmax with a temperature turns each pixel's
+    similarities to all other pixels into a distribution; its entropy is large if many pixels are
+    similar to this one. For segmentation the paper's code takes 100 pixels of an image, compares
+    them with each other only, and averages over images. It also keeps each pixel's similarity to
+    itself, which the paper's definition, used here, leaves out.
 
     Args:
-      logits: float [..., P, K] of P pixels of an image.
+      logits: float [..., P, K] at P pixels of an image.
       temperature: of the softmax over neighbours.
 
     Returns:
@@ -94,7 +94,7 @@ def neighbourhood_density(logits: np.ndarray, temperature: float = TEMPERATURE) 
     similarity -= similarity.max(-1, keepdims=True)
     weight = np.exp(similarity)
     total = weight.sum(-1)
-    # Entropy of w / sum(w) is log sum(w) - sum(w log w) / sum(w); a weight of 0 has no part in it.
+    # The entropy of w / sum(w) is log sum(w) - sum(w log w) / sum(w); a weight of 0 adds nothing.
     mean = (weight * np.where(weight > 0, similarity, 0)).sum(-1) / total
     return (np.log(total) - mean).mean(-1)
 
@@ -102,17 +102,17 @@ def neighbourhood_density(logits: np.ndarray, temperature: float = TEMPERATURE) 
 def agreement(
     before: Maps, now: Maps, num_classes: int, scored: Sequence[int] | None = None
 ) -> tuple[float | None, float | None]:
-    """How far two snapshots predict the same.
+    """Measures how much the predictions of two snapshots agree.
 
     Args:
-      before, now: class ids of the same images.
+      before, now: class ids that the two snapshots predict for the same images.
       num_classes: K.
-      scored: class ids that the mean is over; None for all.
+      scored: ids of the classes that the mean is taken over; None for all.
 
     Returns:
-      mean IoU of the one against the other over the classes that either predicts, and the share of
-      equal pixels (of those that were a scored class before); 0..1. None, None if the images or
-      their sizes are not the same.
+      (mean IoU of one prediction against the other over the classes that either contains, share of
+      equal pixels among those that `before` gives a scored class), in 0..1; (None, None) if the
+      images or their sizes differ.
     """
     if {k: v.shape for k, v in before.items()} != {k: v.shape for k, v in now.items()}:
         return None, None
@@ -126,11 +126,11 @@ def agreement(
 
 
 def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
-    """Spearman's rank correlation of the two numbers of pairs; equal numbers share the mean of
-    their ranks.
+    """Spearman's rank correlation between the first and second numbers of pairs; equal numbers get
+    the mean of their ranks.
 
     Returns:
-      -1..1; None with fewer than three pairs or when one of the two is constant.
+      -1..1; None with fewer than three pairs, or if the first or the second numbers are all equal.
     """
     if len(pairs) < FEWEST:
         return None
@@ -141,21 +141,22 @@ def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
 
 
 def compare(evaluations: Sequence[Mapping[str, Any]], since: int = 0) -> dict[str, Any]:
-    """What each criterion would have chosen, beside the choice by target labels.
+    """Compares the snapshots that each criterion would choose with the choice by target labels.
 
     Args:
-      evaluations: results of a run's evaluations in order of steps, with step, miou, and whatever
-        criteria they have.
-      since: the end of the warm-up. Evaluations before it do not count: nobody would stop there.
-        The one at its end does, for not adapting at all is a choice.
+      evaluations: results of a run's evaluations in order of steps, with step, miou, and any of
+        the criteria.
+      since: the end of the warm-up. Earlier evaluations are left out, as nobody would stop there;
+        the one at this step counts, because not adapting at all is a choice.
 
     Returns:
-      {'since', 'evaluations': how many count, 'criteria': {key: {'step', 'value', 'miou',
-      'below_best', 'rank_correlation', 'evaluations': how many have the criterion}}}. Beside
-      CRITERIA there are 'step' (the last one) and 'miou' (the best one). A correlation is that of
-      what is better with target mIoU: 1 orders the snapshots as labels do, for entropy too. Among
-      equals the later is chosen. Without target labels the three last are None, and 'miou' is not
-      there; criteria that no evaluation has are not either.
+      {'since', 'evaluations': number considered, 'criteria': {key: {'step', 'value', 'miou',
+      'below_best', 'rank_correlation', 'evaluations': number that have the criterion}}}. The keys
+      are those of CRITERIA, 'step' (chooses the last snapshot) and 'miou' (chooses the best).
+      A rank correlation of 1 means that the criterion ranks the snapshots as target mIoU does; for
+      entropy, where lower is better, too. Among equal values the later snapshot is chosen. Without
+      target labels miou, below_best and rank_correlation are None and the key 'miou' is missing;
+      so are criteria that no evaluation has.
     """
     counted = [e for e in evaluations if e["step"] >= since]
     top = max((e["miou"] for e in counted if e["miou"] is not None), default=None)
@@ -178,13 +179,13 @@ def compare(evaluations: Sequence[Mapping[str, Any]], since: int = 0) -> dict[st
 
 
 def choices(comparison: Mapping[str, Any]) -> list[tuple[Criterion, dict[str, Any]]]:
-    """The rows of a table: each criterion with its entry in `compare`'s result, labels last."""
+    """The rows of a table: each criterion with its entry in `compare`'s result, LABELS last."""
     criteria = comparison["criteria"]
     return [(c, criteria[c.key]) for c in (*CRITERIA, LAST, LABELS) if c.key in criteria]
 
 
 def title(criterion: Criterion) -> str:
-    """The criterion's title, with a word where the lowest value is the best."""
+    """The criterion's title, with ' (lowest)' if lower is better."""
     return criterion.title + ("" if criterion.higher else " (lowest)")
 
 
@@ -194,5 +195,5 @@ def correlation_text(value: float | None) -> str:
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 0; equal values get the mean of theirs."""
+    """Ranks from 0; equal values get the mean of their ranks."""
     return (values[:, None] > values).sum(1) + ((values[:, None] == values).sum(1) - 1) / 2

@@ -1,4 +1,4 @@
-"""What an evaluation adds up on the host, batch after batch, and over all processes at its end."""
+"""Adds up an evaluation's counts on the host, batch by batch, and over all processes at the end."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,10 +15,10 @@ MEANS = ("entropy", "neighbourhood_density")
 
 
 class Tally:
-    """Counts of a split; its size does not grow with the images but for a row an object.
+    """Counts over a split. Memory grows only by a small row for each object and each image's depth.
 
     Args:
-      classes: K names; objects are counted where they are Cityscapes'.
+      classes: K names; objects are counted if these are classes of Cityscapes.
       boundary: whether to count boundary pixels.
     """
 
@@ -39,12 +39,12 @@ class Tally:
         prediction: np.ndarray,
         errors: np.ndarray | None,
     ) -> None:
-        """Adds a batch; what is beyond its `valid` images is not looked at.
+        """Adds a batch; images that are not `valid` are skipped.
 
         Args:
-          batch: as the evaluator takes it.
+          batch: see `evaluator.make_evaluator`.
           counts: integers [K, K], the confusion matrix of the valid images.
-          means: for each of MEANS a number an image, float32 [>= n], whose sums in float64 are
+          means: for each of MEANS one number per image, float32 [>= n]; their sums in float64 are
             exact, so that the order of the images does not matter.
           prediction: class ids [>= n, h, w].
           errors: `depth.rows` of each image, float32 [>= n, C]; None without depth.
@@ -75,7 +75,7 @@ class Tally:
                 )
 
     def total(self) -> dict[str, Any]:
-        """Over all processes, which all have to ask: what `results.result` takes."""
+        """The arguments of `results.result`, over all processes; each of them has to call it."""
         total = gather.total
         images, *sums = total(self._sums)
         if not images:

@@ -1,9 +1,9 @@
 """Boundary IoU (Cheng et al., "Boundary IoU", CVPR 2021) for semantic segmentation.
 
-Of truth and prediction only the pixels within a distance of their own class's contour are kept,
-and the IoU of what is left is taken: large regions cannot hide a sloppy edge. The paper defines it
-for one mask; here a class of a whole split is the mask, intersections and unions being summed over
-the images, as in the ordinary IoU.
+Only pixels within a distance of their own class's contour are kept, in the truth and in the
+prediction, and the IoU of the remaining pixels is taken, so that large regions cannot hide sloppy
+edges. The paper defines it for one mask; here, as in the ordinary IoU, each class's intersections
+and unions are summed over the images of a split.
 """
 
 from typing import Any, NamedTuple
@@ -13,15 +13,15 @@ import numpy as np
 from jaxseg.errors import UserError
 from jaxseg.evaluation.metrics import confusion
 
-WIDTH = 0.005  # of the image diagonal: the paper's for Cityscapes; 0.02 for COCO and LVIS
+WIDTH = 0.005  # share of the image diagonal; the paper's for Cityscapes (COCO and LVIS: 0.02)
 
 
 class BoundaryCounts(NamedTuple):
-    """Pixels by class, int64 [K] each; add those of all images field by field (`add`)."""
+    """Numbers of pixels by class, int64 [K] each; sum them over images with `add`."""
 
-    both: np.ndarray  # in the truth's and in the prediction's boundary region of the class
-    truth: np.ndarray  # in the truth's
-    prediction: np.ndarray  # in the prediction's
+    both: np.ndarray  # in the class's boundary region of both truth and prediction
+    truth: np.ndarray  # in that of the truth
+    prediction: np.ndarray  # in that of the prediction
 
 
 def boundary_counts(
@@ -29,15 +29,15 @@ def boundary_counts(
 ) -> BoundaryCounts:
     """Counts the boundary pixels of one image.
 
-    Ignored pixels are in no class, neither of the truth nor of the prediction, so their rim is a
-    contour for both, as the rim of the image is in the paper's code.
+    Ignored pixels have no class, in the truth and in the prediction, so their rim is a contour in
+    both, like the image's edge in the paper's code.
 
     Args:
       prediction: integer class ids [H, W].
       label: integer class ids [H, W]; outside 0..num_classes-1 (255 = ignore) = ignored.
       num_classes: K, at most 255.
-      width: the distance in image diagonals, to the nearest pixel and at least one; measured as the
-        paper's code does, along rows, columns and diagonals alike (a square of 2 d + 1 pixels).
+      width: the distance as a share of the image diagonal, rounded to d >= 1 pixels; as in the
+        paper's code, the neighbourhood is a square of 2 d + 1 pixels.
     """
     if prediction.shape != label.shape:
         raise UserError(f"the prediction is {prediction.shape}, its label {label.shape}")
@@ -58,7 +58,7 @@ def boundary_counts(
 
 
 def add(a: BoundaryCounts, b: BoundaryCounts) -> BoundaryCounts:
-    """The counts of both."""
+    """The sum of both counts."""
     return BoundaryCounts(*(x + y for x, y in zip(a, b, strict=True)))
 
 
@@ -84,8 +84,8 @@ def scores(counts: BoundaryCounts, names: list[str] | tuple[str, ...]) -> dict[s
 
 
 def _near_contour(ids: np.ndarray, distance: int) -> np.ndarray:
-    """Where the square of 2 d + 1 pixels around a pixel is not all of the pixel's own id; bool
-    [H, W]. 255 surrounds the image. All classes at once: no erosion class by class."""
+    """True where the square of 2 d + 1 pixels around a pixel holds another id than its own; bool
+    [H, W]. The image is padded with 255. Handles all classes at once."""
     padded = np.pad(ids, distance, constant_values=255)
     least, greatest = padded, padded
     for axis in (0, 1):
@@ -95,8 +95,8 @@ def _near_contour(ids: np.ndarray, distance: int) -> np.ndarray:
 
 
 def _sliding(extreme: np.ufunc, array: np.ndarray, size: int, axis: int) -> np.ndarray:
-    """The least or greatest of each `size` neighbours along an axis, which gets size - 1 shorter;
-    the reach doubles with every pass."""
+    """The minimum or maximum over windows of `size` values along an axis, which gets size - 1
+    shorter; each pass doubles the window."""
     array = np.moveaxis(array, axis, 0)
     reach = 1
     while reach < size:

@@ -1,13 +1,13 @@
 """The scores of the Cityscapes benchmark (Cordts et al., CVPR 2016), to the last digit of
 cityscapesScripts: IoU and instance-weighted iIoU of classes and of categories.
 
-In iIoU a pixel of an object counts as much as its class's mean object size over the object's own
-size, so that small and large objects have the same say. Instance maps are host data, so this is
-NumPy: `instance_rows` for each image, in the order of the images, then `scores` once.
+In iIoU each pixel of an object has the weight (mean object size of its class) / (size of this
+object), so that small and large objects count equally. Instance maps are host data, so this is
+NumPy: call `instance_rows` for each image, in order, then `scores` once.
 
-Pixels are integers and are summed. Weighted pixels are not: `instance_rows` keeps one row of
-integers an object, and `scores` adds the weighted ones up in the order of the rows, which is how
-cityscapesScripts adds them. Rows of several processes are put together in the order of the images.
+Plain pixel counts are integers and simply summed. Weighted counts are floats: `instance_rows` keeps
+one row of integers per object, and `scores` adds up the weighted rows in the order that
+cityscapesScripts does. Rows of several processes are merged in the order of the images.
 """
 
 from collections.abc import Sequence
@@ -20,13 +20,13 @@ from jaxseg.evaluation.metrics import confusion
 
 
 class Classes(NamedTuple):
-    """What the rows and columns of a confusion matrix stand for; one entry a class."""
+    """The classes of a confusion matrix's rows and columns; each field has one entry per class."""
 
     names: tuple[str, ...]
     ids: tuple[int, ...]  # in Cityscapes' label images; instance maps hold 1000 * id + number
     categories: tuple[str, ...]
-    scored: tuple[bool, ...]  # False: pixels whose truth it is do not count
-    sizes: tuple[float, ...]  # pixels of the mean object; 0 where objects are not told apart
+    scored: tuple[bool, ...]  # False: pixels of this true class are ignored
+    sizes: tuple[float, ...]  # mean object size in pixels; 0 for classes without instances
 
 
 # Ids, categories and mean object sizes as the benchmark defines them, by id from 0.
@@ -57,12 +57,12 @@ _SIZES = {
     "bicycle": 4672.3249222261,
 }
 _NAMES = tuple(name for names in _CATEGORIES.values() for name in names.split(","))
-_OBJECTS = ("human", "vehicle")  # categories all of whose classes tell objects apart
+_OBJECTS = ("human", "vehicle")  # categories whose classes all have instances
 
 
 def classes(names: Sequence[str]) -> Classes:
-    """The Cityscapes classes of these names, in this order; `classes(labels.CITYSCAPES.classes)`
-    for train ids. UserError if a name is none of the benchmark's 34."""
+    """The Cityscapes classes with these names, in this order; `classes(labels.CITYSCAPES.classes)`
+    for train ids. UserError for a name that is not one of the benchmark's 34."""
     unknown = [name for name in names if name not in _NAMES]
     if unknown:
         raise UserError(f"{unknown[0]!r} is no class of Cityscapes, so it has no category there")
@@ -77,34 +77,34 @@ def classes(names: Sequence[str]) -> Classes:
 
 
 def known(names: Sequence[str]) -> Classes | None:
-    """As `classes`; None if a name is none of the benchmark's, or of a class that it leaves out."""
+    """As `classes`; None if a name is unknown to the benchmark or of a class that it ignores."""
     if all(name in _NAMES and name not in _NOT_SCORED for name in names):
         return classes(names)
     return None
 
 
-ALL = classes(_NAMES)  # the 34 ids of the label images; a row's number is its id
+ALL = classes(_NAMES)  # the 34 ids of the label images; row number = id
 
 
 def instance_rows(
     prediction: np.ndarray, instance_ids: np.ndarray, table: Classes, *, name: str = "an image"
 ) -> np.ndarray:
-    """Counts the pixels of each object of an image that were called right.
+    """Counts the correctly predicted pixels of each object in an image.
 
     Args:
-      prediction: integer positions in `table` [H, W]; any other number is simply wrong.
-      instance_ids: integers [H, W], a `*_instanceIds.png`: 1000 * id + number where there is a
-        single object, anything up to 1000 elsewhere (groups, and classes without objects).
-      table: the classes that were predicted.
+      prediction: integer positions in `table` [H, W]; any other number counts as wrong.
+      instance_ids: integers [H, W], a `*_instanceIds.png`: 1000 * id + number in a single object,
+        a number up to 1000 elsewhere (groups, and classes without instances).
+      table: the predicted classes.
       name: of the image, for messages.
 
     Returns:
-      int64 [M, 4], an object a row, by instance id: its class (position in `table`), its pixels,
-      those of them called its class, and those called any class of its category. Objects of classes
-      that are not scored, or not in `table`, are left out.
+      int64 [M, 4], one row per object, sorted by instance id: its class (position in `table`), its
+      pixels, those predicted as its class, and those predicted as any class of its category.
+      Objects of classes that are not scored, or not in `table`, are left out.
 
     Raises:
-      UserError: the shapes differ, or an object's class has no objects in Cityscapes.
+      UserError: the shapes differ, or the class of an object has no instances in Cityscapes.
     """
     if prediction.shape != instance_ids.shape:
         raise UserError(
@@ -112,7 +112,7 @@ def instance_rows(
         )
     single = instance_ids > 1000
     called = _position(prediction[single], range(len(table.names)))
-    # Sorted, as cityscapesScripts goes through them.
+    # Sorted by id, the order of cityscapesScripts.
     ids, place, pixels = np.unique(instance_ids[single], return_inverse=True, return_counts=True)
     _check_objects(ids, name)
     row = _position(ids // 1000, table.ids)
@@ -135,25 +135,24 @@ def scores(
     scored: Sequence[int] | None = None,
     ignored: int = 0,
 ) -> dict[str, Any]:
-    """All scores of a split, as they go into results.json.
+    """All scores of a split, as they are written to results.json.
 
     Args:
       confusion_matrix: integers [K, K], rows the truth, columns the prediction.
-      table: what its rows are; None if they are not Cityscapes classes, which then have no
-        categories.
-      instances: what `instance_rows` gave for each image, in the order of the images; None without
-        instance maps.
-      names: the K class names where there is no `table`.
-      scored: the rows that are reported and that the means over classes are over, as in
-        `confusion.mean_iou`; None for all. Categories always hold all of their classes.
-      ignored: pixels of the split that are in no row. Only MiniCity's accuracy asks.
+      table: the classes of its rows; None if they are not Cityscapes classes, which gives no scores
+        by category.
+      instances: results of `instance_rows` in the order of the images; None without instance maps.
+      names: the K class names if there is no `table`.
+      scored: the rows to report and to take means over, as in `confusion.mean_iou`; None for all.
+        Categories always contain all of their classes.
+      ignored: pixels of the split that are in no row. Only MiniCity's accuracy uses them.
 
     Returns:
-      fractions in 0..1, None where undefined. A mean is over those that are defined.
+      fractions in 0..1, None where undefined. Means are taken over the defined values.
         iou, class_accuracy {class: value}; miou, mean_class_accuracy; frequency_weighted_iou;
         pixel_accuracy: over the pixels of scored classes;
-        pixel_accuracy_all: over all pixels of the split, as MiniCity counts: where the truth is
-        void no class of the nineteen is right;
+        pixel_accuracy_all: over all pixels of the split, as MiniCity does: of its nineteen classes
+        none is right for a void pixel;
       with a `table`: category_iou {category: value}, category_miou;
       with `instances` too: iiou {class: value}, miiou, category_iiou {category: value},
         category_miiou, for the classes and categories that have objects.
@@ -187,8 +186,8 @@ def scores(
 
 
 def results_txt(result: dict[str, Any]) -> str:
-    """The five lines that the MiniCity challenge's tool writes to results.txt, from what `scores`
-    returns; 'nan' for what is undefined or was not asked for."""
+    """The five lines of the MiniCity challenge's results.txt, from the result of `scores`; 'nan'
+    for undefined or missing values."""
     keys = {
         "IoU Class": "miou",
         "iIoU Class": "miiou",
@@ -213,14 +212,14 @@ def _category_ious(counts: np.ndarray, table: Classes) -> dict[str, float]:
 
 
 def _instance_scores(counts, table, rows, objects) -> dict[str, Any]:
-    """iIoU: the weighted pixels of objects; false positives belong to no object and weigh 1."""
+    """iIoU from the weighted pixels of objects; false positives belong to no object: weight 1."""
     row, pixels, hits, category_hits = objects.T
     weight = np.asarray(table.sizes)[row] / pixels
     right, category_right = hits * weight, category_hits * weight
     wrong, category_wrong = (pixels - hits) * weight, (pixels - category_hits) * weight
 
     def ratio(chosen, right, wrong, false):
-        # One after the other in this order, as cityscapesScripts adds.
+        # Summed one by one in this order, as cityscapesScripts does.
         right, wrong = _total(right[chosen]), _total(wrong[chosen])
         union = right + float(false) + wrong
         return right / union if union else float("nan")
@@ -249,7 +248,7 @@ def _of_category(table: Classes, category: str) -> np.ndarray:
 
 
 def _total(values: np.ndarray) -> float:
-    """The sum, added one by one (NumPy's own adds in pairs)."""
+    """The sum, adding one value after the other (NumPy's own sum adds pairwise)."""
     return float(np.add.accumulate(values)[-1]) if len(values) else 0.0
 
 
@@ -273,7 +272,7 @@ def _check_objects(ids: np.ndarray, name: str) -> None:
 
 
 def _defined(result: dict[str, Any]) -> dict[str, Any]:
-    """Plain floats, None for nan, as JSON wants them."""
+    """Plain floats for JSON, None for nan."""
 
     def plain(value):
         if isinstance(value, dict):

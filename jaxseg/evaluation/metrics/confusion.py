@@ -1,9 +1,9 @@
 """Scores of a segmentation, all from one confusion matrix.
 
 Intersection over union as in "The Pascal Visual Object Classes Challenge" (Everingham et al., 2015)
-and the Cityscapes benchmark: per class, true positives over all pixels that are or were called that
-class, counted over the whole split. The matrix is counted in integers on the device; the ratios are
-float64 on the host.
+and the Cityscapes benchmark: per class, true positives divided by all pixels with that true or
+predicted class, over the whole split. The matrix is counted in integers on the device; the ratios
+are float64 on the host.
 """
 
 from collections.abc import Sequence
@@ -55,9 +55,8 @@ def mean_iou(confusion_matrix: np.ndarray, scored: Sequence[int] | None = None) 
 
     Args:
       confusion_matrix: [K, K] counts, rows the truth.
-      scored: the class ids the mean is over (the 13 of SYNTHIA's 16, say); None for all. Pixels of
-        the other classes still count as wrong where they are called a scored class, as in the
-        references.
+      scored: ids of the classes to average (such as 13 of SYNTHIA's 16); None for all. As in the
+        references, pixels of the other classes still count as errors if predicted as a scored one.
     """
     values = iou(confusion_matrix)
     values = values if scored is None else values[list(scored)]
@@ -67,8 +66,8 @@ def mean_iou(confusion_matrix: np.ndarray, scored: Sequence[int] | None = None) 
 def mean(values: Sequence[float]) -> float:
     """Mean of the values that are not nan; nan if none is left.
 
-    Added up one by one, as cityscapesScripts does, so that the last digit agrees: NumPy's mean adds
-    in pairs, Python's sum compensates from 3.12 on.
+    Adds one value after the other, as cityscapesScripts does, so that the last digit agrees:
+    NumPy's mean adds pairwise, and Python's sum compensates for rounding from 3.12 on.
     """
     total, count = 0.0, 0
     for value in values:
@@ -78,7 +77,7 @@ def mean(values: Sequence[float]) -> float:
 
 
 def pixel_accuracy(confusion_matrix: np.ndarray, scored: Sequence[int] | None = None) -> float:
-    """Share of pixels (whose truth is a scored class) called right, 0..1; nan without pixels."""
+    """Share of the pixels of scored classes that are predicted correctly, 0..1; nan without any."""
     counts = np.asarray(confusion_matrix, np.float64)
     rows = np.arange(len(counts)) if scored is None else np.asarray(list(scored))
     total = counts[rows].sum()
@@ -86,8 +85,8 @@ def pixel_accuracy(confusion_matrix: np.ndarray, scored: Sequence[int] | None = 
 
 
 def class_accuracy(confusion_matrix: np.ndarray) -> np.ndarray:
-    """Share of each class's pixels called right (its recall): float64 [K], nan without pixels. Its
-    `mean` is the class accuracy, also called mean accuracy (Long et al., FCN, CVPR 2015)."""
+    """Recall of each class: float64 [K], nan without pixels. Its `mean` is called class accuracy or
+    mean accuracy (Long et al., FCN, CVPR 2015)."""
     counts = np.asarray(confusion_matrix, np.float64)
     pixels = counts.sum(1)
     return np.divide(np.diag(counts), pixels, out=np.full(len(pixels), np.nan), where=pixels > 0)
@@ -96,8 +95,8 @@ def class_accuracy(confusion_matrix: np.ndarray) -> np.ndarray:
 def frequency_weighted_iou(
     confusion_matrix: np.ndarray, scored: Sequence[int] | None = None
 ) -> float:
-    """Mean of `iou` in which a class weighs as much as its share of the labelled pixels (Long et
-    al., FCN, CVPR 2015), over the scored classes (None: all); 0..1, nan without pixels."""
+    """Mean of `iou` over the scored classes (None: all), weighted by each class's share of the
+    labelled pixels (Long et al., FCN, CVPR 2015); 0..1, nan without pixels."""
     counts = np.asarray(confusion_matrix, np.float64)
     rows = np.arange(len(counts)) if scored is None else np.asarray(list(scored))
     pixels = counts[rows].sum(1)

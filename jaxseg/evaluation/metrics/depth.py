@@ -1,8 +1,8 @@
-"""Errors of predicted depth, as Eigen et al. ("Depth Map Prediction from a Single Image using a
-Multi-Scale Deep Network", NIPS 2014) count them.
+"""Errors of predicted depth as defined by Eigen et al. ("Depth Map Prediction from a Single Image
+using a Multi-Scale Deep Network", NIPS 2014).
 
-Every number is taken over the pixels of an image that have a truth, then averaged over the images
-that have such pixels. The sums of an image are formed on the device, the ratios in float64 on the
+Every metric is computed over the pixels of an image with known depth, then averaged over the images
+that have such pixels. Each image's sums are computed on the device, the ratios in float64 on the
 host.
 """
 
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-NEAREST = 1e-3  # metres; a prediction that is nearer, or behind the camera, counts as this
+NEAREST = 1e-3  # metres; smaller (and negative) predictions are clipped to this
 COLUMNS = ("pixels", "abs_rel", "sq_rel", "rmse", "rmse_log", "delta1", "delta2", "delta3")
 
 
@@ -21,17 +21,16 @@ def rows(prediction: Array, truth: Array, cap: float = 80.0) -> Array:
 
     Args:
       prediction: metres, float [N, H, W]; clipped to NEAREST..cap.
-      truth: metres, float [N, H, W]; pixels without (0, or not a number) or beyond `cap` do not
-        count.
+      truth: metres, float [N, H, W]; unknown pixels (0 or NaN) and those beyond `cap` are ignored.
       cap: metres, above NEAREST.
 
     Returns:
-      float32 [N, 8], in the order of COLUMNS: the number of pixels, then sums of |p - t| / t,
-      (p - t)^2 / t, (p - t)^2, (log p - log t)^2, and how many pixels have max(p / t, t / p) below
-      1.25, 1.25^2, 1.25^3. A prediction that is not a number makes the sums so.
+      float32 [N, 8], in the order of COLUMNS: the number of pixels; the sums of |p - t| / t,
+      (p - t)^2 / t, (p - t)^2, (log p - log t)^2; the numbers of pixels with max(p / t, t / p)
+      below 1.25, 1.25^2, 1.25^3. A NaN prediction makes the sums NaN.
 
     Raises:
-      ValueError: shapes that do not fit, a cap that leaves nothing.
+      ValueError: shapes that do not match, or a cap not above NEAREST.
     """
     if prediction.shape != truth.shape or prediction.ndim != 3:
         raise ValueError(f"depth {prediction.shape} does not fit truth {truth.shape}: [N, H, W]")
@@ -52,16 +51,17 @@ def rows(prediction: Array, truth: Array, cap: float = 80.0) -> Array:
         jnp.square(jnp.log(prediction) - jnp.log(truth)),
         *(ratio < 1.25**power for power in (1, 2, 3)),
     )
-    # Rows of the image first, then their sums: float32 adds few numbers at a time.
+    # Each row is summed first, then the rows' sums, which keeps float32's rounding error small.
     sums = [jnp.sum(jnp.where(counted, x, 0.0), axis=2).sum(axis=1) for x in each]
     return jnp.stack(sums, axis=-1)
 
 
 def scores(rows: np.ndarray) -> dict[str, Any]:
-    """The metrics of all images.
+    """The metrics averaged over all images.
 
     Args:
-      rows: [M, 8] of `rows`, in any order; images without a pixel that counts are passed over.
+      rows: [M, 8] from the function `rows`, in any order; images without counted pixels are
+        skipped.
 
     Returns:
       {'abs_rel', 'sq_rel' (metres), 'rmse' (metres), 'rmse_log' (natural), 'delta1', 'delta2',
