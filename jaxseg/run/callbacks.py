@@ -1,4 +1,4 @@
-"""What the training loop does beside taking steps: it logs, scores and saves all members."""
+"""Callbacks of the training loop, which log, score and save all members."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,12 +16,12 @@ from jaxseg.storage.checkpoints import checkpoint
 
 
 class Callbacks(NamedTuple):
-    """What the loop does beside taking steps.
+    """The functions that the training loop calls between steps.
 
     Attributes:
       record: (step, metrics of the steps since the last log, on the host, speed) -> None: logs.
       score: (state, step) -> result of the snapshot.
-      save: (state, result) -> None; the result is None where it is not time for an evaluation.
+      save: (state, result) -> None; the result is None if the step was not evaluated.
     """
 
     record: Callable[[int, list[Any], dict[str, float]], None]
@@ -31,7 +31,7 @@ class Callbacks(NamedTuple):
 
 @contextlib.contextmanager
 def open_logs(trained: Trained, start: int, bar: progress.Progress) -> Iterator[list[logs.Log]]:
-    """The members' logs, open."""
+    """Opens the members' logs."""
     with contextlib.ExitStack() as opened:
         log = []
         for member, folder in zip(trained.members, trained.folders, strict=True):
@@ -49,10 +49,10 @@ def open_logs(trained: Trained, start: int, bar: progress.Progress) -> Iterator[
 def make_record(
     trained: Trained, moved: Sequence[str], log: Sequence[logs.Log], bar: progress.Progress
 ) -> Callable:
-    """What `Callbacks.record` is: lines of the logs, and what is noticed in them."""
+    """Makes `Callbacks.record`, which writes the logs and warns of collapse (see `collapse`)."""
     watches = []
     for folder in trained.folders:
-        lines = logs.read(folder)  # those of steps that are done again are gone by now
+        lines = logs.read(folder)  # lines of steps that will be repeated are already removed
         watches.append(collapse.recall(line for line in lines if line["kind"] == "train"))
 
     def record(step: int, metrics: list[Any], speed: dict[str, float]) -> None:
@@ -78,7 +78,7 @@ def make_score(
     bar: progress.Progress,
     tabulate: Callable[[], Any],
 ) -> Callable:
-    """What `Callbacks.score` is: the members' results, one after the other."""
+    """Makes `Callbacks.score`, which evaluates the members one after the other."""
 
     def score(state: Any, step: int) -> list[dict[str, Any]]:
         if not isinstance(state, list):
@@ -94,11 +94,11 @@ def make_score(
 
 
 def make_save(trained: Trained, managers: Sequence[checkpoint.Manager]) -> Callable:
-    """What `Callbacks.save` is: a checkpoint of each member."""
+    """Makes `Callbacks.save`, which writes a checkpoint of each member."""
 
     def save(state: Any, results: list[dict[str, Any]] | None) -> None:
         host = jax.device_get(state)
-        for manager in managers:  # all have a step before any has the next
+        for manager in managers:  # every member has this step before any saves the next
             manager.wait_until_finished()
         for i, (manager, member) in enumerate(zip(managers, trained.members, strict=True)):
             own = member.config.to_dict()
@@ -108,15 +108,15 @@ def make_save(trained: Trained, managers: Sequence[checkpoint.Manager]) -> Calla
 
 
 def means(kept: list[dict]) -> dict[str, float]:
-    """Means of the metrics of some steps, of those that the last one has."""
+    """Means over several steps of the metrics that the last of them has."""
     return {name: float(np.mean([m[name] for m in kept if name in m])) for name in kept[-1]}
 
 
 def learning_rates(
     players: optimisers.Players, step: int, last_warm: int, moved: Iterable[str]
 ) -> dict[str, float]:
-    """Learning rates of the players that are `moved`, in the update that leads to a step; disc
-    starts to count after the warm-up.
+    """Learning rates of the `moved` players in the update that leads to `step`; the schedule of
+    disc starts after the warm-up.
     """
     done = {"gen": step - 1, "disc": step - 1 - last_warm}
     return {
@@ -127,6 +127,6 @@ def learning_rates(
 
 
 class _Muted:
-    """In place of a bar, for what is told of all members in one line."""
+    """Replaces a member's progress bar when one line reports all members."""
 
     log = staticmethod(lambda message: None)

@@ -1,12 +1,12 @@
-"""Says when adversarial training has come to nothing, from what a run logs anyway.
+"""Warns when adversarial training has collapsed, from the metrics that a run logs.
 
-Everything follows from the lines of the log, one after the other: `follow` takes one more, `recall`
-takes those that a run has left behind, so that a resumed run neither repeats nor misses a message.
+The warnings depend on the log lines only: `follow` reads one more line, `recall` those of an
+interrupted run, so that a resumed run neither repeats nor misses a warning.
 
-A discriminator that is always right gives the other side no way down its loss, one that guesses
-gives it no direction (Arjovsky and Bottou, "Towards Principled Methods for Training GANs", ICLR
-2017). An accuracy just above one half is what a good end looks like, too; it is said all the same,
-for only the scores on the target can tell the two apart.
+A discriminator that is always right leaves the other player with vanishing gradients; one that
+guesses gives no useful direction (Arjovsky and Bottou, "Towards Principled Methods for Training
+GANs", ICLR 2017). Successful alignment also ends with an accuracy just above one half; the warning
+is given all the same, because only scores on the target can tell the two cases apart.
 """
 
 import math
@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 WINDOW = 10  # lines of the log over which a state must last
-WON = 0.98  # a discriminator's accuracy above which it has won
-GUESSING = 0.02  # above one half, up to which it tells nothing
+WON = 0.98  # a discriminator with an accuracy above this has won
+GUESSING = 0.02  # a discriminator with an accuracy up to 0.5 plus this is guessing
 
 WORDS = {
     "won": "{name} has been above {won:g} for {window} log lines: the discriminator has won, and "
@@ -28,18 +28,18 @@ WORDS = {
 
 
 class Watch(NamedTuple):
-    """What is to be remembered of the lines so far."""
+    """The states remembered from the lines so far."""
 
     recent: Mapping[str, tuple[str, ...]]  # name -> the states of its latest `window` values
-    told: Mapping[str, str]  # name -> the state that has been told and is not over
+    told: Mapping[str, str]  # name -> the state that was reported and is not over
     window: int
 
 
 def start(window: int = WINDOW) -> Watch:
-    """Nothing seen yet.
+    """The watch before the first line.
 
     Raises:
-      ValueError: a window without lines.
+      ValueError: a window of less than one line.
     """
     if window < 1:
         raise ValueError(f"a window of {window} log lines: give at least 1")
@@ -47,19 +47,19 @@ def start(window: int = WINDOW) -> Watch:
 
 
 def follow(watch: Watch, line: Mapping[str, float | None]) -> tuple[Watch, list[str]]:
-    """Takes in one more line of the training log.
+    """Reads one more line of the training log.
 
-    A state is told when all of the latest `window` values are in it, and told again only after it
-    was over: after more than half of the latest `window` values were not in it.
+    A state is reported when all of the latest `window` values are in it. It is over, and may be
+    reported again, when more than half of the latest `window` values are not in it.
 
     Args:
-      watch: from `start`, `recall` or the line before.
-      line: {name: value}; looked at are `accuracy/...` (of a discriminator, 0..1) and `loss/...`.
-        None stands for a value that is not finite, as in `metrics.jsonl`. A name that is missing
-        (during the warm-up, say) stays as it was.
+      watch: from `start`, `recall` or the previous call.
+      line: {name: value}; only `accuracy/...` (of a discriminator, 0..1) and `loss/...` are used.
+        None stands for a value that is not finite, as in `metrics.jsonl`. The state of a missing
+        name (during the warm-up, say) is kept.
 
     Returns:
-      The watch after it, and one line of text for each state that has just set in.
+      The new watch, and one line of text for each state that has just begun.
     """
     recent, told, messages = dict(watch.recent), dict(watch.told), []
     for name in sorted(line):
@@ -78,7 +78,7 @@ def follow(watch: Watch, line: Mapping[str, float | None]) -> tuple[Watch, list[
 
 
 def recall(lines: Iterable[Mapping[str, float | None]], window: int = WINDOW) -> Watch:
-    """The watch after all these lines of a log, `kind: train` of `logs.read` or as logged."""
+    """The watch after all these lines of a log (those of `logs.read` with `kind: train`)."""
     watch = start(window)
     for line in lines:
         watch, _ = follow(watch, line)
@@ -86,14 +86,14 @@ def recall(lines: Iterable[Mapping[str, float | None]], window: int = WINDOW) ->
 
 
 def check(history: Sequence[Mapping[str, float | None]], window: int = WINDOW) -> list[str]:
-    """What the last line of a history gives rise to say; see `follow`."""
+    """The warnings that the last line of a history causes; see `follow`."""
     if not history:
         return []
     return follow(recall(history[:-1], window), history[-1])[1]
 
 
 def _state(name: str, value: float | None) -> str:
-    """What a value says by itself; empty for nothing."""
+    """The state that a single value is in; empty if it is normal."""
     finite = value is not None and math.isfinite(value)
     if name.startswith("loss/"):
         return "" if finite else "lost"

@@ -24,19 +24,19 @@ DEFAULT = Wanted()
 
 
 def evaluate(config: ConfigDict, workdir: str, wanted: Wanted = DEFAULT) -> dict[str, Any]:
-    """Evaluates on the target's validation split, by the protocol of `config.eval`.
+    """Evaluates on the target's validation split, with the protocol of `config.eval`.
 
-    For a checkpoint of the run it is the number that the training loop logged, exactly. Prints a
-    table and writes `<workdir>/results.json` and `results.txt`; for several snapshots see
+    A checkpoint of the run gets exactly the score that the training loop logged. Prints a table and
+    writes `<workdir>/results.json` and `results.txt`; for several snapshots see
     `evaluate_snapshots`.
 
     Args:
       config: of the experiment.
       workdir: of a run; results are written there.
-      wanted: the network, or several; the best checkpoint of the run by default.
+      wanted: one or several networks; the best checkpoint of the run by default.
 
     Returns:
-      The result; of the best snapshot, if there are several.
+      The result; if there are several snapshots, that of the best.
     """
     finished.prepare(config)
     if wanted.several:
@@ -64,7 +64,7 @@ def evaluate_snapshots(
 ) -> dict[str, Any]:
     """Evaluates one network after the other, prints a table and writes `<workdir>/snapshots.json`.
 
-    The papers report the best of such a table. That choice looks at the target's labels, and the
+    The papers report the best score of such a table. That choice uses the target's labels, and the
     table says so.
 
     Returns:

@@ -1,7 +1,7 @@
 """A report on the data that an experiment reads: `--mode=inspect`.
 
-It goes through the same records and the same table of classes as training and evaluation, so that
-what it shows is what the network would be given, and what it prepares is not prepared again.
+It uses the same records and table of classes as training and evaluation: it shows what the network
+would be given, and the records that it prepares are used again.
 """
 
 import collections
@@ -19,18 +19,18 @@ from jaxseg.data import codec, labels, records, tally, transforms
 from jaxseg.experiment import batches, settings
 from jaxseg.report import paint
 
-COLUMNS, ROWS, WIDTH = 4, 6, 320  # of a contact sheet, the last in pixels a picture
+COLUMNS, ROWS, WIDTH = 4, 6, 320  # of a contact sheet; width of one picture in pixels
 
 
 class Part(NamedTuple):
-    """One split of one side of the experiment.
+    """One split of the source or target domain.
 
     Attributes:
-      title: such as 'source train', or 'source train, target train' where both read the same.
+      title: such as 'source train', or 'source train, target train' if both use the same records.
       source: its records.
-      table: uint8 [256], from the records' ids to the classes that are learnt.
-      tally: its labels counted.
-      sizes: (height, width) -> how many images have it, as published where that can be told.
+      table: uint8 [256], from the records' label ids to the learnt classes.
+      tally: counts of its labels.
+      sizes: (height, width) -> number of images; the published size where it is known.
     """
 
     title: str
@@ -43,17 +43,17 @@ class Part(NamedTuple):
 def run(config: ConfigDict, output: str) -> None:
     """Counts images, sizes and classes of all splits that a config names; prints and writes them.
 
-    Prints two tables: images by split, and the share of the pixels and of the images that each
-    class has. Writes `<output>/survey.json` with the same numbers, and for each split a contact
-    sheet of up to 24 images, evenly over the split, with their labels laid over them,
-    `<output>/<source or target>_<split>.png`.
+    Prints two tables: images by split, and each class's share of the pixels and of the images.
+    Writes `<output>/survey.json` with the same numbers, and for each split a contact sheet
+    `<output>/<source or target>_<split>.png` of up to 24 images, evenly spaced over the split, with
+    their labels as an overlay.
 
     Args:
       config: of an experiment.
-      output: folder, made if need be.
+      output: folder, created if it does not exist.
 
     Raises:
-      UserError: data that are missing, damaged or hold unknown label values, naming the file.
+      UserError: data are missing or damaged, or hold unknown label values; the file is named.
     """
     label_set = settings.label_set(config)
     folder = Path(output)
@@ -76,7 +76,8 @@ def run(config: ConfigDict, output: str) -> None:
 
 
 def contact_sheet(part: Part, label_set: labels.LabelSet) -> np.ndarray:
-    """Images, evenly over a split, under their labels; and the legend, uint8 [H, W, 3]."""
+    """Images evenly spaced over a split with their labels as overlay, and a legend; uint8
+    [H, W, 3]."""
     number = min(COLUMNS * ROWS, len(part.source))
     pictures = [_overlay(part, len(part.source) * i // number, label_set) for i in range(number)]
     rows = [pictures[i : i + COLUMNS] for i in range(0, number, COLUMNS)]
@@ -158,7 +159,7 @@ def _shares(part: Part) -> np.ndarray:
 
 
 def _ignored(part: Part) -> float:
-    """Share of all pixels that count for no class."""
+    """Share of all pixels that have no learnt class."""
     ignored = int(part.tally.ignored.sum())
     return ignored / max(1, ignored + int(part.tally.counts.sum()))
 

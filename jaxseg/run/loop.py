@@ -1,4 +1,4 @@
-"""The training loop: steps, and when to log, to evaluate and to save."""
+"""The training loop: takes steps, and calls for logs, evaluations and checkpoints in time."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -30,16 +30,16 @@ def advance(
     """Takes the steps after `start`, of all members at once.
 
     Args:
-      config: `train` says when to log, to evaluate, to save and to end.
+      config: `train` sets when to log, evaluate, save and end.
       state: on the devices; it is donated to the updates.
       updates: (state, batch) -> (state, metrics) by phase, 'warmup' up to step `last_warm`, then
         'full'.
       stream: batches on the devices.
-      bar: told of what takes its time.
-      asked: says whether the training is to end before its last step.
+      bar: progress bar; also shows messages about compilation and interruption.
+      asked: says whether training was interrupted.
 
     Returns:
-      True at the end of the training, False if it was asked to end before.
+      True at the end of training, False if it was interrupted.
     """
     settings, total = config.train, config.train.steps
     kept, waits, compiled, timed, clock = [], [], set(), 0, time.perf_counter()
@@ -54,13 +54,13 @@ def advance(
             compiled.add(phase)
         state, metrics = updates[phase](state, batch)
         if first or jax.default_backend() == "cpu":
-            jax.block_until_ready(state)  # fake CPU devices abort when many steps queue
+            jax.block_until_ready(state)  # simulated CPU devices abort when many steps queue
         kept.append(metrics)
         timed += 1
         if first:  # compiling is not training time
             timed, clock = 0, time.perf_counter()
         if step % settings.log_every == 0 or step in (total, last_warm):
-            metrics, speed = jax.device_get(kept), {}  # the only time they leave the device
+            metrics, speed = jax.device_get(kept), {}  # metrics stay on the device until here
             if timed:
                 speed["images_per_second"] = timed * settings.batch / (time.perf_counter() - clock)
             callbacks.record(step, metrics, speed | {"input_wait": float(np.mean(waits))})

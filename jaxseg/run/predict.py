@@ -37,33 +37,33 @@ def predict_folder(
     published: np.ndarray | None = None,
     announce: Callable[[str], None] = print,
 ) -> int:
-    """Predicts an image or all images of a folder (and of the folders in it).
+    """Predicts an image or all images of a folder (and of its subfolders).
 
-    For each image <output>/<stem>_id.png (grey, train ids), _color.png, _overlay.png and
-    _entropy.png are written, all at the image's own size; folders within the input are kept, and
-    images with equal stems are told apart by their suffix (a.png, a.jpg -> a_png_id.png, ...).
-    The network is compiled once for each size of image, or once in all if `size` is given; only the
-    resizing to the image's own size is compiled for every size.
+    For each image it writes <output>/<stem>_id.png (grey, train ids), _color.png, _overlay.png and
+    _entropy.png at the image's own size. Subfolders of the input are kept in the output. If images
+    have equal stems, the suffix is added (a.png, a.jpg -> a_png_id.png, ...).
+    The network is compiled for each image size, or just once with `size`; then only the resizing to
+    the image's own size is compiled for each size.
 
     Args:
       predict: (params, stats, memory, images uint8 [N,H,W,3]) -> logits [N,h,w,K].
       model: {'params', 'stats', 'memory'}.
       input_path: a file or a folder.
-      output: another folder, made if it does not exist. It may lie in the input: what an earlier
-        run wrote into it is not predicted again.
+      output: another folder, created if it does not exist. It may lie inside the input folder: the
+        images in it are not predicted.
       label_set: names and colours of the K classes.
       size: (height, width) the image is resized to for the network (bicubic, as in evaluation);
         None gives the network the image as it is.
-      published: uint8 [256] from class ids to those of <stem>_labelIds.png, which is then written
-        too; see `published_ids`.
+      published: uint8 [256] from class ids to published label ids (see `published_ids`); if given,
+        <stem>_labelIds.png is written too.
       announce: called with one line per image.
 
     Returns:
-      How many images were predicted; several processes take turns.
+      The number of predicted images. Several processes share the images out among them.
 
     Raises:
-      UserError: no image found, or one that cannot be read, or an output that cannot be written;
-        what was predicted before it stays.
+      UserError: no image is found, an image cannot be read, or an output cannot be written; earlier
+        predictions are kept.
     """
     output = Path(output)
     images = list(_find(Path(input_path), output))
@@ -93,10 +93,10 @@ def predict_folder(
 
 
 def make_image_predictor(predict: Callable) -> Callable[..., tuple[jax.Array, jax.Array]]:
-    """Makes the function from one image to its maps.
+    """Makes the function that predicts one image.
 
-    It is two programs: the network depends on the size of its own input, only the maps on the
-    photograph's.
+    It compiles two programs: the network, for each size of its input, and the resizing of its
+    output, for each size of the original image.
 
     Args:
       predict: (params, stats, memory, images uint8 [N,H,W,3]) -> logits [N,h,w,K].
@@ -119,8 +119,8 @@ def make_image_predictor(predict: Callable) -> Callable[..., tuple[jax.Array, ja
 
 
 def published_ids(label_set: LabelSet) -> np.ndarray:
-    """The table uint8 [256] from a set's train ids to Cityscapes' published ids, class by class
-    name: a network of 16 or 13 classes submits the same ids as one of 19.
+    """The table uint8 [256] from a set's train ids to Cityscapes' published ids, matched by class
+    name: a network of 16 or 13 classes writes the same ids as one of 19.
 
     Raises:
       UserError: a class that Cityscapes does not have.
@@ -136,7 +136,7 @@ def published_ids(label_set: LabelSet) -> np.ndarray:
 
 
 def _find(source: Path, output: Path) -> Iterator[tuple[Path, Path]]:
-    """Each image and the name, without suffix, of what is written for it."""
+    """Each image with the path, without suffix, of its outputs."""
     kinds = ", ".join(suffix.removeprefix(".") for suffix in SUFFIXES)
     if not source.exists():
         raise UserError(f"--input={source}: no such file or folder")
@@ -147,7 +147,7 @@ def _find(source: Path, output: Path) -> Iterator[tuple[Path, Path]]:
     if here == there:
         raise UserError(f"--output={output} is the folder of --input; give another one")
     paths = [p for p in sorted(source.rglob("*")) if p.suffix.lower() in SUFFIXES and p.is_file()]
-    if there.is_relative_to(here):  # what an earlier run wrote is not input
+    if there.is_relative_to(here):  # outputs of an earlier run are not input
         own = source / there.relative_to(here)
         paths = [p for p in paths if not p.is_relative_to(own)]
     if not paths:
@@ -159,7 +159,7 @@ def _find(source: Path, output: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _read(path: Path) -> np.ndarray:
-    """An image upright as uint8 [H,W,3], whatever its mode; transparency shows white."""
+    """Reads an image of any mode, turned upright, as uint8 [H,W,3]; transparency becomes white."""
     try:
         with Image.open(path) as image:
             image = ImageOps.exif_transpose(image)
@@ -194,18 +194,18 @@ def predict(
     *,
     submission: bool = False,
 ) -> int:
-    """Segments an image or a folder of images of any size; returns how many.
+    """Segments an image or a folder of images of any size; returns the number of images.
 
-    The network sees each image at the size of `data.target.size` (at its own with
-    `eval.full_resolution`), by the protocol of `config.eval`, and the maps are brought back to the
-    image's own size.
+    Each image is resized to `data.target.size` for the network (not with `eval.full_resolution`)
+    and predicted with the protocol of `config.eval`; the maps are resized back to the image's own
+    size.
 
     Args:
       config: of the experiment.
-      workdir: of a run, if its checkpoint is wanted.
-      source, output: files; see `predict_folder`.
-      wanted: the one network; the best checkpoint of the run by default.
-      submission: also writes <stem>_labelIds.png in the ids of Cityscapes.
+      workdir: of the run whose checkpoint is used, if any.
+      source, output: `input_path` and `output` of `predict_folder`.
+      wanted: one network; the best checkpoint of the run by default.
+      submission: also writes <stem>_labelIds.png with Cityscapes' ids.
     """
     finished.prepare(config)
     label_set = settings.label_set(config)

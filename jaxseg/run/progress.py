@@ -1,4 +1,4 @@
-"""The training loop as seen in the console: a live bar on a terminal, plain lines elsewhere."""
+"""Progress of training in the console: a live bar on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Mapping
@@ -13,11 +13,11 @@ from rich.table import Column
 
 WINDOW = 20  # updates that the time left is estimated from
 SPEED = {"images_per_second": "images/s", "input_wait": "s/step input wait"}
-FIRST = ("loss", "lr", *SPEED.values())  # what is shown first, for narrow terminals cut the rest
+FIRST = ("loss", "lr", *SPEED.values())  # shown first, because narrow terminals cut the rest off
 
 
 class Progress:
-    """Shows how far a run is; a context manager. See `console`."""
+    """Shows the progress of a run; a context manager. See `console`."""
 
     def __init__(self, steps: int, enabled: bool, console: Console) -> None:
         self._steps, self._enabled, self._console = steps, enabled, console
@@ -43,7 +43,7 @@ class Progress:
 
         Args:
           step: steps done so far.
-          values: scalars to show, grouped by what stands before the last "/" of their names.
+          values: scalars to show, grouped by the part of their names before the last "/".
         """
         self._recent = [*self._recent[-WINDOW:], (time.perf_counter(), step)]
         left, text = self._time_left(step), format_values(values)
@@ -73,12 +73,13 @@ class Progress:
             self._bar.stop()
 
     def _print(self, message: str) -> None:
-        # Never wrapped: a line of a log file is one line.
+        # Never wrapped, so that each message stays one line in a log file.
         self._console.print(message, markup=False, highlight=False, soft_wrap=True)
         self._console.file.flush()
 
     def _time_left(self, step: int) -> str:
-        """From the last updates, evaluations included; compilation ends before the first."""
+        """Estimates the remaining time from the last updates, which include evaluations but not the
+        first compilation."""
         (before, first), (now, last) = self._recent[0], self._recent[-1]
         if last <= first:
             return ""
@@ -86,12 +87,12 @@ class Progress:
 
 
 def console(steps: int, *, enabled: bool = True, output: Console | None = None) -> Progress:
-    """Opens the console of a run, to be used in a `with`.
+    """Opens the progress display of a run; use it in a `with` statement.
 
     Args:
       steps: the last step of the run.
-      enabled: False shows nothing (the processes that are not the first).
-      output: where to; standard output by default.
+      enabled: False shows nothing (in all processes but the first).
+      output: where to print; standard output by default.
     """
     return Progress(steps, enabled, output or Console())
 
@@ -103,7 +104,7 @@ def format_values(values: Mapping[str, Any]) -> str:
       values: {"loss/gen": 0.41234, "loss/disc": 0.69, "lr/gen": 2.5e-4, "images_per_second": 8.2}.
 
     Returns:
-      "loss gen 0.412 disc 0.69  lr gen 0.00025  8.2 images/s", then whatever else there is.
+      "loss gen 0.412 disc 0.69  lr gen 0.00025  8.2 images/s", then all other values.
     """
     groups: dict[str, list[str]] = {}
     for name, value in values.items():

@@ -1,7 +1,7 @@
-"""The snapshots of a run: what happens at each evaluation, and what is told of them at the end.
+"""The snapshots of a run: how each is evaluated, and their summary at the end.
 
 A snapshot is scored on the target's validation split and on held-out source images, and its
-predictions are compared with those of the snapshot before. See `selection` for what that is for.
+predictions are compared with those of the snapshot before; `selection` explains why.
 """
 
 import os
@@ -24,28 +24,29 @@ from jaxseg.report import brought, page, paint, paint_source, paint_views
 from jaxseg.storage import logs
 from jaxseg.storage import results as storage_results
 
-MAPS = "agreement"  # folder in the work folder of what the last snapshots predicted
+MAPS = "agreement"  # subfolder of the work folder with the last snapshots' predictions
 
 
 def make_scorers(
     config: ConfigDict, method: Method, devices: Sequence[jax.Device]
 ) -> Callable[[str, int], Callable[..., dict[str, Any]]]:
-    """Makes what runs do with their snapshots; all share what is compiled.
+    """Makes the functions that evaluate snapshots; all runs share the compiled programs.
 
     Args:
-      config: of one of the runs, which differ in nothing that evaluation reads.
-      method: whose `predict` is evaluated, by the protocol of `config.eval`.
+      config: of one of the runs; evaluation settings have to be the same in all.
+      method: its `predict` is evaluated, with the protocol of `config.eval`.
       devices: local devices to use.
 
     Returns:
-      (workdir, start) -> score, of one run. Its work folder holds the log, and gets the pictures
-      and the predictions. `start` is the step it goes on from; the snapshot before is that of the
-      last evaluation up to it. If its predictions are lost, the next evaluation has no agreement.
+      (workdir, start) -> score, the function for one run. The work folder holds the log, and gets
+      pictures and predictions. `start` is the step that the run resumes from; the previous snapshot
+      is that of the last evaluation up to this step. If its predictions are lost, the next
+      evaluation has no agreement.
 
       score(state, step, log, bar) -> result: evaluates, writes a line to `log` (logs.Log) and `bar`
-      (progress.Progress), saves pictures. `result` is as of `evaluation.results.result`, with step
-      and split; where they can be told it has source_miou, agreement and pixel_agreement as well
-      (fractions; None: there is no snapshot before).
+      (progress.Progress), saves pictures. `result` is described in `evaluation.results.result`, and
+      has step and split. Where they can be computed, it also has source_miou, agreement and
+      pixel_agreement (fractions; None without a previous snapshot).
     """
     classes, scored = settings.label_set(config), settings.scored(config)
     depth = view_of(method, DEPTH, TARGET)
@@ -63,7 +64,7 @@ def make_scorers(
 
 
 def _looks(config, method, classes, device) -> Callable[..., dict[str, Any]]:
-    """(model, examples, folder, step) -> {name: panel} of the views' pictures, saved as well."""
+    """Makes (model, examples, folder, step) -> {name: panel}, which also saves the pictures."""
     changed = view_of(method, IMAGE, SOURCE)
     changes = paint_source.make_viewer(method, device) if changed else None
     views = paint_views.make_viewer(method, device)
@@ -87,8 +88,8 @@ def _scorer(config, method, classes, evaluator, look, workdir, start, *, depth):
     if jax.process_index() == 0:
         brought.write(workdir, method)
     names, scored = classes.classes, settings.scored(config)
-    # With fewer checkpoints than this, none that can be gone on from lacks its predictions: those
-    # kept, one being written, and one about to be.
+    # Predictions are kept for every checkpoint that a run may resume from: `train.keep` of them,
+    # one being written, and one about to be written.
     folder, keep = os.path.join(workdir, MAPS), config.train.keep + 2
     evaluated = [e["step"] for e in logs.evaluations(workdir) if e["step"] <= start]
     before = storage_results.load_maps(folder, evaluated[-1]) if evaluated else {}
@@ -106,7 +107,7 @@ def _scorer(config, method, classes, evaluator, look, workdir, start, *, depth):
         before = maps
         result = {"step": step, "split": config.data.target.val_split, **result}
         if jax.process_index() == 0:
-            # Before the log: a step that the log knows has its predictions, those of the same run.
+            # Saved before the log line, so that every logged step has its predictions.
             storage_results.save_maps(folder, step, maps, keep)
         log.evaluation(step, result)
         told = [f"{result['split']} mIoU {percent(result['miou'])}"]
@@ -127,15 +128,15 @@ def _scorer(config, method, classes, evaluator, look, workdir, start, *, depth):
 
 
 def write_up(workdir: str, warmup: int) -> dict[str, Any]:
-    """Writes results.json and results.txt of the last evaluation, selection.json and report.html
-    of the whole run.
+    """Writes results.json and results.txt for the last evaluation, selection.json and report.html
+    for the whole run.
 
     Args:
       workdir: of the run.
       warmup: the last step of the warm-up.
 
     Returns:
-      What is in selection.json.
+      The contents of selection.json.
     """
     evaluations = logs.evaluations(workdir)
     if not evaluations:
@@ -148,7 +149,7 @@ def write_up(workdir: str, warmup: int) -> dict[str, Any]:
 
 
 def conclude(workdir: str, warmup: int, console: Console | None = None) -> None:
-    """Does what `write_up` does, and prints the gist of it on standard output or the console."""
+    """Calls `write_up`, and prints a summary on standard output or the console."""
     console = console or Console()
     comparison = write_up(workdir, warmup)
     evaluations = logs.evaluations(workdir)
@@ -168,7 +169,7 @@ def conclude(workdir: str, warmup: int, console: Console | None = None) -> None:
 
 
 def print_choices(comparison: dict[str, Any], console: Console | None = None) -> None:
-    """Prints what each criterion would have chosen; `comparison` is from `selection.compare`."""
+    """Prints the choice of each criterion; `comparison` is from `selection.compare`."""
     since, count = comparison["since"], comparison["evaluations"]
     names = [c.key for c in selection.CRITERIA if c.key in comparison["criteria"]]
     table = Table(

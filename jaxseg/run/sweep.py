@@ -1,9 +1,9 @@
-"""Several runs in one program: seeds, weights of losses and rates are trained side by side.
+"""Several runs in one program, with different seeds, loss weights or learning rates.
 
-Each member of a sweep is a `State`; all of them go through one update together (stacked, by
-`jax.vmap`), inside the pmapped axis of devices. A member ends as its run alone would, to the
-rounding of float32. A run alone goes through its own update. `sweep_members` says what can differ
-between members, `train` what becomes of them.
+Each member of a sweep has a `State`; one update moves all of them together (stacked, by
+`jax.vmap`), inside the pmapped axis of devices. Up to float32 rounding, a member's result is that
+of a separate run. A single run uses its own update, without stacking. `sweep_members` defines what
+can differ between members; `train` trains them.
 """
 
 import functools
@@ -27,12 +27,12 @@ ALONE = "alone"
 
 
 def how(config: ConfigDict, members: Sequence[Member]) -> str:
-    """'alone' for one member with nothing traced; else `config.sweep.how`, or what suits this kind
-    of device.
+    """How to compute the members: 'alone' for a single member with nothing traced; otherwise
+    `config.sweep.how`, or the fastest way for this kind of device.
 
-    Kernels that differ from member to member make grouped convolutions of one program for all,
-    which XLA's CPU backend computes slowly: there a step by 'vmap' takes twice as long as by
-    'each', and one by 'map', whose loop uses one core, seven times.
+    Under 'vmap', convolutions with one kernel per member become grouped convolutions, which XLA's
+    CPU backend computes slowly: there a step takes twice as long as with 'each'. With 'map', whose
+    loop uses one core, it takes seven times as long.
     """
     if len(members) == 1 and not sweep_members.traced(members):
         return ALONE
@@ -40,13 +40,13 @@ def how(config: ConfigDict, members: Sequence[Member]) -> str:
 
 
 def phases(method: Method) -> dict[str, dict[str, Loss]]:
-    """The losses of each phase of a training: 'warmup', if the method has one, and 'full'."""
+    """The losses of each training phase: 'warmup', if the method has one, and 'full'."""
     losses = {"warmup": method.warmup, "full": method.losses}
     return {phase: played for phase, played in losses.items() if played is not None}
 
 
 def alone_update(method: Method, players: Players, accumulate: int, devices: list) -> Callable:
-    """(states, batch) -> (states, metrics) of lists of one: the update of a run alone."""
+    """The update of a single run, (states, batch) -> (states, metrics), on lists of length one."""
     update = programs.pmapped_update(method, players.txs, accumulate, devices)
 
     def updated(states: list[State], batch: dict[str, jax.Array]) -> tuple[list, list]:
@@ -59,18 +59,19 @@ def alone_update(method: Method, players: Players, accumulate: int, devices: lis
 def members_update(
     members: Sequence[Member], phase: str, devices: list, how: str = "vmap"
 ) -> Callable:
-    """(state, batch) -> (state, metrics) of all members, pmapped as `programs.pmapped_update` is.
+    """The pmapped update of all members, (state, batch) -> (state, metrics).
 
     Args:
-      members: k of them.
+      members: k members.
       phase: 'warmup' or 'full'.
-      devices: D local ones.
+      devices: D local devices.
       how: 'vmap', every operation for all members at once; 'map', one member after the other, with
         the memory of one; 'each', a copy of the update for each member.
 
     Returns:
-      Of the states as `joined` has them, which are donated, and a batch [D, n, ...] that all
-      members share or [D, n, k, ...] if each has its own; the metrics are as the states.
+      A function of states as `joined` returns them, which are donated, and a batch [D, n, ...] that
+      all members share, or [D, n, k, ...] if each has its own. Metrics are stacked or listed as the
+      states are.
     """
     update = sweep_members.member_update(members[0].config, phase)
     own, count = sweep_members.own_batches(members), len(members)
@@ -101,8 +102,8 @@ def members_update(
 
 
 def joined(states: Sequence[State], how: str) -> Any:
-    """States on the host as the updates want them: as one with a leading axis of members, or for
-    'each' and 'alone' as a list, which costs no copies.
+    """The members' states on the host in the form that the update takes: stacked along a leading
+    axis; for 'each' and 'alone' a list, which needs no copies.
     """
     if how in ("each", ALONE):
         return list(states)
@@ -115,8 +116,8 @@ def one(tree: Any, member: int) -> Any:
 
 
 class MemberBatches:
-    """Host batches from step `start` on, as `batches.train_batches`: those of the first member for
-    all, or, if the members have their own, theirs with an axis of members after the first.
+    """Host batches from step `start` on, from `batches.train_batches`: one stream for all members,
+    or, if each member has its own, their batches stacked along a second axis.
     """
 
     def __init__(self, members: Sequence[Member], reads: tuple[str, ...], start: int) -> None:

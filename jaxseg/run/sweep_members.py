@@ -1,9 +1,9 @@
-"""The members of a sweep: which settings each has, and which of these one program can hold.
+"""The members of a sweep: the settings of each, and which settings can differ in one program.
 
 `config.sweep.over` lists settings with their values, as "seed=0,1,2 optim.gen.lr=0.05,0.1"; the
-members are all combinations, the last setting changing fastest. A number that the update computes
-with is traced, so that it may differ from member to member within one program. What concerns the
-data alone (the seed, augmentation) gives each member batches of its own instead.
+members are all combinations, the last setting changing fastest. A number used by the update is
+traced, so that it may differ between members within one program. With different settings of the
+data (the seed, augmentation) each member has its own batches.
 """
 
 import difflib
@@ -31,12 +31,13 @@ HOW = ("vmap", "map", "each", "")
 
 
 class Member(NamedTuple):
-    """One of the runs that are trained side by side; a run alone is the only member.
+    """One of the runs that are trained together; a single run is the only member.
 
     Attributes:
-      name: 'member_00', its folder in the work folder; empty for a run alone, whose folder that is.
+      name: 'member_00', the name of its folder in the work folder; empty for a single run, which
+        uses the work folder itself.
       values: swept setting -> its number.
-      config: of the run alone.
+      config: the config of this member as a separate run.
     """
 
     name: str
@@ -45,10 +46,10 @@ class Member(NamedTuple):
 
 
 def members(config: ConfigDict) -> list[Member]:
-    """All of them, in order; without `config.sweep.over`, the one run that the config describes.
+    """All members in order; without `config.sweep.over`, the single run that the config describes.
 
     Raises:
-      UserError: `config.sweep` cannot be read, or names what cannot be swept.
+      UserError: `config.sweep` is malformed, or names a setting that cannot be swept.
     """
     if config.sweep.how not in HOW:
         raise UserError(
@@ -62,7 +63,7 @@ def members(config: ConfigDict) -> list[Member]:
     base = config.copy_and_resolve_references()
     with base.unlocked():
         base.sweep.update(dict(over="", how=""))
-        # With one, members killed while they are saved may have no step in common.
+        # With only one checkpoint each, members killed while saving may have no step in common.
         base.train.keep = max(2, base.train.keep)
     listed = []
     for number, values in enumerate(itertools.product(*axes.values())):
@@ -112,12 +113,12 @@ def _numbers(tree: ConfigDict, prefix: str = "") -> Iterator[str]:
 
 
 def at(config: ConfigDict, path: str) -> Any:
-    """The setting of a path such as 'optim.gen.lr'."""
+    """The value of the setting at a path such as 'optim.gen.lr'."""
     return functools.reduce(lambda group, key: group[key], path.split("."), config)
 
 
 def with_values(config: ConfigDict, values: Mapping[str, Any]) -> ConfigDict:
-    """A copy with other values, which may be tracers, for some paths."""
+    """A copy of the config with new values, which may be tracers, at some paths."""
     config = config.copy_and_resolve_references()
     with config.unlocked(), config.ignore_type():
         for path, value in values.items():
@@ -132,7 +133,7 @@ def folder(workdir: str, member: Member) -> str:
 
 
 def own_batches(members: Sequence[Member]) -> bool:
-    """Whether the members see different batches, each those that it would see alone."""
+    """Whether each member has its own batches, those of a separate run."""
     swept = members[0].values if len(members) > 1 else ()
     return any(path.startswith(OF_THE_DATA) for path in swept)
 
@@ -153,8 +154,8 @@ def _dtype(value: float) -> type:
 def member_update(config: ConfigDict, phase: str):
     """(values {path: number}, state, batch) -> (state, metrics): one member's step within a sweep.
 
-    The method and the optimisers are built anew while it is traced, from a config that has tracers
-    where the members differ.
+    Tracing it builds the method and the optimisers from a config that holds tracers where the
+    members differ.
 
     Args:
       config: of any member.
@@ -172,9 +173,9 @@ def member_update(config: ConfigDict, phase: str):
 
 
 def check_traceable(members: Sequence[Member]) -> None:
-    """Raises UserError, naming the setting, if one decides what is computed, or changes nothing.
+    """Raises UserError for a swept setting that changes the program itself, or changes nothing.
 
-    It goes through the update with tracers in place of the settings, and computes nothing.
+    Traces the update with tracers in place of the settings; computes nothing.
     """
     config = members[0].config
     paths = [path for path in members[0].values if path.startswith(TRACED)]
@@ -183,7 +184,7 @@ def check_traceable(members: Sequence[Member]) -> None:
     try:
         used = _used(config, paths)
     except Exception as error:
-        _used(config, [])  # it may be wrong without a sweep as well
+        _used(config, [])  # finds mistakes that have nothing to do with the sweep
         for path in paths:
             try:
                 _used(config, [path])
@@ -202,7 +203,7 @@ def check_traceable(members: Sequence[Member]) -> None:
 
 
 def _used(config: ConfigDict, paths: Sequence[str]) -> set[str]:
-    """Which of the settings the update, traced with tracers for them, makes use of."""
+    """The settings that the update uses, found by tracing it with tracers in their place."""
     method, players = make_method(config), make_optimisers(config)
     state = abstract_state(config, method, players)
     share = config.train.batch // (jax.process_count() * len(settings.devices(config)))
@@ -216,14 +217,14 @@ def _used(config: ConfigDict, paths: Sequence[str]) -> set[str]:
     values = {path: _dtype(at(config, path))(at(config, path)) for path in sorted(paths)}
     update = jax.vmap(member_update(config, "full"), (None, None, 0), axis_name=AXIS)
     program = jax.make_jaxpr(update)(values, state, batch).jaxpr
-    # What has a value is a literal, and cannot be hashed.
+    # Literals (which have `val`) cannot be hashed.
     read = {x for step in program.eqns for x in step.invars if not hasattr(x, "val")}
-    # The values come first among its inputs, in the order of their names.
+    # The swept values are the program's first inputs, in the order of their names.
     return {path for path, x in zip(values, program.invars, strict=False) if x in read}
 
 
 def _kind(error: BaseException) -> str:
-    """The innermost reason's name: TracerBoolConversionError says that there is an `if`."""
+    """The name of the innermost error; TracerBoolConversionError, say, points to an `if`."""
     while error.__cause__ is not None:
         error = error.__cause__
     return type(error).__name__

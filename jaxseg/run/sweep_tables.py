@@ -1,6 +1,6 @@
-"""What a sweep leaves beside its members' folders: sweep.json, and the tables that are printed.
+"""The summary of a sweep: sweep.json, and the printed tables.
 
-All of it is read from the members' own logs. Standard deviations are of the sample (n - 1).
+All numbers are read from the members' logs. Standard deviations are sample ones (n - 1).
 """
 
 import json
@@ -23,7 +23,7 @@ FILE = "sweep.json"
 
 
 def compare(workdir: str, over: str) -> None:
-    """UserError if the folder holds another sweep, or a run."""
+    """Raises UserError if the folder holds another sweep, or a single run."""
     if _trained(workdir):
         raise UserError(f"{workdir} holds a single run: give a sweep another --workdir")
     path = Path(workdir, FILE)
@@ -45,18 +45,20 @@ def _trained(folder: str | Path) -> bool:
 
 
 def write(workdir: str, over: str, members: Sequence[Member]) -> dict[str, Any]:
-    """Writes sweep.json from the members' logs, whole or not at all, and returns what is in it.
+    """Writes sweep.json atomically from the members' logs, and returns its contents.
 
     Returns:
       over: as in the config;
-      members: [{member, values, last, best}], the results of the last evaluation and of that with
-        the highest mIoU, as `evaluation.results` has them, None before there is one;
+      members: [{member, values, last, best}]; `last` and `best` are the results (see
+        `evaluation.results`) of the last evaluation and of that with the highest mIoU, None before
+        the first evaluation;
       summary: {members, last_miou, best_miou: {mean, std}} over all members (fractions);
-      groups: the same with the values in common, over the seeds, if other settings differ as well;
-      best: {member, values, step, miou} of the highest mIoU at the last step, which takes target
-        labels; None without any;
+      groups: the same for each group of members that differ in the seed only, with their common
+        values, if other settings are swept as well;
+      best: {member, values, step, miou} of the member with the highest mIoU at the last step, which
+        needs target labels; None without them;
       choices: criterion without target labels -> {member, value, miou, below_best,
-        rank_correlation}, what it would have chosen of the members' last snapshots.
+        rank_correlation}: its choice among the members' last snapshots.
     """
     rows = []
     for member in members:
@@ -89,7 +91,7 @@ def _summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def mean_and_std(values: Sequence[float | None]) -> dict[str, float | None]:
-    """{'mean', 'std'} of what is known, None where there is too little."""
+    """{'mean', 'std'} of the known values; None if there are too few."""
     known = [value for value in values if value is not None]
     return {
         "mean": statistics.fmean(known) if known else None,
@@ -98,7 +100,7 @@ def mean_and_std(values: Sequence[float | None]) -> dict[str, float | None]:
 
 
 def _groups(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Members that differ in nothing but the seed."""
+    """Groups of members that differ in the seed only."""
     if "seed" not in rows[0]["values"] or len(rows[0]["values"]) == 1:
         return []
     groups: dict[tuple, list] = {}
@@ -109,7 +111,7 @@ def _groups(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _choices(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """As between the snapshots of a run, with the number of the member for the step."""
+    """Choices as between the snapshots of a run, with the member's number in place of the step."""
     compared = selection.compare([{**row["last"], "step": i} for i, row in enumerate(rows)])
     return {
         c.key: {
@@ -122,20 +124,20 @@ def _choices(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def line(step: int, results: Sequence[Mapping[str, Any]]) -> str:
-    """'step 70: val mIoU 31.20 ± 1.10 %: 30.10, 32.30' of the members' results at a step."""
+    """The members' results at a step: 'step 70: val mIoU 31.20 ± 1.10 %: 30.10, 32.30'."""
     scores = [result["miou"] for result in results]
     each = ", ".join(percent(score, 2, "") for score in scores)
     return f"step {step}: {results[0]['split']} mIoU {plus_minus(mean_and_std(scores))} %: {each}"
 
 
 def plus_minus(numbers: Mapping[str, float | None], digits: int = 2) -> str:
-    """'31.20 ± 1.10', percent without the sign."""
+    """'31.20 ± 1.10', in percent without the % sign."""
     spread = "" if numbers["std"] is None else f" ± {percent(numbers['std'], digits, '')}"
     return percent(numbers["mean"], digits, "") + spread
 
 
 def print_tables(outcome: Mapping[str, Any], console: Console | None = None) -> None:
-    """Prints what `write` returned."""
+    """Prints tables of the contents that `write` returned."""
     console = console or Console()
     rows, best = outcome["members"], outcome["best"]
     paths = list(rows[0]["values"])

@@ -1,11 +1,11 @@
-"""Training, `--mode=train`: of one run, or of the members of a sweep side by side.
+"""Training, `--mode=train`: of one run, or of the members of a sweep together.
 
-One run is a sweep of one: its folder is the work folder itself. It reads batches, runs the update,
-logs, evaluates, saves, and goes on from the last checkpoint where there is one. Everything a step
-depends on is in `State` and the step number, so a resumed run repeats the uninterrupted one bit for
-bit. Each member's folder is that of a run: config.json, metrics.jsonl, checkpoints, report, and
-every mode takes it as --workdir. Several processes go through it side by side, each with its share
-of the images; see `processes`.
+A single run is a sweep with one member, whose folder is the work folder itself. Training reads
+batches, runs the update, logs, evaluates, saves, and resumes from the last checkpoint if there is
+one. A step depends on `State` and the step number only, so a resumed run repeats the uninterrupted
+one bit for bit. Each member's folder is that of a run (config.json, metrics.jsonl, checkpoints,
+report), which every mode accepts as --workdir. Several processes can train one run, each with its
+share of the images; see `processes`.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ def run(config: ConfigDict, workdir: str) -> int:
     """
     trained, main = make_trained(config, workdir), jax.process_index() == 0
     batches.prepare(trained.config, trained.method.reads)
-    processes.gather("data", "ready")  # which may take one host hours more than another
+    processes.gather("data", "ready")  # preparing data may take hours longer on one host
     used, there = len(trained.devices), jax.local_device_count()
     if used < there:
         batch = trained.config.train.batch
@@ -48,7 +48,7 @@ def run(config: ConfigDict, workdir: str) -> int:
     over, tabulate = config.sweep.over, lambda: None
     if trained.swept and main:
         tabulate = functools.partial(sweep_tables.write, workdir, over, trained.members)
-    # Whoever fails tells the others before the managers wait for them.
+    # `end_together` is innermost: a failing process ends the others before the managers wait.
     with contextlib.ExitStack() as opened, processes.end_together():
         managers = [
             opened.enter_context(open_manager(member.config, folder, trained.last_warm))
@@ -80,12 +80,12 @@ def _trained_on(
     managers: Sequence[checkpoint.Manager],
     tabulate: Callable[[], Any],
 ) -> bool:
-    """Goes on from the states to the end of the training; False if it was asked to end before."""
+    """Trains from these states to the end; returns False if training was interrupted."""
     config, devices, start = trained.config, trained.devices, int(states[0].step)
     main = jax.process_index() == 0
     moved = tuple(states[0].params)
     state = programs.place(sweep.joined(states, trained.how), devices)
-    states.clear()  # the host's copies
+    states.clear()  # frees the copies on the host
     updates = make_updates(trained)
     scorers = snapshots.make_scorers(config, trained.method, devices)
     scores = [scorers(folder, start) for folder in trained.folders]

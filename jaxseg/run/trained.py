@@ -1,4 +1,4 @@
-"""From a config to what is trained: the members, with all that is built for them."""
+"""Builds from a config everything that training needs: members, method, optimisers, updates."""
 
 import zlib
 from collections.abc import Callable, Sequence
@@ -22,15 +22,15 @@ from jaxseg.storage.checkpoints import checkpoint
 
 
 class Trained(NamedTuple):
-    """What is trained: the members, and what was built for them.
+    """The members of a training, and the objects built for them.
 
     Attributes:
       members: at least one.
-      folders: of their runs.
-      method: of the first member; the others differ from it in numbers that are traced.
-      players: of each.
+      folders: each member's folder.
+      method: of the first member; those of the others differ in traced numbers only.
+      players: each member's optimisers.
       how: see `sweep.how`.
-      devices: the local ones.
+      devices: local devices.
     """
 
     members: list[Member]
@@ -42,7 +42,7 @@ class Trained(NamedTuple):
 
     @property
     def config(self) -> ConfigDict:
-        """The first member's, which the others share but for what is swept."""
+        """The first member's config; those of the others differ in swept settings only."""
         return self.members[0].config
 
     @property
@@ -57,10 +57,10 @@ class Trained(NamedTuple):
 
 
 def make_trained(config: ConfigDict, workdir: str) -> Trained:
-    """Builds what a config asks for.
+    """Builds all that a config describes.
 
     Raises:
-      UserError: whatever is wrong with the settings or the work folder.
+      UserError: a mistake in the settings, or an unsuitable work folder.
     """
     members = sweep_members.members(config)
     checked = [check.check(member.config) for member in members]
@@ -84,12 +84,12 @@ def make_trained(config: ConfigDict, workdir: str) -> Trained:
 
 
 def _with_class_weights(members: list[Member]) -> list[Member]:
-    """The members with numbers for class weights that are to be counted, or as they are."""
+    """The members with class weights as numbers, counted from labels if the config says so."""
     config = members[0].config
     counted = batches.with_class_weights(config)
     if counted is config:
         return members
-    # Nothing that is swept changes what is counted.
+    # No setting that can be swept changes the counts.
     weights = {"method.settings.class_weights": counted.method.settings.class_weights}
     return [
         member._replace(config=sweep_members.with_values(member.config, weights))
@@ -98,7 +98,7 @@ def _with_class_weights(members: list[Member]) -> list[Member]:
 
 
 def open_manager(config: ConfigDict, workdir: str, last_warm: int) -> checkpoint.Manager:
-    """Of the run's checkpoints, which keeps what `config.train` says."""
+    """Opens a run's checkpoints; `config.train` sets how many are kept."""
     settings = config.train
     return checkpoint.open_manager(
         run_folder.checkpoints(workdir), keep=settings.keep, since=last_warm,
@@ -109,7 +109,7 @@ def open_manager(config: ConfigDict, workdir: str, last_warm: int) -> checkpoint
 def first_or_saved_states(
     trained: Trained, managers: Sequence[checkpoint.Manager], workdir: str
 ) -> list[State]:
-    """All members' states at one step, on the host: the last that all of them have, or new ones."""
+    """All members' states, on the host: at the last step that all have saved, or new ones."""
     config, method, players = trained.config, trained.method, trained.players[0]
     if any(manager.latest_step() is None for manager in managers):
         seeds = list(dict.fromkeys(member.config.seed for member in trained.members))
@@ -125,14 +125,14 @@ def first_or_saved_states(
     states = [checkpoint.restore_state(manager, template) for manager in managers]
     while len(steps := {int(state.step) for state in states}) > 1:
         for i, manager in enumerate(managers):
-            if int(states[i].step) > min(steps):  # it was saved when another was not yet
+            if int(states[i].step) > min(steps):  # saved before another member could be
                 states[i] = checkpoint.restore_state(manager, template, min(steps))
     print(f"resuming from step {int(states[0].step)} in {workdir}")
     return states
 
 
 def make_updates(trained: Trained) -> dict[str, Callable]:
-    """(states, batch) -> (states, metrics) of each phase, as `loop.advance` takes them."""
+    """The update (states, batch) -> (states, metrics) of each phase, for `loop.advance`."""
     method, accumulate = trained.method, trained.config.train.accumulate
     if trained.how == sweep.ALONE:
         return {
@@ -148,7 +148,7 @@ def make_updates(trained: Trained) -> dict[str, Callable]:
 
 
 def fingerprint(state: Any) -> str:
-    """The same only for the same state or states, bit for bit."""
+    """A hash of a state or states: equal only if they are equal bit for bit."""
     total = 0
     for leaf in jax.tree.leaves(jax.device_get(state)) if processes.count() > 1 else ():
         total = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), total)
