@@ -348,7 +348,7 @@ def test_a_run_evaluated_equals_cityscapes_scripts(config, scenes, tmp_path, cap
     printed = capsys.readouterr().out
     # The predictions, by an evaluator without instances, as the images that are handed in.
     loaded = restore.first(restore.from_workdir(config, run, "last"))
-    evaluator = make_evaluator(method.predictor(config, loaded.method), 19, pictures=5)
+    evaluator = make_evaluator(method.make_predictor(config, loaded.method), 19, pictures=5)
     model = (loaded.model[key] for key in ("params", "stats", "memory"))
     _, examples = evaluator(*model, batches.eval_batches(config), CLASSES)
     predicted = [
