@@ -113,6 +113,21 @@ def experiment(method: str, preset: str, family: str = "advent") -> ConfigDict:
             pictures=6,  # validation images shown in the report
         )
     )
+    # Masked image consistency (MIC) on top of any method with target images.
+    config.mic = ConfigDict(
+        dict(
+            weight=0.0,  # 1 in the paper; 0 for none
+            block=64,  # side of a hidden block in pixels: 64 for crops of 1024, 32 for 512
+            ratio=0.7,  # share of the blocks that are hidden
+            source=False,  # hides blocks of source images as well
+            decay=0.999,  # of the teacher, and what follows, where the method has none
+            threshold=0.968,
+            margins=(0.0, 0.0),
+            jitter=0.2,  # colours of the images before blocks are hidden
+            jitter_probability=0.8,
+            blur_probability=0.5,
+        )
+    )
     config.sweep = ConfigDict(
         dict(
             over="",  # trains members side by side: "seed=0,1,2 optim.gen.lr=0.05,0.1" makes six
