@@ -84,6 +84,23 @@ _MODES = {
 
 
 def main(argv):
+    from jaxseg.engine import signals  # light, as all is up to the first message
+
+    signals.guard()
+    try:
+        exit_code = _main(argv)
+    except (KeyboardInterrupt, Exception):
+        if not signals.raised():
+            raise
+        print("launch.py: interrupted", file=sys.stderr)
+        signals.leave()
+    if exit_code == 130:  # it has said at which step
+        signals.leave()
+    sys.exit(exit_code)
+
+
+def _main(argv):
+    """Checks the flags and does what they say; returns the exit code."""
     if len(argv) > 1:
         _fail(f"unexpected argument {argv[1]!r}; settings are given as --config.KEY=VALUE")
     if not flags.FLAGS["verbosity"].present:
@@ -99,12 +116,9 @@ def main(argv):
     try:
         processes.start(*address, automatic=_DISTRIBUTED.value)
         with processes.end_together():
-            sys.exit(_run(config, workdir))
+            return _run(config, workdir)
     except UserError as error:
         _fail(str(error))
-    except KeyboardInterrupt:
-        print("launch.py: interrupted", file=sys.stderr)
-        sys.exit(130)
 
 
 def _run(config, workdir):
@@ -237,6 +251,7 @@ def _asks_help(argv):
 def _one_line(error, argv):
     """ml_collections' own messages as one line with the flag."""
     text = " ".join(str(error).replace("\\n", " ").replace("\\'", "'").split())
+    text = re.sub(r"(\d{20})\d{20,}", r"\1...", text)  # a number of thousands of digits
     for argument in argv[1:]:
         flag = argument.split("=")[0].lstrip("-").removeprefix("no")
         named = any(part in re.findall(r"\w+", text) for part in flag.split(".")[1:])

@@ -82,6 +82,11 @@ def decode(
     return sample
 
 
+def meaning(name: str) -> str:
+    """What a setting of `augment_sample` may be, in words; '' for one there is not."""
+    return _AUGMENT[name][3] if name in _AUGMENT else ""
+
+
 def check_augment(augment: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what is on of the settings of `augment_sample`.
 

@@ -4,7 +4,7 @@ import signal
 import threading
 from typing import Any
 
-from jaxseg.engine import processes
+from jaxseg.engine import processes, signals
 
 
 class Interrupt:
@@ -27,7 +27,7 @@ class Interrupt:
 
     def __enter__(self) -> "Interrupt":
         self._before: dict[int, Any] = {}
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in signals.SIGNALS:
             try:
                 self._before[number] = signal.signal(number, self._ask)
             except ValueError:  # not the main thread
@@ -41,7 +41,9 @@ class Interrupt:
 
     def _ask(self, number: int, frame: Any) -> None:
         self.asked = True
-        signal.signal(number, self._before[number])
+        signals.heard(number)
+        for each, handler in self._before.items():  # the second signal may be another one
+            signal.signal(each, handler)
 
     def ends_after(self, step: int) -> bool:
         """Whether `step`, which is done, was the last one; if not, the next one has begun."""

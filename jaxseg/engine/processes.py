@@ -8,7 +8,6 @@ written is printed and written by process 0 alone. With one process all of this 
 import atexit
 import contextlib
 import os
-import signal
 import socket
 import sys
 import threading
@@ -17,6 +16,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from jaxseg.engine import signals
 from jaxseg.engine.watch import GIVE_UP, Stepping, Watch, say
 from jaxseg.errors import UserError
 
@@ -121,17 +121,13 @@ def _join(index: int, count: int, devices: int) -> None:
     if index:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - until the process ends
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminated)
+        signals.guard()
     _watch = Watch(index, count)
     atexit.register(_watch.close)  # before JAX takes leave of the others
     with end_together():
         found = gather("devices", str(devices))
         if len(set(found)) > 1:
             raise UserError(f"the processes have {', '.join(found)} devices: give each as many")
-
-
-def _terminated(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt
 
 
 def count() -> int:

@@ -12,6 +12,7 @@ import time
 import traceback
 from typing import Protocol
 
+from jaxseg.engine import signals
 from jaxseg.errors import UserError
 
 LOOK = 0.25  # seconds between looks at the store
@@ -66,7 +67,7 @@ class Watch:
             time.sleep(3 * LOOK)  # it may well be that another one failed: then that one is told of
         self._ending.acquire()  # for good: whoever has it ends the process
         if isinstance(error, KeyboardInterrupt):
-            text, code = "interrupted", 130
+            text, code = "interrupted", signals.code()
         elif isinstance(error, UserError):
             text, code = str(error), 2
         else:

@@ -1,6 +1,5 @@
 """Settings that could not work, found before anything is prepared or compiled."""
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -9,21 +8,11 @@ from ml_collections import ConfigDict
 from jaxseg.data import transforms
 from jaxseg.engine.method import Method
 from jaxseg.errors import UserError
-from jaxseg.experiment import networks
+from jaxseg.experiment import networks, ranges
 from jaxseg.experiment import settings as experiment_settings
 from jaxseg.experiment.method import make_method, make_predictor
 from jaxseg.experiment.optimisers import Players, make_optimisers
 
-POSITIVE = (
-    "train.batch",
-    "train.accumulate",
-    "train.steps",
-    "train.log_every",
-    "train.keep",
-    "eval.batch",
-    "optim.gen.schedule_steps",
-    "optim.disc.schedule_steps",
-)
 BOUNDARY = ("evaluate", "always", "")
 
 
@@ -40,20 +29,16 @@ def check(config: ConfigDict) -> Checked:
     Returns:
       The config's method and optimisers.
     """
-    for name in POSITIVE:
-        group, _, key = name.rpartition(".")
-        value = functools.reduce(lambda c, part: c[part], group.split("."), config)[key]
-        if value < 1:
-            raise UserError(f"config.{name}={value} must be at least 1")
     for side in ("source", "target"):
         experiment_settings.size_of(f"data.{side}.size", config.data[side].size)
         transforms.check_augment(config.augment[side].to_dict())
     settings = config.train
-    networks.check(config.net)
     for player, optimiser in config.optim.items():
         betas = tuple(optimiser.betas)
         if len(betas) not in (0, 2) or not all(0 <= beta < 1 for beta in betas):
             raise UserError(f"config.optim.{player}.betas={betas} are not two numbers within 0..1")
+    ranges.check(config)
+    networks.check(config.net)
     players = make_optimisers(config)
     experiment_settings.scored(config)
     experiment_settings.also_scored(config)
@@ -65,10 +50,6 @@ def check(config: ConfigDict) -> Checked:
             f"config.eval.boundary={config.eval.boundary!r}: give one of "
             + ", ".join(map(repr, BOUNDARY))
         )
-    if config.eval.depth_cap <= 1e-3:
-        raise UserError(f"config.eval.depth_cap={config.eval.depth_cap} metres leave no depth")
-    if config.eval.source_images < 0:
-        raise UserError(f"config.eval.source_images={config.eval.source_images} is negative")
     _check_mixes(config, len(experiment_settings.devices(config)))
     if method.warmup and settings.warmup_steps >= settings.steps:
         raise UserError(
