@@ -28,9 +28,15 @@ def get_config(preset: str = "streets"):
     """See `supervised` for the presets; `minicity` and `folder` take `+resnet101`."""
     config = supervised.experiment("baseline", preset, PRESETS, MODIFIERS)
     base, *modifiers = preset.split("+")
-    small = base in ("streets", "camvid")
-    if small and modifiers:
-        raise ValueError(f"the preset {base} has no modifier {modifiers[0]!r}")
+    embedded, small = base in ("streets", "camvid"), "scratch" in modifiers
+    if embedded and "resnet101" in modifiers:
+        raise ValueError(f"the preset {base} has no modifier 'resnet101'")
+    config.method = supervised.method(supervised.PAIRS.get(base, ()), cross_entropy=1.0)
+    config.augment.source.update(dict(scale=(0.75, 2.0), flip=0.5))
+    if embedded and not small:
+        config.augment.source.update(dict(jitter=0.2))
+        config.train.update(dict(batch=8, steps=400, eval_every=100))
+        return config.lock()
     config.net.update(
         dict(
             architecture="deeplabv3",
@@ -44,7 +50,7 @@ def get_config(preset: str = "streets"):
         )
     )
     # The order is that of the tutorial: scale, crop, flip, colours.
-    config.augment.source.update(dict(scale=(0.75, 2.0), flip=0.5, jitter=0.3, hue=0.3))
+    config.augment.source.update(dict(jitter=0.3, hue=0.3))
     gen = config.optim.gen
     gen.schedule = "cosine"
     gen.weight_decay = 1e-4
@@ -60,5 +66,4 @@ def get_config(preset: str = "streets"):
         config.data.target.size = (512, 1024) if deep else (1024, 2048)
         config.augment.source.crop = (384, 768) if deep else (576, 1152)
         config.net.backbone = "resnet101" if deep else "resnet50"
-    config.method = supervised.method(supervised.PAIRS.get(base, ()), cross_entropy=1.0)
     return config.lock()

@@ -9,7 +9,9 @@ A preset names a pair of data sets together with the scale at which it is traine
   cityscapes_crosscity  Cityscapes -> a city of Cross-City (NTHU), 13 classes (AdaptSegNet)
 
 Modifiers follow after a plus sign, as in `gta5_cityscapes+vgg16`:
-  vgg16      the VGG-16 of the papers instead of ResNet-101 (a small VGG on the embedded pairs)
+  scratch    a small network without pretrained weights, on the embedded pairs (`streets...`)
+  vgg16      the VGG-16 of the papers instead of ResNet-101 (on the embedded pairs a small VGG,
+             trained from scratch)
   reference  what the released code does, its quirks included; docs/methods.md lists them.
              `reference` alone stands for `gta5_cityscapes+reference`.
 
@@ -18,13 +20,8 @@ Sizes are (height, width). Only ml_collections is imported: a config loads in mi
 
 from ml_collections import ConfigDict
 
-from configs.settings import (
-    augmentation,
-    discriminator,
-    optimisers,
-    paper_network,
-    small_network,
-)
+from configs import embedded
+from configs.settings import augmentation, discriminator, optimisers, paper_network
 
 PRESETS = (
     "streets",
@@ -34,7 +31,7 @@ PRESETS = (
     "synthia_cityscapes",
     "cityscapes_crosscity",
 )
-MODIFIERS = ("vgg16", "reference")
+MODIFIERS = ("scratch", "vgg16", "reference")
 # Whose released code a method comes from: the step at which it stops on GTA5, how often it saves,
 # and how many of the four rates of its heads it sums (0 for all).
 FAMILIES = {
@@ -71,6 +68,8 @@ def experiment(method: str, preset: str, family: str = "advent") -> ConfigDict:
       ValueError: unknown preset or modifier, or no reference to reproduce.
     """
     base, modifiers = parse(preset)
+    if "scratch" in modifiers and not base.startswith("streets"):
+        raise ValueError(f"'scratch' is for the embedded pairs, not for {base}: leave it out")
     if "reference" in modifiers and (not family or base.startswith("streets")):
         what = f"the preset {base}" if family else method
         raise ValueError(f"there is no released code of {what} to reproduce: leave out 'reference'")
@@ -113,6 +112,21 @@ def experiment(method: str, preset: str, family: str = "advent") -> ConfigDict:
             pictures=6,  # validation images shown in the report
         )
     )
+    # Masked image consistency (MIC) on top of any method with target images.
+    config.mic = ConfigDict(
+        dict(
+            weight=0.0,  # 1 in the paper; 0 for none
+            block=64,  # side of a hidden block in pixels: 64 for crops of 1024, 32 for 512
+            ratio=0.7,  # share of the blocks that are hidden
+            source=False,  # hides blocks of source images as well
+            decay=0.999,  # of the teacher, and what follows, where the method has none
+            threshold=0.968,
+            margins=(0.0, 0.0),
+            jitter=0.2,  # colours of the images before blocks are hidden
+            jitter_probability=0.8,
+            blur_probability=0.5,
+        )
+    )
     config.sweep = ConfigDict(
         dict(
             over="",  # trains members side by side: "seed=0,1,2 optim.gen.lr=0.05,0.1" makes six
@@ -134,11 +148,10 @@ def experiment(method: str, preset: str, family: str = "advent") -> ConfigDict:
             source_images=100,  # source-validation images that score a snapshot, 0 for none
         )
     )
-    embedded = dict(
-        streets=_streets, streets_camvid=_streets_camvid, streets_folder=_streets_folder
-    )
-    embedded.get(base, _papers)(config)
-    if not base.startswith("streets"):
+    if base.startswith("streets"):
+        embedded.pair(config, base, scratch="scratch" in modifiers or "vgg16" in modifiers)
+    else:
+        _papers(config)
         facts = FAMILIES[family or "advent"]
         config.train.update(dict(steps=facts["steps"], eval_every=facts["every"]))
     if base == "gta5_cityscapes":
@@ -183,67 +196,10 @@ def _reference(config, summed):
         config.data.source.update(dict(split="train", val_split=""))
 
 
-def _rendered(size, count):
-    counts = ConfigDict(dict(train=count, val=100))
-    options = ConfigDict(dict(domain="rendered", seed=0, counts=counts))
-    return ConfigDict(
-        dict(name="streets", split="train", val_split="val", size=size, options=options)
-    )
-
-
 def _published(name, size, split, val_split=""):
     return ConfigDict(
         dict(name=name, split=split, val_split=val_split, size=size, options=ConfigDict())
     )
-
-
-def _streets(config):
-    size = (96, 192)
-    config.data.source = _rendered(size, 400)
-    counts = ConfigDict(dict(train=400, val=100))
-    options = ConfigDict(dict(domain="photographic", seed=0, counts=counts))
-    config.data.target = ConfigDict(
-        dict(name="streets", split="train", val_split="val", size=size, options=options)
-    )
-    config.net = small_network()
-    config.disc = discriminator(width=16)
-    config.augment = ConfigDict(dict(source=augmentation(flip=0.5), target=augmentation(flip=0.5)))
-    # From scratch in hundreds of steps: rates far above the papers', who fine-tune for 10^5 steps.
-    config.optim = optimisers(gen_lr=0.1, head=1.0, disc_lr=1e-3, schedule_steps=0)
-    config.optim.gen.clip = 5.0
-    config.train.update(
-        dict(batch=4, steps=700, warmup_steps=350, log_every=25, eval_every=70, pictures=6)
-    )
-    config.eval.batch = 10
-
-
-def _streets_camvid(config):
-    _streets(config)
-    size = (120, 160)
-    config.data.classes = "camvid"
-    config.data.source.size = size
-    config.data.source.options.domain = "rendered_varied"
-    config.data.target = ConfigDict(
-        dict(name="camvid", split="train", val_split="val", size=size, options=ConfigDict())
-    )
-    config.train.update(dict(steps=500, warmup_steps=250, eval_every=125))
-
-
-def _streets_folder(config):
-    _streets(config)
-    config.data.source.options.domain = "rendered_varied"
-    options = dict(  # see jaxseg/data/builders/folder.py; labels, if there are any, are for scores
-        images="photos",
-        labels="",
-        classes="",
-        label_values="auto",
-        image_suffix="",
-        label_suffix="",
-        val_percent=10.0,
-        split_seed=0,
-    )
-    config.data.target.update(dict(name="folder"))
-    config.data.target.options = ConfigDict(options)
 
 
 def _papers(config):
@@ -278,8 +234,8 @@ def learn_target(config: ConfigDict) -> None:
 def weights(preset: str, factor: float, **levels: float) -> dict[str, float]:
     """The papers' weights of the target loss by level, times `factor` on the embedded pairs.
 
-    `streets` is trained for hundreds of steps instead of 10^5, with a loss that counts from the
-    start; the factors were found on its training runs with seed 0.
+    The embedded pairs are trained for hundreds of steps instead of 10^5, with a loss that counts
+    from the start; the factors were found on training runs with seed 0.
     """
     scale = factor if preset.startswith("streets") else 1.0
     return {level: scale * value for level, value in levels.items()}

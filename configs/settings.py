@@ -47,7 +47,7 @@ def network(architecture: str, backbone: str, **given) -> ConfigDict:
         rates=tuple,  # dilation rates, of DeepLab
         summed=int,  # how many rates are summed, 0 for all; AdaptSegNet's released code sums 2
         output_stride=int,  # of DeepLabV3 and V3+, 8 or 16; of FCN the finest that is fused
-        channels=int,  # of the embedded stages in SegFormer's and DAFormer's heads
+        channels=int,  # of FPN's pyramid, and of the stages in SegFormer's and DAFormer's heads
         context=str,  # of DAFormer: sepaspp, aspp or conv1
         drop_path=float,  # rate of a transformer's last block
         hrda=tuple,  # a window (height, width): the network at two scales (HRDA)
@@ -77,6 +77,11 @@ def paper_network() -> ConfigDict:
 def small_network() -> ConfigDict:
     """The same for images of 96x192 on two cores."""
     return network("deeplabv2", "small", rates=(1, 3, 6, 9), summed=0, stride_in="1x1", aux=True)
+
+
+def pretrained_network() -> ConfigDict:
+    """A feature pyramid on EfficientNet-Lite0, whose ImageNet weights come with a package."""
+    return network("fpn", "efficientnet_lite0", aux=True)
 
 
 def discriminator(width: int) -> ConfigDict:

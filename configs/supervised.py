@@ -28,12 +28,17 @@ def experiment(name: str, preset: str, presets: tuple[str, ...], modifiers=()) -
       ValueError: unknown preset or modifier.
     """
     base, *given = preset.split("+")
+    modifiers = (*modifiers, "scratch")
     for kind, known, found in (("preset", presets, [base]), ("modifier", modifiers, given)):
         if unknown := [x for x in found if x not in known]:
             choices = f"choose one of {', '.join(known)}" if known else f"{name} has none"
             raise ValueError(f"unknown {kind} {unknown[0]!r}; {choices}")
     embedded = {"streets": "streets", "camvid": "streets_camvid"}
-    config = common.experiment(name, embedded.get(base, "gta5_cityscapes"))
+    scratch = "scratch" in given
+    if scratch and base not in embedded:
+        raise ValueError(f"'scratch' is for {' and '.join(embedded)}, not for {base}")
+    pair = embedded.get(base, "gta5_cityscapes")
+    config = common.experiment(name, pair + "+scratch" * scratch)
     config.name = "_".join((name, base, *given))
     if base not in embedded:
         data = dict(name=base, split="train", val_split="val", size=(1024, 2048))
@@ -46,6 +51,10 @@ def experiment(name: str, preset: str, presets: tuple[str, ...], modifiers=()) -
     config.net.aux = False
     config.net.norm = "train"
     config.train.warmup_steps = 0
+    if base in embedded and not scratch:
+        # Colours are the target's own here: nothing to be independent of.
+        plain = dict(jitter=0.0, hue=0.0, blur=0.0, noise=0.0)
+        config.augment.source.update(plain)
     return config
 
 

@@ -17,6 +17,7 @@ from jaxseg.errors import UserError, check_keywords
 from jaxseg.evaluation import protocol
 from jaxseg.experiment import networks
 from jaxseg.experiment.settings import label_set
+from jaxseg.methods.parts import appearance, masked
 
 
 def make_method(config: ConfigDict) -> Method:
@@ -38,6 +39,8 @@ def make_method(config: ConfigDict) -> Method:
         settings["copy_pairs"] = _pairs(config, settings.get("copy_pairs", ()))
     else:
         settings.pop("copy_pairs", None)  # nobody asks whether these classes exist
+    if "things" in settings:
+        settings["things"] = _ids(config, settings["things"])
     built = {name: getattr(networks, name)(config) for name in module.NETWORKS}
     if not config.net.aux:  # weights of a level that the network does not have
         for value in settings.values():
@@ -48,9 +51,27 @@ def make_method(config: ConfigDict) -> Method:
     )
     check_keywords(module.make, settings, what=f"method {name}", reserved=given)
     try:
-        return module.make(**given, **settings)
+        method = module.make(**given, **settings)
     except UserError as error:
         raise UserError(f"method {name}: {error}") from error
+    levels = settings.get("segmentation_weights", {"main": 1.0})
+    return masked.masked(method, built.get("segmenter"), levels, _masking(config))
+
+
+def _masking(config: ConfigDict) -> masked.Masking:
+    """The settings of masked image consistency; runs from before it had none."""
+    given = config.get("mic")
+    if given is None:
+        return masked.Masking()
+    own = {name: given[name] for name in given if name in masked.Masking._fields}
+    view = appearance.StrongView(given.jitter, given.jitter_probability, given.blur_probability)
+    return masked.Masking(**own, view=view, hidden=networks.MEAN_COLOURS[config.net.preprocess])
+
+
+def _ids(config: ConfigDict, names: Sequence[str]) -> tuple[int, ...]:
+    """Ids of class names; those that the label set does not have are left out."""
+    classes = label_set(config).classes
+    return tuple(classes.index(name) for name in names if name in classes)
 
 
 def method_names() -> list[str]:

@@ -23,6 +23,12 @@ PREPROCESS = {
     ),
     "digits": functools.partial(layers.preprocess, mean=layers.DIGITS_MEAN, order="BGR"),
 }
+# Red, green and blue of the pixels that each of these turns into 0.
+MEAN_COLOURS = {
+    "caffe": layers.CAFFE_MEAN_BGR[::-1],
+    "imagenet": layers.IMAGENET_MEAN,
+    "digits": layers.DIGITS_MEAN,
+}
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 # How often the references' optimiser holds a ResNet's convolutions: the released code lists the
 # parameters of every module within the stages, so that a convolution comes with its stage, its

@@ -1,0 +1,27 @@
+"""CBST: class-balanced self-training (Zou et al., ECCV 2018), with labels made as they are needed.
+
+python launch.py --config=configs/cbst.py                     # streets, minutes on two cores
+python launch.py --config=configs/cbst.py:gta5_cityscapes     # published: 46.5 mIoU (in rounds)
+"""
+
+from configs import common, self_training
+
+
+def get_config(preset: str = "streets"):
+    """See `common.PRESETS`; there is no `vgg16`."""
+    config = self_training.experiment("cbst", preset)
+    small = preset.startswith("streets")
+    config.method = common.method(
+        "cbst",
+        segmentation_weights=self_training.levels(config),
+        target_weight=1.0,
+        portion=0.2,  # of the pixels of each class, surest first, at the beginning
+        portion_last=0.5,  # and after so many steps:
+        portion_steps=300 if small else 20_000,
+        forget=0.02,  # what a new batch weighs in the histograms of confidences
+        decay=0.99,
+        margins=(0.0, 0.0),
+        over_all=self_training.reference(preset),
+        of_teacher=small,
+    )
+    return config.lock()

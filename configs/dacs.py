@@ -1,0 +1,31 @@
+"""DACS: self-training on images mixed across domains (Tranheden et al., WACV 2021).
+
+python launch.py --config=configs/dacs.py                     # streets, minutes on two cores
+python launch.py --config=configs/dacs.py:gta5_cityscapes     # published: 52.1 mIoU
+python launch.py --config=configs/dacs.py:synthia_cityscapes  # published: 48.3 mIoU (16 classes)
+
+With masked image consistency on top: --config.mic.weight=1 --config.mic.block=32
+"""
+
+from configs import common, self_training
+
+
+def get_config(preset: str = "streets"):
+    """See `common.PRESETS`; there is no `vgg16`."""
+    config = self_training.experiment("dacs", preset)
+    small = preset.startswith("streets")
+    config.method = common.method(
+        "dacs",
+        segmentation_weights=self_training.levels(config),
+        target_weight=1.0,  # of the loss on mixed images
+        decay=0.99,  # of the teacher's average
+        threshold=0.9 if small else 0.968,  # of the probability of a sure pseudo label
+        margins=(0.0, 0.0),  # (top, bottom) shares of the height without pseudo labels
+        jitter=0.25,  # of the mixed images' colours
+        jitter_probability=0.8,
+        blur_probability=0.5,
+        per_image=True,  # or one draw for the batch
+        over_all=self_training.reference(preset),  # divides losses by all pixels
+        of_teacher=small,  # evaluates the teacher, whose statistics are the target's
+    )
+    return config.lock()
