@@ -21,7 +21,7 @@ the epoch, so that the rate stays what it was: --config.optim.gen.schedule=poly
 from configs import supervised
 
 PRESETS = ("streets", "camvid", "minicity", "folder")
-MODIFIERS = ("resnet101",)
+MODIFIERS = ("resnet101", "scratch")
 
 
 def get_config(preset: str = "streets"):

@@ -22,9 +22,9 @@ MODIFIERS = ("fcn8s",)
 
 def get_config(preset: str = "streets"):
     """See `supervised` for the presets; `synthia_rand_cvpr16` takes `+fcn8s`."""
-    config = supervised.experiment("fcn", preset, PRESETS, MODIFIERS)
     base, *modifiers = preset.split("+")
     small = base in ("streets", "camvid")
+    config = supervised.experiment("fcn", preset, PRESETS, MODIFIERS, scratch=small)
     if small and modifiers:
         raise ValueError(f"the preset {base} has no modifier {modifiers[0]!r}: it is an FCN-8s")
     eight = small or "fcn8s" in modifiers

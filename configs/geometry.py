@@ -44,6 +44,8 @@ def experiment(name: str, preset: str, modifiers: tuple[str, ...]) -> ConfigDict
     base, given = parse(preset, modifiers)
     pair = "synthia_cityscapes" if base == "virtual_kitti_kitti" else base
     shared = [m for m in given if m in common.MODIFIERS]
+    if base == "streets":  # depth heads are for DeepLab, which starts from scratch here
+        shared.append("scratch")
     config = common.experiment(name, "+".join((pair, *shared)))
     config.name = "_".join((name, base, *given))
     if base == "virtual_kitti_kitti":

@@ -16,25 +16,27 @@ from ml_collections import ConfigDict
 from configs import common
 
 
-def experiment(name: str, preset: str, presets: tuple[str, ...], modifiers=()) -> ConfigDict:
+def experiment(
+    name: str, preset: str, presets: tuple[str, ...], modifiers=(), scratch: bool = False
+) -> ConfigDict:
     """The data, optimiser and schedule of a supervised experiment; the network follows.
 
     Args:
       name: of the experiment; with the preset it names the run (`baseline_camvid`).
       preset: one of `presets`; one of `modifiers` may follow after a plus sign.
       presets, modifiers: what the experiment has.
+      scratch: whether the embedded pairs begin without pretrained weights, as `+scratch` asks for.
 
     Raises:
       ValueError: unknown preset or modifier.
     """
     base, *given = preset.split("+")
-    modifiers = (*modifiers, "scratch")
     for kind, known, found in (("preset", presets, [base]), ("modifier", modifiers, given)):
         if unknown := [x for x in found if x not in known]:
             choices = f"choose one of {', '.join(known)}" if known else f"{name} has none"
             raise ValueError(f"unknown {kind} {unknown[0]!r}; {choices}")
     embedded = {"streets": "streets", "camvid": "streets_camvid"}
-    scratch = "scratch" in given
+    scratch = scratch or "scratch" in given
     if scratch and base not in embedded:
         raise ValueError(f"'scratch' is for {' and '.join(embedded)}, not for {base}")
     pair = embedded.get(base, "gta5_cityscapes")

@@ -16,7 +16,10 @@ from jaxseg.experiment.method import make_method
 from jaxseg.experiment.optimisers import make_optimisers
 from jaxseg.experiment.state import abstract_state
 
-NO_CONFIG = ("__init__", "common", "geometry", "settings", "supervised")
+NO_CONFIG = (
+    *("__init__", "common", "embedded", "geometry", "self_training", "settings", "supervised"),
+)
+SELF_TRAINING = ("cbst", "dacs", "daformer")  # likewise: test_self_training_configs.py
 SUPERVISED = ("baseline", "fcn")  # with presets of their own: test_supervised_configs.py
 GEOMETRY = ("dada", "gio_ada")  # likewise: test_geometry_configs.py
 CONFIGS = sorted(
@@ -107,7 +110,7 @@ def read(config, keys):
 
 
 def test_the_table_names_every_config():
-    assert sorted([*METHODS, *SUPERVISED, *GEOMETRY]) == CONFIGS
+    assert sorted([*METHODS, *SUPERVISED, *GEOMETRY, *SELF_TRAINING]) == CONFIGS
 
 
 @pytest.mark.parametrize("preset", PAPER_PRESETS)
@@ -196,7 +199,7 @@ def test_vgg16_replaces_the_network():
     "name, preset, match",
     [
         ("advent", "cityscapes", "unknown preset 'cityscapes'; choose one of streets"),
-        ("advent", "streets+vgg19", "unknown modifier 'vgg19'; choose one of vgg16"),
+        ("advent", "streets+vgg19", "unknown modifier 'vgg19'; choose one of scratch, vgg16"),
         ("advent", "streets+reference", "no released code of the preset streets"),
         ("fcns_in_the_wild", "reference", "no released code of fcns_in_the_wild"),
     ],
@@ -223,7 +226,11 @@ def test_embedded_presets_multiply_the_papers_weights(name, preset):
 # tracing ResNet-101 takes seconds.
 OTHERS = (*(p for p in common.PRESETS if p not in ("streets", "gta5_cityscapes")),
           "gta5_cityscapes+vgg16", "reference")  # fmt: skip
-ASSEMBLED = [(name, preset) for name in METHODS for preset in ("streets", "gta5_cityscapes")]
+ASSEMBLED = [
+    (name, preset)
+    for name in METHODS
+    for preset in ("streets", "streets+scratch", "gta5_cityscapes")
+]
 ASSEMBLED += [(name, preset) for name in ("advent", "minent_prior") for preset in OTHERS]
 ASSEMBLED += [("fcns_in_the_wild", preset) for preset in OTHERS if preset != "reference"]
 

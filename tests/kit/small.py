@@ -22,8 +22,13 @@ K, C = 3, 4  # classes and image channels of the linear networks
 
 
 def small_config(name, records, preset="streets"):
-    """`configs/<name>.py` with few tiny images, tiny networks, and four steps."""
-    config = importlib.import_module(f"configs.{name}").get_config(preset)
+    """`configs/<name>.py` with few tiny images, tiny networks without pretrained weights, and four
+    steps.
+    """
+    scratch = preset.startswith("streets") and name not in ("dada", "fcn", "gio_ada")
+    module = importlib.import_module(f"configs.{name}")
+    config = module.get_config(preset + "+scratch" * (scratch and "+" not in preset))
+    config.name = "_".join((name, *preset.split("+")))
     config.data.records = str(records)
     config.data.threads = 1
     config.net.backbone = TINY[config.net.backbone]
