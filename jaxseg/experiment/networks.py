@@ -15,6 +15,7 @@ from jaxseg.models.layers import layers
 from jaxseg.models.network import Network, network, redrawn
 from jaxseg.models.segmenters import build as segmenters
 from jaxseg.models.translator import Translator
+from jaxseg.storage.weights import packaged
 
 PREPROCESS = {
     "caffe": functools.partial(layers.preprocess, mean=layers.CAFFE_MEAN_BGR, order="BGR"),
@@ -49,6 +50,9 @@ def settle(config: ConfigDict, given: Collection[str] = ()) -> None:
     Raises:
       UserError: unknown architecture or backbone.
     """
+    loaded = config.init.backbone in packaged.FILES and "init.backbone" not in given
+    if loaded and config.init.backbone != config.net.backbone:
+        config.init.backbone = ""  # another backbone's weights
     for key in segmenters.unused(config.net):
         if f"net.{key}" not in given and not isinstance(config.net[key], bool):
             config.net[key] = None
