@@ -1,16 +1,16 @@
-"""What a file is that is not what its name says: the usual leavings of a download that failed."""
+"""Recognises files left by a failed download: empty files, Git LFS pointers, HTML pages."""
 
-ENOUGH = 512  # bytes of a file's beginning that `told` looks at
+ENOUGH = 512  # bytes at the beginning of a file that `told` needs
 
 
 def told(beginning: bytes) -> str | None:
-    """Says what a file is by its first bytes.
+    """Identifies a file that a failed download left, by its first bytes.
 
     Args:
-      beginning: the first bytes, ENOUGH of them or all.
+      beginning: the first ENOUGH bytes, or all of a shorter file.
 
     Returns:
-      a phrase with the remedy for an empty file, a Git LFS pointer and an HTML or XML page; None
+      a phrase with a remedy for an empty file, a Git LFS pointer and an HTML or XML page; None
       for anything else.
     """
     if not beginning:
