@@ -77,7 +77,7 @@ def read(path: str | os.PathLike) -> ClassFile:
         key = tuple(map(int, parts[:-1])) or (place,)
         if max(key) > 255:
             raise UserError(
-                f"{path}, line {number}: {max(key)} is more than 255, the most there is"
+                f"{path}, line {number}: {max(key)} is more than 255, the largest value"
             )
         name = (parts[-1] or f"class {place}").strip()
         if key == (IGNORE,) and name.lower() not in _VOID:

@@ -163,7 +163,7 @@ def decode_ids(data: bytes) -> np.ndarray:
         if image.mode == "1":
             return np.asarray(image).astype(np.uint8)
         if image.mode not in _GREY_MODES:
-            raise ValueError(f"a label in mode {image.mode}, wanted palette or grey")
+            raise ValueError(f"a label in mode {image.mode}, expected palette or grey")
         if image.format == "PNG":
             depth, colour = _png_header(data)
             if colour == 0 and depth < 8:  # Pillow has scaled to 0..255, 4 bits in steps of 17

@@ -16,7 +16,7 @@ def told(beginning: bytes) -> str | None:
     if not beginning:
         return "an empty file: fetch it again"
     if beginning.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer that stands for the file: fetch that with `git lfs pull`"
+        return "a Git LFS pointer instead of the file: fetch the file with `git lfs pull`"
     text = beginning[:ENOUGH].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if text.startswith((b"<!doctype html", b"<html", b"<?xml", b"<head", b"<body")):
         return (

@@ -216,7 +216,7 @@ def read_label(
         most = counts.argmax()
         raise UserError(
             f"unknown colour {' '.join(map(str, found[most]))} in {counts[most]} pixels; is the "
-            f"option version right, and are labels and colours of one download?"
+            f"option version right, and are labels and colours from the same download?"
         )
     return ids
 

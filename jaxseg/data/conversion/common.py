@@ -93,7 +93,7 @@ def held_out(pairs: list[Files], split: str) -> list[Files]:
     for files in pairs:
         if not files.id.isdecimal():
             raise UserError(
-                f"{files.image}: not a number, by which images are held out; use the split 'train'"
+                f"{files.image}: not a number, which val and train_rest need; use the split 'train'"
             )
     chosen = [files for files in pairs if (int(files.id) % HELD_OUT == 0) == (split == "val")]
     if not chosen:
