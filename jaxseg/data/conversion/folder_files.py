@@ -113,7 +113,7 @@ def share(found: list[Files], split: str, val_percent: float, seed: int) -> list
     """
     if split not in ("train", "val", "all"):
         raise UserError(
-            f"folder has no split {split!r}; choose train, val or all, or put {SPLIT} into the "
+            f"folder has no split {split!r}; it has train, val, all; or put {SPLIT} into the "
             f"paths of images and labels"
         )
     if not 0 <= val_percent < 100:
