@@ -1,8 +1,10 @@
-"""Draws every augmentation as one labelled contact sheet: `python -m jaxseg.augmentation_sheet`.
+"""Draws every augmentation on one labelled contact sheet.
+
+    python benchmarks/augmentation_sheet.py
 
 Each picture is what a training batch would hold: host augmentations by `transforms.augment_sample`,
-mixing by `mixing` on the device, both with fixed keys, on scenes of `streets`. Labels stand below
-the images wherever the augmentation moves them.
+mixing on the device by `mixing`, both with fixed keys, on scenes of `streets`. Labels are shown
+below the images where the augmentation changes them.
 """
 
 import argparse
@@ -22,8 +24,8 @@ from jaxseg.report import paint
 
 Sample = dict[str, np.ndarray]
 SIZE = (160, 320)
-WIDTH = 1032  # of the sheet in pixels
-SEED, MAIN = 5, 14  # of `streets`: the sequence of scenes, and the one that is augmented
+WIDTH = 1032  # width of the sheet in pixels
+SEED, MAIN = 5, 14  # sequence of `streets` scenes, and index of the augmented scene
 
 # caption, settings, key
 GEOMETRY = (
@@ -58,13 +60,13 @@ PAIRS = (
 
 
 def scene(index: int) -> Sample:
-    """Scene `index`, photographic, image and label at SIZE."""
+    """Renders image and label of photographic scene `index` at SIZE."""
     rendered = streets_scene.render(SEED, index, "photographic", SIZE)
     return {"image": rendered["image"], "label": rendered["label"]}
 
 
 def mixed(function: Callable | None, partner: int, key: int) -> Sample:
-    """The main scene with its partner mixed in; the partner itself without a function."""
+    """Mixes a partner into the main scene; without a function, returns the partner itself."""
     if function is None:
         return scene(partner)
     batch = [scene(MAIN), scene(partner)]
@@ -74,7 +76,7 @@ def mixed(function: Callable | None, partner: int, key: int) -> Sample:
 
 
 def strip(captions: Sequence[str], samples: Sequence[Sample], *, labels: bool = True) -> np.ndarray:
-    """Captions, images and, below them, labels; uint8 [h,WIDTH,3]."""
+    """Draws captions, images and, below them, labels; uint8 [h, WIDTH, 3]."""
     gap = 6
     rows = [[sample["image"] for sample in samples]]
     if labels:
@@ -85,7 +87,7 @@ def strip(captions: Sequence[str], samples: Sequence[Sample], *, labels: bool = 
 
 
 def sheet() -> np.ndarray:
-    """All augmentations, uint8 [H,WIDTH,3]."""
+    """Draws all augmentations, uint8 [H, WIDTH, 3]."""
     main, strips = scene(MAIN), []
     for table in (GEOMETRY, COLOUR):
         samples = [
@@ -108,7 +110,7 @@ def sheet() -> np.ndarray:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("docs/augmentations.jpg"))
-    parser.add_argument("--quality", type=int, default=20, help="of the JPEG, 1 to 95")
+    parser.add_argument("--quality", type=int, default=20, help="JPEG quality, 1 to 95")
     arguments = parser.parse_args()
     picture = sheet()
     try:

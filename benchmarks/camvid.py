@@ -2,12 +2,12 @@
 
     python benchmarks/camvid.py -- --config.data.root=DIR         # everything, two seeds
     python benchmarks/camvid.py --cells=baseline,focal --seeds=0,1,2 -- --config.data.root=DIR
-    python benchmarks/camvid.py --table                           # what is finished; runs nothing
+    python benchmarks/camvid.py --table                           # table of finished runs only
 
 Every cell is the baseline (a small DeepLabV3 with cross-entropy and BatchNorm at 120x160) with one
-thing changed, trained for the same number of steps on train and scored on val. What stands after
-`--` goes to every run. Runs that are finished are not repeated and interrupted ones go on. Two runs
-go side by side, each on half of the cores. The exit code is 0 when all runs are finished.
+change, trained for the same number of steps on train and scored on val. Arguments after `--` go to
+every run. Finished runs are not repeated, interrupted ones are resumed. Two runs are made in
+parallel, each on half of the cores. The exit code is 0 when all runs are finished.
 """
 
 import argparse
@@ -42,14 +42,14 @@ CELLS = {
     "copy_blob": ("baseline", [f"{_MIXES}.copy_blob=0.5"]),
     "fcn8s": ("fcn", []),
 }
-# The same networks as the baseline's, tested otherwise.
+# The baseline's networks under another evaluation protocol.
 PROTOCOL = ["--config.eval.scales=(0.5,0.75,1.0,1.25,1.5,1.75,2.0,2.2)", "--config.eval.flip=True"]
 
 
 def flags_of(cell: str, seed: int, overrides: list[str]) -> list[str]:
-    """The flags of one run, all but --workdir."""
+    """Returns the flags of one run, without --workdir."""
     config, own = CELLS[cell]
-    # One evaluation, at the end; images are mixed within a device's share of the batch.
+    # Evaluate only at the end. One device, because images are mixed within a device's batch.
     shared = ["--config.train.eval_every=0", "--config.train.devices=1"]
     return [
         f"--config=configs/{config}.py:camvid", f"--config.seed={seed}", *shared, *own, *overrides,
@@ -57,7 +57,7 @@ def flags_of(cell: str, seed: int, overrides: list[str]) -> list[str]:
 
 
 def evaluate_scales(folder: Path, seed: int, overrides: list[str]) -> None:
-    """Evaluates the baseline's last network over scales and flips, unless that is done."""
+    """Evaluates the baseline's last network over scales and flips, unless done before."""
     trained, workdir = folder / f"{BASELINE}_{seed}", folder / f"{MULTI_SCALE}_{seed}"
     done = workdir / streets.REPORT
     if done.exists() or not (trained / streets.REPORT).exists():
@@ -82,7 +82,7 @@ def evaluate_scales(folder: Path, seed: int, overrides: list[str]) -> None:
 
 
 def scores(folder: Path, cell: str, seeds: list[int]) -> dict[int, float]:
-    """{seed: mIoU of the last step} of the finished runs."""
+    """Returns {seed: mIoU of the last step} of the finished runs."""
     if cell != MULTI_SCALE:
         return {seed: last for seed, (last, _) in streets.scores(folder, cell, seeds).items()}
     found = {}
@@ -94,7 +94,7 @@ def scores(folder: Path, cell: str, seeds: list[int]) -> dict[int, float]:
 
 
 def seed_noise(found: dict[str, dict[int, float]]) -> float | None:
-    """Standard deviation between seeds, pooled over the trained cells with two and more."""
+    """Standard deviation between seeds, pooled over trained cells with at least two seeds."""
     runs = [list(run.values()) for cell, run in found.items() if cell != MULTI_SCALE]
     squares = sum((len(run) - 1) * statistics.variance(run) for run in runs if len(run) > 1)
     freedom = sum(len(run) - 1 for run in runs if len(run) > 1)
@@ -102,7 +102,7 @@ def seed_noise(found: dict[str, dict[int, float]]) -> float | None:
 
 
 def table(folder: Path, cells: list[str], seeds: list[int]) -> str:
-    """The table in Markdown, over finished runs only, and which differences exceed the noise.
+    """Returns the Markdown table of finished runs, and which differences exceed the noise.
 
     A cell is compared with the baseline over the seeds that both have finished. A difference counts
     if it is more than twice its standard error, which is `seed_noise` times sqrt(2 / seeds).
@@ -133,9 +133,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cells", default=",".join(CELLS))
     parser.add_argument("--seeds", default="0,1")
-    parser.add_argument("--jobs", default=2, type=int, help="runs side by side")
+    parser.add_argument("--jobs", default=2, type=int, help="runs in parallel")
     parser.add_argument("--folder", default="runs/benchmark_camvid")
-    parser.add_argument("--table", action="store_true", help="run nothing, print what is finished")
+    parser.add_argument("--table", action="store_true", help="print finished runs; run nothing")
     parser.add_argument("overrides", nargs="*", help="after --: flags for every run")
     arguments = parser.parse_args()
     cells, folder = arguments.cells.split(","), Path(arguments.folder)

@@ -6,14 +6,14 @@
     python benchmarks/evaluation.py --mode=scales --size=quarter --scales=recipe
     python benchmarks/evaluation.py --mode=predict --torch_python=venv/bin/python --threads=1
 
-Work on an image is all of it: normalisation, the network, resizing of the logits to the label's
-size, class map and, in evaluation, the confusion matrix. Ours also gives the entropy of every pixel
-and the criteria that choose a snapshot, whether they are looked at or not; PyTorch gives entropy in
-prediction, in evaluation with --entropy only. Two processes on the same cores take turns, one image
-each. Before anything is timed, their class maps, confusion matrices and entropy maps are compared.
-Prints medians, memory and, last, PyTorch's time over ours.
+The time of an image includes normalisation, the network, resizing of the logits to the label's
+size, the class map and, in evaluation, the confusion matrix. jaxseg always computes the entropy of
+every pixel too, and in evaluation the criteria of snapshot selection; PyTorch computes entropy in
+prediction, and in evaluation only with --entropy. Two processes on the same cores take turns, one
+image each. Before timing, their class maps, confusion matrices and entropy maps are compared.
+Prints medians, memory and, last, PyTorch's time divided by ours.
 
-The exit code is 1 when the two do not compute the same, 2 when PyTorch is missing.
+The exit code is 1 when the results of the two differ, 2 when PyTorch is missing.
 """
 
 import argparse
@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.step import MISSING, has_torch, start
 from benchmarks.turns import available
 
-# Backbone, the network's (height, width), the label's.
+# Backbone, (height, width) of the network's input, (height, width) of the label.
 SIZES = {
     "paper": ("resnet101", (512, 1024), (1024, 2048)),
     "full": ("resnet101", (1024, 2048), (1024, 2048)),
@@ -36,24 +36,24 @@ SIZES = {
     "quarter": ("resnet101", (128, 256), (512, 1024)),
     "tiny": ("small", (64, 128), (128, 256)),
 }
-RECIPE = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.2)  # of the MiniCity baselines
-# What may differ by rounding: share of pixels in class map and counts, entropy of a pixel.
+RECIPE = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.2)  # scales of the MiniCity baselines
+# Differences allowed for rounding: share of pixels in class map and counts, pixel entropy.
 ALLOWED = dict(pixels=1e-4, counts=1e-4, entropy=1e-3)
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--mode", choices=("single", "scales", "predict"), default="single")
     parser.add_argument("--size", choices=SIZES, default="paper")
     parser.add_argument(
-        "--scales", type=scales, default="0.5,1.0", help="or 'recipe'; --mode=scales"
+        "--scales", type=scales, default="0.5,1.0", help="for --mode=scales; or 'recipe'"
     )
     parser.add_argument("--no_flip", action="store_true", help="no mirror images in --mode=scales")
-    parser.add_argument("--entropy", action="store_true", help="of PyTorch's evaluation too")
-    parser.add_argument("--images", type=int, default=5, help="timed, of each")
+    parser.add_argument("--entropy", action="store_true", help="in PyTorch's evaluation too")
+    parser.add_argument("--images", type=int, default=5, help="images timed on each side")
     parser.add_argument("--threads", type=int, default=len(available()))
     parser.add_argument("--channels_last", action="store_true", help="PyTorch's memory format")
     parser.add_argument("--torch_python", default=sys.executable, metavar="FILE")
@@ -65,15 +65,15 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def scales(text: str) -> tuple[float, ...]:
-    """'0.5,1.0' as numbers, 'recipe' as RECIPE."""
+    """Parses '0.5,1.0' to numbers, and 'recipe' to RECIPE."""
     values = RECIPE if text == "recipe" else tuple(float(part) for part in text.split(","))
     if not all(0 < value < float("inf") for value in values):
-        raise argparse.ArgumentTypeError(f"{text!r}: wants factors above 0")
+        raise argparse.ArgumentTypeError(f"{text!r}: expected factors above 0")
     return values
 
 
 def job_of(args: argparse.Namespace, folder: str) -> dict:
-    """What both workers are told."""
+    """Returns the job that both workers are started with."""
     backbone, size, label_size = SIZES[args.size]
     several = args.mode == "scales"
     return dict(
@@ -115,7 +115,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def report_work(args: argparse.Namespace, job: dict, ours: dict, theirs: dict) -> bool:
-    """Prints what both compute, and whether it is the same."""
+    """Prints what both sides compute; returns whether their results agree."""
     (h, w), (label_h, label_w) = job["size"], job["label_size"]
     protocol = ""
     if args.mode == "scales":
@@ -126,7 +126,7 @@ def report_work(args: argparse.Namespace, job: dict, ours: dict, theirs: dict) -
           f"float32, {args.threads} thread(s)")  # fmt: skip
     apart = theirs["apart"]
     told = ", ".join(f"{name} {value:.1e}" for name, value in apart.items())
-    print(f"apart by: {told}; {ours['classes_seen']} classes are predicted", flush=True)
+    print(f"differences: {told}; {ours['classes_seen']} classes are predicted", flush=True)
     same = agree(apart)
     if not same:
         print("NOT THE SAME WORK: the ratio means nothing", file=sys.stderr)
@@ -134,7 +134,7 @@ def report_work(args: argparse.Namespace, job: dict, ours: dict, theirs: dict) -
 
 
 def agree(apart: dict[str, float]) -> bool:
-    """Whether the differences are those of rounding; nan is not."""
+    """Whether all differences are within rounding; NaN is not."""
     return all(value <= ALLOWED[name] for name, value in apart.items())
 
 

@@ -1,13 +1,13 @@
-"""GIO-Ada's ablations on `streets`, and what practice offers against discriminators that win.
+"""GIO-Ada's ablations on `streets`, and remedies against discriminators that win.
 
     python benchmarks/geometry.py                          # the ablations, three seeds
     python benchmarks/geometry.py --cells=full,r1,spectral,smooth,pool,ramp,ema --seeds=0
-    python benchmarks/geometry.py --table                  # what is finished; runs nothing
+    python benchmarks/geometry.py --table                  # table of finished runs only
     python benchmarks/geometry.py -- --config.train.steps=2000
 
-What stands after `--` goes to every run. Runs that are finished are not repeated and interrupted
-ones go on. Two runs go side by side, each on half of the cores, seed after seed. The exit code is 0
-when all runs are finished.
+Arguments after `--` go to every run. Finished runs are not repeated, interrupted ones are resumed.
+Two runs are made in parallel, each on half of the cores, seed after seed. The exit code is 0 when
+all runs are finished.
 """
 
 import argparse
@@ -30,7 +30,7 @@ ABLATIONS = {  # name in the table -> modifier of the preset, and overrides
     "output": ("+output", []),
     "full": ("", []),
 }
-STUDY = {  # the full method with one thing changed
+STUDY = {  # the full method with one change
     "painting": ("", [f"{_SET}.task_gradient=True", f"{_SET}.lam_identity=0.0"]),
     "r1": ("", [f"{_SET}.r1=1.0"]),
     "spectral": ("", ["--config.disc.spectral=True"]),
@@ -43,16 +43,16 @@ CELLS = ABLATIONS | STUDY
 
 
 def flags_of(cell: str, seed: int, overrides: list[str]) -> list[str]:
-    """The flags of one run, all but --workdir."""
+    """Returns the flags of one run, without --workdir."""
     modifier, own = CELLS[cell]
     where = f"--config=configs/gio_ada.py:streets{modifier}"
-    # One evaluation, at the end of the warm-up and at the end.
+    # Evaluate at the end of the warm-up and at the end.
     shared = ["--config.train.eval_every=0", "--config.train.devices=1"]
     return [where, f"--config.seed={seed}", *shared, *own, *overrides]
 
 
 def last_of(workdir: Path) -> dict:
-    """The last evaluation of a run and the means of what its last ten log lines say."""
+    """Returns a run's last evaluation, and the means over its last ten log lines."""
     result = dict(logs.evaluations(str(workdir))[-1])
     lines = [line for line in logs.read(str(workdir)) if line.get("kind") == "train"][-10:]
     for name in ("transform/change", "accuracy/input", "accuracy/output"):
@@ -62,7 +62,7 @@ def last_of(workdir: Path) -> dict:
 
 
 def table(folder: Path, cells: list[str], seeds: list[int]) -> str:
-    """The table in Markdown, over finished runs only."""
+    """Returns the Markdown table of finished runs."""
     lines = [
         "| cell | target mIoU %, last step | seeds | abs rel | RMSE m | change | accuracy of D, "
         "input / output |",
@@ -98,9 +98,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cells", default=",".join(ABLATIONS))
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--jobs", default=2, type=int, help="runs side by side")
+    parser.add_argument("--jobs", default=2, type=int, help="runs in parallel")
     parser.add_argument("--folder", default="runs/benchmark_geometry")
-    parser.add_argument("--table", action="store_true", help="run nothing, print what is finished")
+    parser.add_argument("--table", action="store_true", help="print finished runs; run nothing")
     parser.add_argument("overrides", nargs="*", help="after --: flags for every run")
     arguments = parser.parse_args()
     cells, folder = arguments.cells.split(","), Path(arguments.folder)

@@ -1,4 +1,4 @@
-"""Batches of the project's own pipeline: our side of `input.py`, which starts it."""
+"""Our side of `input.py`, which starts it: batches from jaxseg's own pipeline."""
 
 import json
 import sys
@@ -19,10 +19,10 @@ from jaxseg.data import (
 
 
 class Repeated:
-    """A source whose records come again and again, as many as were published; in all else itself.
+    """A source that repeats its records up to the published count; otherwise unchanged.
 
-    Shuffling a handful would cost milliseconds an image, as grain draws numbers of a fixed range
-    until one is below the count; shuffling thousands costs nothing worth mentioning.
+    Shuffling a few records would cost milliseconds per image, because grain draws numbers from a
+    fixed range until one is below the count; for thousands of records the cost is negligible.
     """
 
     def __init__(self, source: records.Source, count: int):
@@ -39,11 +39,11 @@ class Repeated:
 
 
 class Stream:
-    """The training stream of a job, as `batches.train_batches` makes it.
+    """The training stream of a job, the same as from `batches.train_batches`.
 
-    A job has data (name of the data set), published (its images), size (height, width), stored
-    (whether the records are of that size, else as published), raw and records (folders), batch and
-    threads.
+    A job has data (name of the data set), published (number of its images), size (height, width),
+    stored (whether records have that size, or the published one), raw and records (folders), batch
+    and threads.
     """
 
     def __init__(self, job: dict):
@@ -57,7 +57,7 @@ class Stream:
         )
 
     def __call__(self, seed: int) -> Iterator[dict[str, np.ndarray]]:
-        """An endless stream; it has a close()."""
+        """Returns an endless stream with a close()."""
         many = Repeated(self.source, self.job["published"])
         return self._stream(many, seed, self.job["batch"])
 
@@ -72,7 +72,7 @@ class Stream:
         )
 
     def save(self, file: str) -> None:
-        """Writes every image once, as the stream delivers them, into an .npz file."""
+        """Writes every image once, as the stream delivers it, to an .npz file."""
         stream = self._stream(self.source, seed=0, batch=1)
         batches = [next(stream) for _ in range(len(self.source))]
         stream.close()
@@ -84,12 +84,12 @@ class Stream:
 
 
 def main() -> None:
-    """Serves the job of the command line."""
+    """Serves the job given on the command line."""
     job = json.loads(sys.argv[1])
     turns.stay_on(job["cores"])
     stream = Stream(job)
     turns.say(name="jaxseg, " + ("stored at training size" if job["stored"] else "original files"))
-    ahead = 2 * job["threads"]  # batches that the pipeline reads ahead
+    ahead = 2 * job["threads"]  # batches that the pipeline prefetches
     input_turns.serve(lambda turn, count: stream(turn), stream.save, skip=2 * ahead)
 
 

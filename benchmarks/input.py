@@ -1,16 +1,16 @@
-"""Images a second that reach training: jaxseg's pipeline against a PyTorch DataLoader with Pillow.
+"""Input rate in images per second: jaxseg's pipeline against a PyTorch DataLoader with Pillow.
 
     python benchmarks/input.py                             # GTA5 and Cityscapes, all cores
     python benchmarks/input.py --torch_python=venv/bin/python --layouts=gta5
-    python benchmarks/input.py --released                  # PyTorch does all AdaptSegNet does
+    python benchmarks/input.py --released                  # PyTorch loads as AdaptSegNet does
 
-Generates files in the published layouts, prepares records of them (as published, and stored at
-training size), checks that both sides deliver the same labels and images, and times them in turns,
-one process each on the same cores and the same files, all in the page cache. PyTorch has its turns
-with no worker and with one for each core, and counts by the better. Prints medians and, last,
-jaxseg's rate over PyTorch's.
+Generates files in the published layouts, prepares records of them (at published and at training
+size), checks that both sides deliver the same labels and images, and times them in turns: one
+process per side, on the same cores and files, all in the page cache. PyTorch runs with no worker
+and with one worker per core; the better counts. Prints medians and, last, jaxseg's rate divided by
+PyTorch's.
 
-The exit code is 1 when the two do not deliver the same, 2 when PyTorch is missing.
+The exit code is 1 when the two sides deliver different data, 2 when PyTorch is missing.
 """
 
 import argparse
@@ -36,24 +36,24 @@ from jaxseg.data import (
 )
 from jaxseg.errors import UserError
 
-FORMS = {"originals": False, "stored": True}  # of the records: whether they are at training size
-CLOSE = 1.0  # grey levels that the images may differ by on average
+FORMS = {"originals": False, "stored": True}  # whether records have training size
+CLOSE = 1.0  # largest mean difference of the images, grey levels
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     cores = len(available())
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--layouts", default=",".join(input_files.LAYOUTS), help="separated by ,")
-    parser.add_argument("--images", type=int, default=8, help="generated, of each layout")
+    parser.add_argument("--layouts", default=",".join(input_files.LAYOUTS), help="comma-separated")
+    parser.add_argument("--images", type=int, default=8, help="images generated per layout")
     parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--batches", type=int, default=8, help="timed in one turn; few say little")
+    parser.add_argument("--batches", type=int, default=8, help="per turn; few are imprecise")
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--cores", type=int, default=cores, help="and threads, and workers")
-    parser.add_argument("--released", action="store_true", help="PyTorch's side as AdaptSegNet's")
-    parser.add_argument("--folder", default="", help="to keep files and records in; or a new one")
+    parser.add_argument("--cores", type=int, default=cores, help="also threads and workers")
+    parser.add_argument("--released", action="store_true", help="PyTorch loads as AdaptSegNet does")
+    parser.add_argument("--folder", default="", help="keeps files and records; default: temporary")
     parser.add_argument("--torch_python", default=sys.executable, metavar="FILE")
     args = parser.parse_args(argv)
     for name in ("images", "batch", "batches", "turns", "cores"):
@@ -92,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def prepare(args: argparse.Namespace, name: str, folder: Path) -> dict:
-    """Writes the files of a layout and its records; returns what all workers are told."""
+    """Writes the files of a layout and its records; returns the job for all workers."""
     layout = input_files.LAYOUTS[name]
     files = input_files.write(name, folder / "published", args.images, layout)
     job = dict(
@@ -102,7 +102,7 @@ def prepare(args: argparse.Namespace, name: str, folder: Path) -> dict:
         cores=available()[: args.cores], threads=args.cores, released=args.released,
     )  # fmt: skip
     for stored in FORMS.values():
-        with contextlib.redirect_stdout(io.StringIO()):  # that there are fewer than published
+        with contextlib.redirect_stdout(io.StringIO()):  # hides the note on missing images
             opened = records.open_split(
                 name, "train", records_dir=job["records"], raw_dir=job["raw"],
                 size=layout.training if stored else None,
@@ -116,8 +116,8 @@ def compare(args: argparse.Namespace, name: str, folder: Path) -> tuple[dict, bo
     """Measures one layout and prints it.
 
     Returns:
-      {side: its turns}, PyTorch's by the number of workers, ours by the form of the records; and
-      whether both sides deliver the same.
+      {side: its turns}, PyTorch's sides by number of workers, ours by form of the records; and
+      whether both deliver the same data.
     """
     job = prepare(args, name, folder)
     megabytes = [
@@ -157,7 +157,7 @@ def compare(args: argparse.Namespace, name: str, folder: Path) -> tuple[dict, bo
 
 
 def report_work(workers: dict, folder: Path) -> bool:
-    """Prints how far apart the two sides' samples are, and returns whether they are the same."""
+    """Prints how much the samples of the two sides differ; returns whether they agree."""
     arrays = {}
     for side in (0, *FORMS):
         file = folder / "delivered.npz"
@@ -172,7 +172,7 @@ def report_work(workers: dict, folder: Path) -> bool:
             same = False
             continue
         most, mean = apart
-        print(f"  {form}: labels equal, images apart by {mean:.3f} grey levels on average, "
+        print(f"  {form}: labels equal, images differ by {mean:.3f} grey levels on average, "
               f"{most} at most", flush=True)  # fmt: skip
         if mean > CLOSE:
             print(f"NOT THE SAME WORK ({form}): images differ", file=sys.stderr)
@@ -181,13 +181,13 @@ def report_work(workers: dict, folder: Path) -> bool:
 
 
 def differences(ours: dict, theirs: dict) -> tuple[int, float] | None:
-    """The largest and the mean difference of the images, paired by their labels.
+    """Returns the largest and the mean difference of the images, paired by their labels.
 
     Args:
       ours, theirs: 'image' uint8 [n, H, W, 3] and 'label' uint8 [n, H, W], in any order.
 
     Returns:
-      grey levels; None where shapes or labels differ.
+      grey levels; None if shapes or labels differ.
     """
     if any(ours[key].shape != theirs[key].shape for key in ("image", "label")):
         return None
@@ -203,7 +203,7 @@ def differences(ours: dict, theirs: dict) -> tuple[int, float] | None:
 
 
 def ratios(turns: dict, key: str) -> str:
-    """Returns 'originals 1.50x, stored 5.00x': PyTorch's better median over ours."""
+    """Returns PyTorch's better median over ours, as 'originals 1.50x, stored 5.00x'."""
     medians = {}
     for side, said in turns.items():
         values = [turn[key] for turn in said]

@@ -1,9 +1,9 @@
 """Generated files in the published layouts of GTA5 and Cityscapes, for `input.py`.
 
-What matters to a decoder is how many bytes an image has and how they came about, so the pictures
-are scenes of the project's own `streets`, rendered small and enlarged (which makes them as smooth
-as a camera's optics do), plus the noise of a sensor, chosen so that a PNG has about the 2.3 MB of
-the published ones (57 GB / 24 966 and 11 GB / 5 000 images).
+Decoding time depends on file size and image statistics. So the images are scenes of `streets`,
+rendered small and enlarged (which makes them as smooth as a camera's optics do), plus sensor noise,
+chosen so that a PNG has about 2.3 MB like the published ones (57 GB / 24 966 and 11 GB / 5 000
+images).
 """
 
 import concurrent.futures
@@ -17,20 +17,20 @@ from PIL import Image
 from jaxseg.data import codec, labels
 from jaxseg.data.streets import scene as streets_scene
 
-EGO_VEHICLE = 1  # Cityscapes' id of what is ignored at the bottom of the picture
+EGO_VEHICLE = 1  # Cityscapes' id of the ego vehicle, ignored, at the bottom of the image
 
 
 class Layout(NamedTuple):
-    """How a data set is published, and what the papers train on."""
+    """How a data set is published, and the size that the papers train on."""
 
     published: int  # training images
     size: tuple[int, int]  # (height, width) of the files
-    training: tuple[int, int]  # (height, width) that networks are trained on
-    image: str  # path of an image by its number, below the data set's folder
+    training: tuple[int, int]  # (height, width) of the network input in training
+    image: str  # path of an image below the data set's folder, by its number
     label: str
-    palette: bool  # labels are palette PNGs, else grey ones; ids in both
-    domain: str  # of `streets`
-    enlarged: int  # times
+    palette: bool  # whether labels are palette PNGs, else grey PNGs; both hold ids
+    domain: str  # domain of `streets`
+    enlarged: int  # enlargement factor
     noise: float  # standard deviation, grey levels
 
 
@@ -49,16 +49,16 @@ LAYOUTS = {
 
 
 def write(name: str, folder: Path, count: int, layout: Layout) -> list[tuple[str, str]]:
-    """Writes the files of a data set that are not there yet, over all cores.
+    """Writes the missing files of a data set on all cores.
 
     Args:
-      name: of the data set; the files lie in a folder of this name.
-      folder: that holds one folder per data set.
-      count: images.
-      layout: of the data set, such as LAYOUTS[name].
+      name: name of the data set and of its folder.
+      folder: parent of the data set's folder.
+      count: number of images.
+      layout: layout of the data set, such as LAYOUTS[name].
 
     Returns:
-      (image, label) paths of each.
+      (image path, label path) of each image.
     """
 
     def one(number: int) -> tuple[str, str]:
@@ -74,7 +74,7 @@ def write(name: str, folder: Path, count: int, layout: Layout) -> list[tuple[str
 
 
 def picture(layout: Layout, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """An image uint8 [H, W, 3] and its label uint8 [H, W] in Cityscapes' published ids."""
+    """Renders an image uint8 [H, W, 3] and its label uint8 [H, W] in Cityscapes ids."""
     height, width = layout.size
     small = (height // layout.enlarged, width // layout.enlarged)
     scene = streets_scene.render(0, number, layout.domain, small)
@@ -92,7 +92,7 @@ def picture(layout: Layout, number: int) -> tuple[np.ndarray, np.ndarray]:
 def _save(image: Image.Image, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    image.save(part, "PNG")  # at level 6, which is libpng's default as well as Pillow's
+    image.save(part, "PNG")  # compression level 6, the default of Pillow and libpng
     os.replace(part, path)
 
 

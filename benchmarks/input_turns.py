@@ -1,7 +1,7 @@
 """One side of `input.py`: a worker that delivers batches when it is asked to.
 
-Both sides read ahead. So a turn begins a stream, lets it run until what was read ahead at leisure
-is used up, times the batches after that, and ends the stream before the other side has its turn.
+Both sides prefetch. So a turn starts a stream, discards the batches prefetched before timing began,
+times the batches after them, and closes the stream before the turn of the other side.
 """
 
 import multiprocessing
@@ -15,16 +15,16 @@ from benchmarks.turns import say
 
 
 def serve(stream: Callable[[int, int], Iterator], save: Callable[[str], Any], skip: int) -> None:
-    """Works as asked until the input ends.
+    """Answers commands on standard input until it ends.
 
-    'turn N': times N batches; says seconds a batch by the clock, and of all cores. 'save FILE':
-    delivers every image once, into a file.
+    'turn N': times N batches; answers with wall-clock and CPU seconds per batch. 'save FILE':
+    writes every image once to a file.
 
     Args:
-      stream: (number of the turn, batches wanted) -> an iterator of at least as many batches, that
+      stream: (number of the turn, wanted batches) -> an iterator of at least as many batches, which
         is closed or run to its end after the turn.
       save: writes {'image': uint8 [n, H, W, 3], 'label': uint8 [n, H, W]} to an .npz file.
-      skip: batches before those that are timed.
+      skip: number of batches before the timed ones.
     """
     turn = 0
     for line in sys.stdin:
@@ -38,7 +38,7 @@ def serve(stream: Callable[[int, int], Iterator], save: Callable[[str], Any], sk
 
 
 def timed(batches: Iterator, skip: int, count: int) -> dict[str, float | None]:
-    """Seconds a batch, by the clock and of all cores, of `count` batches after the first `skip`."""
+    """Returns wall-clock and CPU seconds per batch, for `count` batches after `skip` others."""
     for _ in range(skip):
         next(batches)
     clock, cores = time.perf_counter(), core_seconds()
@@ -48,14 +48,14 @@ def timed(batches: Iterator, skip: int, count: int) -> dict[str, float | None]:
     close = getattr(batches, "close", None)
     if close is not None:
         close()
-    for _ in batches if close is None else ():  # what is still being read ahead
+    for _ in batches if close is None else ():  # batches that are still being prefetched
         pass
     used = None if cores is None or after is None else (after - cores) / count
     return dict(seconds=clock / count, core_seconds=used)
 
 
 def core_seconds() -> float | None:
-    """What this process and its workers have used of all cores; None where that is not known."""
+    """Returns CPU seconds used by this process and its workers; None if not known."""
     total = time.process_time()
     try:
         for child in multiprocessing.active_children():

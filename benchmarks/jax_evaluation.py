@@ -1,7 +1,7 @@
-"""Evaluation and prediction of jaxseg: our side of `evaluation.py`, which starts it.
+"""Our side of `evaluation.py`, which starts it: evaluation and prediction with jaxseg.
 
-What is timed is the project's own code, with all that a user gets: `evaluator.make_evaluator` or
-`predict.make_image_predictor` of the preset's method under the protocol of `config.eval`, on one
+The timed code is the code that users run: `evaluator.make_evaluator` or
+`predict.make_image_predictor` for the preset's method under the protocol of `config.eval`, on one
 device.
 """
 
@@ -35,11 +35,11 @@ from jaxseg.models.backbones import resnet
 from jaxseg.models.layers import layers
 from jaxseg.run import predict
 
-SHOWN = "shown"  # the id of the image whose maps come back
+SHOWN = "shown"  # id of the image whose maps are returned
 
 
 def configured(job: dict):
-    """The paper's preset with the backbone, image size and protocol of the job."""
+    """Returns the paper's preset with the backbone, image size and protocol of the job."""
     config = advent.get_config("gta5_cityscapes")
     config.net.backbone = job["backbone"]
     config.data.target.size = config.data.source.size = tuple(job["size"])
@@ -48,10 +48,10 @@ def configured(job: dict):
 
 
 def drawn(params, stats):
-    """The same trees with values that keep activations and logits of a deep network near one.
+    """Returns the trees with random values that keep activations and logits of order one.
 
-    As initialised, all running statistics are those of a normed input, and maps would be of one
-    class: nothing that two programs could be compared by.
+    As initialised, all running statistics are mean 0 and variance 1, and the class maps hold a
+    single class, which is useless to compare two programs.
     """
     random = np.random.default_rng(0)
 
@@ -72,8 +72,8 @@ def drawn(params, stats):
 
 
 def example(size: tuple[int, int], label_size: tuple[int, int], classes: int):
-    """An image uint8 [*size, 3] of patches with noise, and a label of patches, an eighth of it to
-    be ignored."""
+    """Makes an image uint8 [*size, 3] of noisy patches, and a label of patches with an eighth
+    ignored."""
     random = np.random.default_rng(1)
     patches = lambda size, *rest: [-(-n // 16) for n in size] + list(rest)  # noqa: E731
     grow = lambda x, size: x.repeat(16, 0).repeat(16, 1)[: size[0], : size[1]]  # noqa: E731
@@ -85,19 +85,19 @@ def example(size: tuple[int, int], label_size: tuple[int, int], classes: int):
 
 
 def prepared(job: dict) -> tuple[Callable, dict, dict]:
-    """The work on one image.
+    """Prepares the work on one image.
 
     Args:
       job: 'mode' ('evaluate' or 'predict'), 'backbone', 'size' and 'label_size' (height, width),
         'scales' and 'flip'.
 
     Returns:
-      step(show=False) does it once and waits for it; with `show` it returns 'prediction' uint8 and
-      'entropy' float32 [h, w] and, of an evaluation, 'counts' int [K, K]. The arrays that PyTorch
-      starts from; the settings that it needs to know.
+      step(show=False), which does the work once and waits for the result; with `show` it returns
+      'prediction' uint8 and 'entropy' float32 [h, w] and, in evaluation, 'counts' int [K, K];
+      the initial arrays for PyTorch; the settings for PyTorch.
 
     Raises:
-      ValueError: the evaluator's scores are not those of its own class map.
+      ValueError: the evaluator's scores do not follow from its class map.
     """
     config = configured(job)
     method, classes = make_method(config), settings.label_set(config).classes
@@ -137,14 +137,14 @@ def prepared(job: dict) -> tuple[Callable, dict, dict]:
 
 
 def confusion(prediction: np.ndarray, label: np.ndarray, classes: int) -> np.ndarray:
-    """Pixels by truth and prediction, int64 [K, K], once more by NumPy."""
+    """Confusion matrix (label, prediction) int64 [K, K], independently in NumPy."""
     known = label < classes
     cells = label[known].astype(np.int64) * classes + prediction[known]
     return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
 
 
 def checked(result: dict, counts: np.ndarray, classes: tuple[str, ...]) -> None:
-    """ValueError unless the result's IoUs are those of the counts."""
+    """Raises ValueError unless the result's IoUs agree with the counts."""
     hits = np.diag(counts)
     union = counts.sum(0) + counts.sum(1) - hits
     for name, hit, area in zip(classes, hits, union, strict=True):
@@ -153,7 +153,7 @@ def checked(result: dict, counts: np.ndarray, classes: tuple[str, ...]) -> None:
 
 
 def facts(config, classes: int) -> dict:
-    """What PyTorch needs to know of the config."""
+    """Returns the settings of the config that PyTorch needs."""
     if config.net.preprocess != "caffe":
         raise ValueError(f"PyTorch's side normalises as Caffe, not {config.net.preprocess}")
     return dict(

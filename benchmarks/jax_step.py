@@ -1,7 +1,7 @@
-"""The AdvEnt training step of jaxseg: our side of `step.py`, which starts it.
+"""Our side of `step.py`, which starts it: the AdvEnt training step of jaxseg.
 
-The step is the one that `launch.py` trains with: `programs.pmapped_update` of the preset's method,
-on one device.
+The step is the one used by `launch.py`: `programs.pmapped_update` of the preset's method, on one
+device.
 """
 
 import json
@@ -41,7 +41,7 @@ from jaxseg.models.layers import layers
 
 
 def configured(job: dict):
-    """The preset with the size, batch and dtype of the job."""
+    """Returns the preset with the size, batch and dtype of the job."""
     config = advent.get_config(job["preset"])
     config.data.source.size, config.data.target.size = map(tuple, job["size"])
     config.train.batch = job["batch"]
@@ -52,7 +52,7 @@ def configured(job: dict):
 
 
 def batch_of(job: dict) -> dict[str, np.ndarray]:
-    """One batch of noise; a part of the labels is to be ignored."""
+    """Returns one batch of noise, with a part of the labels ignored."""
     rng = np.random.default_rng(0)
     source, target = job["size"]
     image = lambda size: rng.integers(0, 256, (job["batch"], *size, 3), np.uint8)  # noqa: E731
@@ -62,7 +62,7 @@ def batch_of(job: dict) -> dict[str, np.ndarray]:
 
 
 def facts(config) -> dict:
-    """What PyTorch needs to know of the config."""
+    """Returns the settings of the config that PyTorch needs."""
     paper = config.net.preprocess == "caffe"
     settings = config.method.settings
     return dict(
@@ -82,7 +82,7 @@ def facts(config) -> dict:
 
 
 def product_rate(dtype: str, side: int = 2048) -> float:
-    """Operations a second of a square matrix product, the best of several."""
+    """Measures operations per second of a square matrix product, the best of several."""
     a = jnp.ones((side, side), dtype)
     product = jax.jit(jnp.dot)
     product(a, a).block_until_ready()

@@ -5,9 +5,9 @@
     python benchmarks/memory.py --presets=gta5_cityscapes --variants=float32,remat
     python benchmarks/memory.py --backend=cuda
 
-Nothing is run and no data is read: the whole update of each preset is compiled for one device with
-its own sizes, batch and networks, once as it is and once for each variant. The peak counts the
-state (in place), the batch and all temporary buffers at once.
+Nothing is run and no data is read: each preset's full update is compiled for one device with its
+own sizes, batch and networks, once unchanged and once per variant. The peak includes the state
+(updated in place), the batch and all temporary buffers.
 """
 
 import argparse
@@ -32,14 +32,14 @@ VARIANTS = {
 
 
 def configured(name: str, preset: str, settings: dict):
-    """`configs/<name>.py:<preset>` with some settings changed."""
+    """Returns `configs/<name>.py:<preset>` with some settings changed."""
     config = importlib.import_module(f"configs.{name}").get_config(preset)
     config.update_from_flattened_dict(settings)
     return config
 
 
 def peak_bytes(config) -> dict[str, int]:
-    """'peak' of the whole step, and its parts 'temporaries' and 'state'; bytes on one device."""
+    """Returns 'peak' of the full step and its parts 'temporaries' and 'state', bytes per device."""
     import jax  # after the backend is chosen
 
     from jaxseg.engine import programs
@@ -54,7 +54,7 @@ def peak_bytes(config) -> dict[str, int]:
     update = programs.pmapped_update(
         method, players.txs, config.train.accumulate, devices=jax.local_devices()[:1]
     )
-    # The machine code is never run; what buffers there are is decided before it is made.
+    # Buffers are assigned before code generation, whose quality does not matter here.
     options = None
     if jax.default_backend() == "cpu":
         options = {**programs.KEEP_BARRIERS, "xla_backend_optimization_level": 0}
@@ -68,12 +68,12 @@ def peak_bytes(config) -> dict[str, int]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Prints a table, one line as soon as its programs are compiled."""
+    """Prints a table, each line as soon as its programs are compiled."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--presets", default="streets,gta5_cityscapes,synthia_cityscapes")
     parser.add_argument("--configs", default="advent")
     parser.add_argument("--variants", default=",".join(VARIANTS))
-    parser.add_argument("--backend", default="cpu", help="what is compiled for, as JAX_PLATFORMS")
+    parser.add_argument("--backend", default="cpu", help="target platform, as in JAX_PLATFORMS")
     args = parser.parse_args(argv)
     os.environ["JAX_PLATFORMS"] = args.backend
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")

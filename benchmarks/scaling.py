@@ -1,14 +1,14 @@
-"""How a training step grows with devices: its collectives, and its time on fake devices.
+"""How a training step scales with devices: its collectives, and its time on fake devices.
 
     python benchmarks/scaling.py                       # both tables
-    python benchmarks/scaling.py --only=collectives    # what crosses between devices, a step
+    python benchmarks/scaling.py --only=collectives    # communication per step
     python benchmarks/scaling.py --only=time --devices=1,2,4 --steps=6
 
-The collectives are read off the compiled program of the pmapped update for two devices; their bytes
-depend neither on the number of devices nor on the size of the images. The times are of fake devices
-that share this machine's cores, so they show what the division of the work costs, not what it
-gains: processor seconds, over all cores and processes, are what is to be looked at, the more so on
-a machine that does other things too. Each measurement is a process of its own. See docs/scaling.md.
+The collectives are read from the compiled program of the pmapped update for two devices; their
+bytes depend neither on the number of devices nor on the size of the images. The times are those of
+fake devices that share this machine's cores, so they show the overhead of dividing the work, not
+the speed-up. Compare processor seconds over all cores and processes, especially on a machine with
+other load. Each measurement is a separate process. See docs/scaling.md.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def main():
     parser.add_argument("--only", choices=["collectives", "time"])
     parser.add_argument("--devices", default="1,2,4")
     parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--task", help=argparse.SUPPRESS)  # of a process that this one starts
+    parser.add_argument("--task", help=argparse.SUPPRESS)  # set for the processes started below
     given = parser.parse_args()
     if given.task:
         task = json.loads(given.task)
@@ -72,14 +72,14 @@ def main():
 
 
 def settings(devices):
-    """(processes, devices of each, images a step): the same batch divided, then a growing one."""
+    """(processes, devices of each, images per step): one batch divided, then growing batches."""
     same = [(1, n, 4) for n in devices if 4 % n == 0]
     growing = [(1, n, 2 * n) for n in devices if n > 2]
     return [*same, (2, 1, 4), *growing]
 
 
 def started(tasks, devices):
-    """What processes with so many fake devices return."""
+    """Runs tasks in parallel processes with fake devices; returns their results."""
     flags = f"--xla_force_host_platform_device_count={devices}"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     running = [
@@ -107,7 +107,7 @@ def free_port():
 
 
 def experiment(preset, **train):
-    """(config, method, optimisers) of CONFIG."""
+    """Returns (config, method, optimisers) for a preset of CONFIG."""
     import importlib
 
     from jaxseg.experiment.method import make_method
@@ -119,7 +119,7 @@ def experiment(preset, **train):
 
 
 def collectives(preset):
-    """Counts and bytes of the collectives of one step, and of what the state holds."""
+    """Counts the collectives of one step and their bytes, and the values in the state."""
     import jax
 
     from jaxseg.engine import programs
@@ -135,7 +135,7 @@ def collectives(preset):
     update = programs.pmapped_update(method, players.txs, config.train.accumulate, devices)
     lowered = update.lower(state, batch)
     in_lowered = len(re.findall(r"stablehlo\.all_reduce", lowered.as_text()))
-    # What crosses between devices does not change with the rest of the optimisation.
+    # Compiled without backend optimisation, which does not change the collectives.
     compiled = lowered.compile(compiler_options={"xla_backend_optimization_level": 0})
     sizes = {
         name: sum(leaf.size for leaf in jax.tree.leaves(tree))
@@ -149,7 +149,7 @@ def collectives(preset):
 
 
 def parsed(text):
-    """{kind: [count, bytes]} of the collectives in a compiled program's text."""
+    """Returns {kind: [count, bytes]} of the collectives in a compiled program's text."""
     found = defaultdict(lambda: [0, 0])
     for shapes, kind in re.findall(rf"= (.*?) ({COLLECTIVES})(?:-start)?\(", text):
         found[kind][0] += 1
@@ -174,8 +174,9 @@ def collectives_row(preset, found):
 
 
 def measure(batch, steps, address=None):
-    """Seconds of a step of the `streets` preset on random images: the mean of this process's
-    processor time, the median of the wall's.
+    """Measures a step of the `streets` preset on random images.
+
+    Returns mean processor seconds of this process and median wall-clock seconds per step.
     """
     from jaxseg.engine import processes
 

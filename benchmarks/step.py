@@ -1,4 +1,4 @@
-"""The AdvEnt multi-level training step, jaxseg against eager PyTorch on the same work.
+"""The AdvEnt multi-level training step: jaxseg against eager PyTorch, same work.
 
     python benchmarks/step.py                              # the `streets` default
     python benchmarks/step.py --size=resnet101             # ResNet-101 at 128x256, batch 1 + 1
@@ -8,9 +8,9 @@
 A step is the forward and backward pass of source and target, both discriminators and all
 optimisers. Two processes on the same cores take turns, one step each; both start from the same
 parameters and the same batch, and the first losses are compared before anything is timed. Prints
-medians, memory, the time to the first step and, last, PyTorch's time over ours.
+medians, memory, the time to the first step and, last, PyTorch's time divided by ours.
 
-The exit code is 1 when the two do not compute the same, 2 when PyTorch is missing.
+The exit code is 1 when the losses of the two differ, 2 when PyTorch is missing.
 """
 
 import argparse
@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.turns import Worker, available
 
-# Preset, (source size, target size), batch of each domain.
+# Preset, (source size, target size), batch per domain.
 SIZES = {
     "streets": ("streets", ((96, 192), (96, 192)), 4),
     "resnet101": ("gta5_cityscapes", ((128, 256), (128, 256)), 1),
@@ -41,22 +41,22 @@ MISSING = (
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--size", choices=SIZES, default="streets")
-    parser.add_argument("--batch", type=int, default=0, help="of each domain; 0: the size's own")
+    parser.add_argument("--batch", type=int, default=0, help="per domain; 0: default of --size")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--steps", type=int, default=15, help="timed, of each")
-    parser.add_argument("--turn", type=int, default=1, help="steps in a row")
+    parser.add_argument("--steps", type=int, default=15, help="steps timed on each side")
+    parser.add_argument("--turn", type=int, default=1, help="steps per turn")
     parser.add_argument("--threads", type=int, default=len(available()))
     parser.add_argument("--gpu", action="store_true", help="on the first GPU instead of the CPU")
     parser.add_argument("--compile", action="store_true", help="torch.compile")
     parser.add_argument("--channels_last", action="store_true", help="PyTorch's memory format")
-    parser.add_argument("--remat", action="store_true", help="our config.net.remat")
+    parser.add_argument("--remat", action="store_true", help="config.net.remat of jaxseg")
     parser.add_argument("--torch_python", default=sys.executable, metavar="FILE")
-    parser.add_argument("--warm", action="store_true", help="our time to a first step, cached, too")
+    parser.add_argument("--warm", action="store_true", help="time jaxseg's first step with a cache")
     return parser.parse_args(argv)
 
 
@@ -74,13 +74,13 @@ def has_torch(python: str) -> bool:
 
 
 def largest_difference(ours: dict[str, float], theirs: dict[str, float]) -> float:
-    """Largest relative difference of the losses that both name."""
+    """Largest relative difference of the losses that both sides report."""
     names = ours.keys() & theirs.keys()
     return max(abs(ours[n] - theirs[n]) / max(abs(theirs[n]), 1e-12) for n in names)
 
 
 def start(script: str, python: str, job: dict) -> Worker:
-    """A worker with as many threads as the job says."""
+    """Starts a worker with the number of threads in the job."""
     threads = {} if job["gpu"] else dict(OMP_NUM_THREADS=str(job["threads"]))
     return Worker([python, str(ROOT / "benchmarks" / script), json.dumps(job)], threads)
 
@@ -125,7 +125,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def report_work(args, job: dict, ours: dict, theirs: dict) -> bool:
-    """Prints what both compute, and whether it is the same."""
+    """Prints what both sides compute; returns whether their results agree."""
     (h, w), (th, tw) = job["size"]
     where = "GPU" if args.gpu else f"{args.threads} thread(s)"
     print(f"AdvEnt, {args.size}: {job['batch']} x {h}x{w} + {job['batch']} x {th}x{tw}, "
@@ -137,7 +137,7 @@ def report_work(args, job: dict, ours: dict, theirs: dict) -> bool:
     close = apart[0] <= FIRST_LOSS or args.dtype != "float32"
     counts = f"{ours['parameters']:,}" + ("" if equal else f", PyTorch {theirs['parameters']:,}")
     steps = ", ".join(f"{value:.1e}" for value in apart)
-    print(f"parameters of both: {counts}; losses of the first steps apart by {steps}", flush=True)
+    print(f"parameters of both: {counts}; losses of the first steps differ by {steps}", flush=True)
     if not (equal and close):
         print("NOT THE SAME WORK: the ratio means nothing", file=sys.stderr)
     return equal and close

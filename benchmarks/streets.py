@@ -1,15 +1,15 @@
-"""The table of methods on one pair: every method, several seeds, the same evaluation.
+"""Compares all methods on one pair of domains: several seeds, the same evaluation.
 
     python benchmarks/streets.py                                # all methods, three seeds
     python benchmarks/streets.py --methods=source_only,advent --seeds=0
     python benchmarks/streets.py --preset=streets_camvid --seeds=0
-    python benchmarks/streets.py --table                        # what is finished; runs nothing
+    python benchmarks/streets.py --table                        # table of finished runs only
     python benchmarks/streets.py --folder=runs/longer -- --config.train.steps=2000 \\
         --config.optim.gen.schedule_steps=2000 --config.optim.disc.schedule_steps=2000
 
-What stands after `--` goes to every run. Runs that are finished are not repeated and interrupted
-ones go on, so the command can be given again at any time; other overrides need another folder. Two
-runs go side by side, each on half of the cores. The exit code is 0 when all runs are finished.
+Arguments after `--` go to every run. Finished runs are not repeated and interrupted ones are
+resumed, so the command can be repeated at any time; other overrides need another folder. Two runs
+are made in parallel, each on half of the cores. The exit code is 0 when all runs are finished.
 """
 
 import argparse
@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 from jaxseg.evaluation import selection
 from jaxseg.storage import logs
 
-# Name in the table -> config, with a modifier of the preset, and overrides.
+# Name in the table -> config (with a modifier of the preset), and overrides.
 METHODS = {
     "source_only": ("source_only", []),
     "source_only_adabn": ("source_only", ["--config.net.statistics=target"]),
@@ -49,12 +49,12 @@ METHODS = {
 }
 # Name in the table -> methods whose networks of the same seed are averaged (ADVENT's ensemble).
 ENSEMBLES = {"advent_and_minent_er": ("advent", "minent_er")}
-PLACES = ("--config.data.root=", "--config.data.records=")  # where things lie changes no result
+PLACES = ("--config.data.root=", "--config.data.records=")  # folders do not change results
 COMMAND, REPORT = "command.json", "report.html"  # a run writes its report last
 
 
 def flags_of(method: str, seed: int, preset: str, overrides: list[str]) -> list[str]:
-    """The flags of one run, all but --workdir."""
+    """Returns the flags of one run, without --workdir."""
     config, own = METHODS[method]
     name, plus, modifier = config.partition("+")
     where = f"--config=configs/{name}.py:{preset}{plus}{modifier}"
@@ -62,9 +62,9 @@ def flags_of(method: str, seed: int, preset: str, overrides: list[str]) -> list[
 
 
 def clash(workdir: Path, flags: list[str]) -> str | None:
-    """Says what a run's folder holds if it is a run of other flags; None if it may be used.
+    """Returns an error text if the folder holds a run with other flags; None if it may be used.
 
-    Folders without command.json are accepted: nothing is known of them.
+    Folders without command.json are accepted, as their flags are unknown.
     """
     if not (workdir / COMMAND).exists():
         return None
@@ -75,7 +75,7 @@ def clash(workdir: Path, flags: list[str]) -> str | None:
 
 
 def remember(workdir: Path, flags: list[str]) -> None:
-    """Makes a run's folder and writes its flags into it, unless there is a run in it already."""
+    """Creates a run's folder and writes its flags there; leaves existing folders unchanged."""
     if not workdir.exists():
         workdir.mkdir(parents=True)
         (workdir / COMMAND).write_text(json.dumps(_lasting(flags), indent=1) + "\n")
@@ -86,7 +86,7 @@ def _lasting(flags: list[str]) -> list[str]:
 
 
 def run(workdir: Path, flags: list[str], cores: list[int]) -> None:
-    """Trains to the end, on `cores` where the system can bind a process to some."""
+    """Trains to the end, bound to `cores` where the system supports it."""
     if (workdir / REPORT).exists():
         return
     remember(workdir, flags)
@@ -108,7 +108,7 @@ def run(workdir: Path, flags: list[str], cores: list[int]) -> None:
 
 
 def average(folder: Path, name: str, seed: int, preset: str) -> None:
-    """Evaluates an ensemble of finished runs' last networks, unless that is done."""
+    """Evaluates an ensemble of finished runs' last networks, unless done before."""
     members = [folder / f"{method}_{seed}" for method in ENSEMBLES[name]]
     workdir = folder / f"{name}_{seed}"
     if (workdir / REPORT).exists() or not all((m / REPORT).exists() for m in members):
@@ -133,7 +133,7 @@ def average(folder: Path, name: str, seed: int, preset: str) -> None:
 
 
 def scores(folder: Path, method: str, seeds: list[int]) -> dict[int, tuple[float, float]]:
-    """{seed: (mIoU of the last step, best mIoU)} of the finished runs."""
+    """Returns {seed: (mIoU of the last step, best mIoU)} of the finished runs."""
     found = {}
     for seed in seeds:
         workdir = folder / f"{method}_{seed}"
@@ -149,9 +149,9 @@ def scores(folder: Path, method: str, seeds: list[int]) -> dict[int, tuple[float
 
 
 def table(folder: Path, methods: list[str], seeds: list[int]) -> str:
-    """The table in Markdown, over finished runs only, and below it the comparisons.
+    """Returns the Markdown table of finished runs, followed by comparisons of methods.
 
-    Methods are compared over the seeds that both have finished.
+    Two methods are compared over the seeds that both have finished.
     """
     lines = [
         "| method | target mIoU %, last step | best step | finished | seeds |",
@@ -175,11 +175,11 @@ def table(folder: Path, methods: list[str], seeds: list[int]) -> str:
 
 
 def selection_table(folder: Path, methods: list[str], seeds: list[int]) -> str:
-    """How well a snapshot can be chosen without target labels, in Markdown, over finished runs.
+    """Returns the Markdown table of snapshot selection without target labels, over finished runs.
 
-    Each criterion's rank correlation with target mIoU over a run's snapshots, and how far the
-    snapshot it chooses lies below the best one, means over the runs; the share of runs in which the
-    correlation is positive. Empty without runs of three evaluations and more.
+    For each criterion: the rank correlation with target mIoU over a run's snapshots, and how far
+    the chosen snapshot's mIoU is below the best, both as means over the runs; and the share of runs
+    with a positive correlation. Empty without runs of at least three evaluations.
     """
     runs = []
     for method in methods:
@@ -213,7 +213,7 @@ def selection_table(folder: Path, methods: list[str], seeds: list[int]) -> str:
 
 
 def spread(values: list[float]) -> str:
-    """Mean and standard deviation over the runs in percent."""
+    """Formats mean and standard deviation over the runs in percent."""
     if not values:
         return "–"
     mean = f"{100 * statistics.mean(values):.1f}"
@@ -225,9 +225,9 @@ def main() -> int:
     parser.add_argument("--preset", default="streets")
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--jobs", default=2, type=int, help="runs side by side")
+    parser.add_argument("--jobs", default=2, type=int, help="runs in parallel")
     parser.add_argument("--folder", default=None, help="default runs/benchmark_PRESET")
-    parser.add_argument("--table", action="store_true", help="run nothing, print what is finished")
+    parser.add_argument("--table", action="store_true", help="print finished runs; run nothing")
     parser.add_argument("overrides", nargs="*", help="after --: flags for every run")
     arguments = parser.parse_args()
     methods = arguments.methods.split(",")

@@ -2,15 +2,14 @@
 
     python benchmarks/sweep.py                                  # three seeds on streets
     python benchmarks/sweep.py --members=3 --size=32x64 --steps=10
-    python benchmarks/sweep.py --how=vmap,map,each              # every way, against the same runs
+    python benchmarks/sweep.py --how=vmap,map,each              # every way, against separate runs
 
-Each program is a process of its own, as a user would start it: import, data (made up), first state,
-compilation of the warm-up's and the whole update, then steps. Compiled programs are kept in a new
-folder for each side, so that a separate run may use what the one before it compiled. The time of a
-step is the median after the first. The separate runs come one after the other; on a machine that
-does other things too, the processor's seconds are what is to be looked at. The last line is how
-many times as many steps of members a second the sweep makes; the line before has the same for the
-total time, start-up and compilation included.
+Each program is a separate process, as a user would start it: import, random data, first state,
+compilation of the warm-up update and the full update, then steps. Each side has a new compilation
+cache, so a separate run can reuse what the run before it compiled. The time of a step is the median
+after the first step. Separate runs are made one after another; on a machine with other load,
+compare processor seconds. The last line is the sweep's speed-up in member steps per second; the
+line before it is the speed-up in total time, including start-up and compilation.
 """
 
 import argparse
@@ -36,12 +35,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", default="advent", help="a file in configs, with :PRESET")
     parser.add_argument("--members", type=int, default=3)
-    parser.add_argument("--over", default="", help="as config.sweep.over; seeds by default")
-    parser.add_argument("--how", default="", help="vmap, map, each; that of the device by default")
+    parser.add_argument("--over", default="", help="as config.sweep.over; default: seeds")
+    parser.add_argument("--how", default="", help="vmap, map or each; default: by device")
     parser.add_argument("--size", default="96x192", help="HEIGHTxWIDTH of the images")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--task", help=argparse.SUPPRESS)  # of a process that this one starts
+    parser.add_argument("--task", help=argparse.SUPPRESS)  # set for the processes started below
     given = parser.parse_args()
     if given.task:
         print("RESULT", json.dumps(measure(**json.loads(given.task))), flush=True)
@@ -78,7 +77,7 @@ def show(what, programs, found, count):
 
 
 def started(task, folder):
-    """What a process of its own measures."""
+    """Measures a task in a separate process and returns its result."""
     environment = os.environ | {
         "JAX_COMPILATION_CACHE_DIR": folder, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1",
     }  # fmt: skip
@@ -92,11 +91,12 @@ def started(task, folder):
 
 
 def measure(name, over, size, batch, steps, how, begun):
-    """Of one program: seconds to its first step, wall and processor seconds a step after it.
+    """Measures one program: time to the first step, wall and processor seconds of later steps.
 
     Args:
-      how: 'default' or a way of the sweep; the number of a member, to run it alone; 'count'.
-      begun: when the process was started, seconds since the epoch.
+      how: 'default' or a value of config.sweep.how; the index of a member to run alone; or 'count'
+        to return only the number of members.
+      begun: start time of the process, seconds since the epoch.
     """
     import jax
     import numpy as np

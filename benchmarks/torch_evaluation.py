@@ -1,7 +1,7 @@
-"""Evaluation and prediction in PyTorch: the other side of `evaluation.py`, which starts it.
+"""PyTorch's side of `evaluation.py`, which starts it: evaluation and prediction.
 
-Eager, in evaluation mode, under `torch.inference_mode`; the auxiliary head, which nobody reads, is
-not computed.
+Eager, in evaluation mode, under `torch.inference_mode`; the auxiliary head, whose output is not
+used, is not computed.
 """
 
 import json
@@ -40,7 +40,7 @@ class Evaluation:
         self.label = torch.from_numpy(arrays["label"])
 
     def _logits(self, images):
-        """Of the main head, averaged over the image and its mirror image where asked for."""
+        """Logits of the main head, averaged over the image and its mirror image if requested."""
         logits = self.net.main_head(self.net.backbone(images)[1])
         if self.job["flip"]:
             mirrored = self.net.main_head(self.net.backbone(images.flip(3))[1])
@@ -49,7 +49,7 @@ class Evaluation:
 
     @torch.inference_mode()
     def step(self) -> dict[str, torch.Tensor]:
-        """The whole work on the image."""
+        """Does all the work on the image once."""
         job = self.job
         images = self.image.permute(2, 0, 1)[None].float().flip(1) - self.mean  # RGB -> BGR
         images = images.contiguous(memory_format=self.layout)
@@ -60,7 +60,7 @@ class Evaluation:
         else:
             logits = 0.0
             for scale in scales:
-                # Resizing is linear with weights of sum one: the mean may go before it.
+                # Resizing is linear and its weights sum to 1, so the mean can be subtracted before.
                 wanted = [math.floor(scale * n + 1e-6) for n in size]
                 seen = F.interpolate(images, wanted, **resize) if scale != 1.0 else images
                 logits = logits + F.interpolate(self._logits(seen), size, **resize)
@@ -83,7 +83,7 @@ class Evaluation:
 
 
 def load_statistics(module: torch.nn.Module, arrays: dict[str, np.ndarray]) -> None:
-    """Copies all of jaxseg's running statistics {'backbone/bn1/mean': [C], ...} into a module."""
+    """Loads all of jaxseg's running statistics {'backbone/bn1/mean': [C], ...} into a module."""
     own = {name: x for name, x in module.named_buffers() if not name.endswith("batches_tracked")}
     given = {}
     for path, value in arrays.items():
@@ -96,12 +96,12 @@ def load_statistics(module: torch.nn.Module, arrays: dict[str, np.ndarray]) -> N
 
 
 def compared(found: dict[str, np.ndarray], ours: dict[str, np.ndarray]) -> dict[str, float]:
-    """How far both sides' results are apart.
+    """Returns how much the results of the two sides differ.
 
     Returns:
       'pixels': share of the class map that differs; 'counts': half the sum of absolute differences
-      of the confusion matrices over the pixels counted (absent from a prediction); 'entropy':
-      largest difference of the maps (absent where PyTorch's has none).
+      of the confusion matrices, divided by the pixels counted (absent in prediction); 'entropy':
+      largest difference of the maps (absent if PyTorch computes none).
     """
     apart = dict(pixels=float((found["prediction"] != ours["prediction"]).mean()))
     if "counts" in ours:

@@ -1,9 +1,9 @@
-"""Batches of a PyTorch DataLoader with Pillow: the other side of `input.py`, which starts it.
+"""PyTorch's side of `input.py`, which starts it: batches of a DataLoader with Pillow.
 
-The data set is that of AdaptSegNet in what it does: open with Pillow, convert to RGB, resize the
-image bicubic and the label nearest, map the ids to train ids in NumPy. By default the ids go
-through a table and both stay bytes, which is the fastest way; as `released`, the ids are compared
-one after another and the image becomes float32 BGR less a mean, channels first.
+The data set does the same work as AdaptSegNet's: open with Pillow, convert to RGB, resize the image
+bicubic and the label nearest, map the ids to train ids in NumPy. By default, ids are mapped by a
+table and both arrays stay uint8, which is fastest. With `released`, ids are compared one by one and
+the image becomes float32 BGR minus a mean, channels first.
 """
 
 import json
@@ -22,12 +22,14 @@ from benchmarks import input_turns, turns
 
 IGNORE = 255
 MEAN = np.array((104.00698793, 116.66876762, 122.67891434), np.float32)  # BGR
-AHEAD = 2  # batches that each of PyTorch's workers reads ahead, its default
+AHEAD = 2  # batches that each PyTorch worker prefetches, the default
 
 
 class Pairs(data.Dataset):
-    """Images and labels of a job, which has files [(image, label)], size (height, width), ids
-    {published id: train id} and released.
+    """Images and labels of a job.
+
+    A job has files [(image, label)], size (height, width), ids {published id: train id} and
+    released.
     """
 
     def __init__(self, job: dict):
@@ -55,7 +57,7 @@ class Pairs(data.Dataset):
         return (image[:, :, ::-1] - MEAN).transpose(2, 0, 1).copy(), mapped
 
     def save(self, file: str) -> None:
-        """Writes every image once, as bytes whatever the form, into an .npz file."""
+        """Writes every image once as uint8, in both forms, to an .npz file."""
         images, labels = zip(*(self[i] for i in range(len(self))), strict=True)
         if self.released:
             images = [np.round((x.transpose(1, 2, 0) + MEAN)[:, :, ::-1]) for x in images]
@@ -67,7 +69,7 @@ class Pairs(data.Dataset):
 
 
 class Order(data.Sampler):
-    """Indices of as many samples as are wanted next, shuffled anew each time all were drawn."""
+    """Indices of the next `wanted` samples, reshuffled each time all have been drawn."""
 
     def __init__(self, size: int):
         self.size, self.wanted, self.seed = size, 0, 0
@@ -83,7 +85,7 @@ class Order(data.Sampler):
 
 
 def main() -> None:
-    """Serves the job of the command line."""
+    """Serves the job given on the command line."""
     job = json.loads(sys.argv[1])
     turns.stay_on(job["cores"])
     pairs, workers = Pairs(job), job["workers"]
@@ -94,7 +96,7 @@ def main() -> None:
     )  # fmt: skip
 
     def stream(turn: int, count: int) -> Iterator:
-        # As many more as are read ahead, so that the workers have work to do until the end.
+        # Plus the prefetched batches, so that the workers are busy until the end.
         order.wanted = (count + AHEAD * workers) * job["batch"]
         order.seed = turn
         return iter(loader)

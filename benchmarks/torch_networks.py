@@ -1,8 +1,8 @@
-"""The networks of AdaptSegNet and ADVENT in PyTorch, as what the benchmarks compare with.
+"""The networks of AdaptSegNet and ADVENT in PyTorch, for comparison in the benchmarks.
 
-Written from their published facts: DeepLabV2 on a dilated ResNet of Caffe-style bottlenecks with
-one head on each of the last two stages, and a discriminator of five strided convolutions. Modules
-are named as jaxseg's parameters, so that weights go over by name.
+Written from the papers: DeepLabV2 on a dilated ResNet with Caffe-style bottlenecks and one head on
+each of the last two stages, and a discriminator of five strided convolutions. Modules have the
+names of jaxseg's parameters, so that weights are copied by name.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 
 class Bottleneck(nn.Module):
-    """1x1 (with the stride), 3x3, 1x1 to four times the width, and a shortcut."""
+    """Convolutions 1x1 (with the stride), 3x3, and 1x1 to four times the width; a shortcut."""
 
     def __init__(self, channels: int, width: int, stride: int, dilation: int, project: bool):
         super().__init__()
@@ -113,7 +113,7 @@ class Discriminator(nn.Module):
 
 
 def load(module: nn.Module, arrays: dict[str, np.ndarray]) -> None:
-    """Copies all of jaxseg's parameters {'backbone/conv1/kernel': HWIO, ...} into a module."""
+    """Loads all of jaxseg's parameters {'backbone/conv1/kernel': HWIO, ...} into a module."""
     names = {"kernel": "weight", "scale": "weight", "bias": "bias"}
     given = {}
     for path, value in arrays.items():

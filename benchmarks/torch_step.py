@@ -1,8 +1,8 @@
-"""The AdvEnt multi-level training step in PyTorch: the other side of `step.py`, which starts it.
+"""PyTorch's side of `step.py`, which starts it: the AdvEnt multi-level training step.
 
-The order is that of the published recipe: backward of the source's loss, backward of the target's
-adversarial loss with the discriminators' parameters switched off, backward of the discriminators'
-losses on detached maps, then all optimisers. Both clip alike where the preset clips.
+The order is that of the published recipe: backward of the source loss, backward of the target's
+adversarial loss with the discriminators frozen, backward of the discriminator losses on detached
+maps, then all optimisers. Both sides clip gradients in the same way if the preset clips.
 """
 
 import contextlib
@@ -68,7 +68,7 @@ class Training:
         self.done = 0
 
     def _image(self, image):
-        # Once, outside the step: jaxseg does this within its step.
+        # Once, outside the timed step; jaxseg does this within its step.
         image = torch.from_numpy(image).float().permute(0, 3, 1, 2)
         order = [2, 1, 0] if self.job["order"] == "BGR" else [0, 1, 2]
         mean, std = (torch.tensor(self.job[k]).view(1, 3, 1, 1) for k in ("mean", "std"))
@@ -170,7 +170,7 @@ def _below(arrays, prefix):
 
 
 def product_rate(device, dtype, side=2048):
-    """Operations a second of a square matrix product, the best of several."""
+    """Measures operations per second of a square matrix product, the best of several."""
     a = torch.randn(side, side, device=device, dtype=getattr(torch, dtype))
     best = math.inf
     for _ in range(6):

@@ -1,7 +1,7 @@
-"""Two programs that take turns: what `step.py` and its workers say to each other.
+"""Lets two programs take turns: the protocol between `step.py` and its workers.
 
-A worker is a process that answers lines on its standard input with one line of JSON each. Whoever
-does not have the turn waits for input and uses no core.
+A worker is a process that answers each line on its standard input with one line of JSON. A worker
+that does not have the turn waits for input and uses no core.
 """
 
 import json
@@ -15,14 +15,14 @@ from typing import Any
 
 
 def available() -> list[int]:
-    """Numbers of the cores that this process may use."""
+    """Returns the numbers of the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
 
 
 def stay_on(cores: list[int]) -> None:
-    """Keeps this process and those it starts to these cores, where the system can."""
+    """Binds this process and its children to these cores, where the system supports it."""
     if cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)
 
@@ -33,10 +33,10 @@ def say(**values) -> None:
 
 
 def answer(step: Callable[[], Any], wait: Callable[[Any], None], peak: Callable[[], int]) -> None:
-    """Works as asked until the input ends.
+    """Answers commands on standard input until it ends.
 
-    'step N': N steps, then `wait(what the last one returned)`; says seconds a step by the clock and
-    of all cores together. 'peak': says `peak()`, bytes.
+    'step N': makes N steps, then `wait(result of the last step)`; answers with wall-clock and CPU
+    seconds per step. 'peak': answers with `peak()`, bytes.
     """
     reset_peak()
     for line in sys.stdin:
@@ -56,7 +56,7 @@ def answer(step: Callable[[], Any], wait: Callable[[Any], None], peak: Callable[
 
 
 def reset_peak() -> None:
-    """Starts the count of `peak_resident` anew, where the system can (Linux)."""
+    """Resets the peak that `peak_resident` returns, where the system can (Linux)."""
     try:
         with open("/proc/self/clear_refs", "w") as file:
             file.write("5")
@@ -65,7 +65,7 @@ def reset_peak() -> None:
 
 
 def peak_resident() -> int:
-    """Most memory this process has had since `reset_peak`, bytes."""
+    """Returns the peak resident memory of this process since `reset_peak`, bytes."""
     try:
         with open("/proc/self/status") as file:
             lines = dict(line.split(":", 1) for line in file if ":" in line)
@@ -75,7 +75,7 @@ def peak_resident() -> int:
 
 
 class Worker:
-    """The other end of `answer`: a started process."""
+    """A started process that runs `answer`, as seen by the benchmark."""
 
     def __init__(self, command: list[str], environment: dict[str, str]):
         self.process = subprocess.Popen(
@@ -84,7 +84,7 @@ class Worker:
         )  # fmt: skip
 
     def hear(self) -> dict:
-        """The next answer; RuntimeError if the process has ended."""
+        """Returns the next answer; raises RuntimeError if the process has ended."""
         for line in self.process.stdout:
             if line.startswith("{"):
                 return json.loads(line)

@@ -253,7 +253,7 @@ def test_launch_tells_in_one_line(arguments, message):
 
 
 def test_a_process_alone_is_told_of():
-    source = "from jaxseg import distributed; distributed.start('127.0.0.1:{}', 2, 1, find=6)"
+    source = "from jaxseg.engine import processes as p; p.start('127.0.0.1:{}', 2, 1, find=6)"
     done = subprocess.run(
         [sys.executable, "-c", source.format(free_port())],
         cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,

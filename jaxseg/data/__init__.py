@@ -1,1 +1,1 @@
-"""Data: builders prepare records once, the pipeline makes batches of them, feed sends those on."""
+"""Data on the host: builders write records once; the pipeline reads them as batches."""

@@ -1,12 +1,12 @@
-"""Text files that name the classes of a user's own data, one to a line, in one of three forms.
+"""Text files that list the classes of a user's own data, one per line, in one of three forms.
 
     road                 the line's number, from 0, is the value of the label images
     7 road               the value, then the name
-    128 64 128 road      red, green, blue, then perhaps the name (NVIDIA DIGITS, CamVid)
+    128 64 128 road      red, green, blue, optionally a name (NVIDIA DIGITS, CamVid)
 
-Empty lines and lines that begin with # count for nothing. Lines of one name are one class, so that
-several values or colours can be joined. Pixels of a class called void, ignore, ignored, unlabelled
-or unlabeled are neither learnt nor scored; neither is the value 255.
+Empty lines and lines that begin with # are skipped. Lines with the same name are one class, which
+joins several values or colours. Pixels of a class called void, ignore, ignored, unlabelled or
+unlabeled, and those of value 255, are neither learnt nor scored.
 """
 
 import colorsys
@@ -24,11 +24,11 @@ _VALUE = re.compile(r"(\d+)\s+(.*)")
 
 
 class ClassFile(NamedTuple):
-    """What a class file says.
+    """The contents of a class file.
 
     Attributes:
       label_set: the classes to learn, in the order of their first lines; its name is the path.
-      values: value of an index label -> train id or IGNORE; for colours, the line's number.
+      values: pixel value (in a file with colours, the line's number) -> train id or IGNORE.
       colours: (red, green, blue) -> train id or IGNORE; None in a file without colours.
     """
 
@@ -38,13 +38,13 @@ class ClassFile(NamedTuple):
 
 
 def by_name(name: str) -> LabelSet:
-    """A label set of `jaxseg.data.labels`, or of a user's own.
+    """Returns a built-in label set of `jaxseg.data.labels`, or that of a class file.
 
     Args:
-      name: of one of the sets, or the path of a text file as `read` takes it.
+      name: name of a built-in set, or path of a class file (see `read`).
 
     Raises:
-      UserError: neither; the message lists the names.
+      UserError: no such set or file; the message lists the sets.
     """
     if name in SETS:
         return SETS[name]
@@ -57,7 +57,7 @@ def by_name(name: str) -> LabelSet:
 
 
 def read(path: str | os.PathLike) -> ClassFile:
-    """Reads a class file; UserError naming the file and the line that makes no sense."""
+    """Reads a class file; raises UserError with the file and line of an error."""
     try:
         text = Path(path).expanduser().read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -77,7 +77,7 @@ def read(path: str | os.PathLike) -> ClassFile:
         key = tuple(map(int, parts[:-1])) or (place,)
         if max(key) > 255:
             raise UserError(
-                f"{path}, line {number}: {max(key)} is more than 255, the most there is"
+                f"{path}, line {number}: {max(key)} is more than 255, the largest value"
             )
         name = (parts[-1] or f"class {place}").strip()
         if key == (IGNORE,) and name.lower() not in _VOID:
@@ -106,7 +106,7 @@ def read(path: str | os.PathLike) -> ClassFile:
 
 
 def _form(path, lines: list[tuple[int, str]]) -> re.Pattern | None:
-    """Which of the three forms the lines are in; they must agree."""
+    """Returns the pattern of the form of all lines, None for names only."""
     for form, meaning in ((_COLOUR, "'R G B name'"), (_VALUE, "'value name'")):
         fitting = [form.fullmatch(line) is not None for _, line in lines]
         if all(fitting):
@@ -118,7 +118,7 @@ def _form(path, lines: list[tuple[int, str]]) -> re.Pattern | None:
 
 
 def _palette(number: int) -> tuple[tuple[int, int, int], ...]:
-    """Colours far apart: hues a golden section from each other, in three depths."""
+    """Distinct colours: hues in steps of the golden ratio, three shades."""
     colours = []
     for i in range(number):
         hue, (saturation, value) = i * 0.618034 % 1, ((0.65, 0.9), (0.9, 0.6), (0.35, 0.75))[i % 3]

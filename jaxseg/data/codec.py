@@ -1,10 +1,10 @@
-"""Images, labels and depth between encoded bytes and arrays, and their resizing.
+"""Encodes, decodes and resizes images, labels and depth.
 
-Pillow reads and writes everything. The two kinds of PNG that training reads most, 8-bit RGB and
-grey ids, are decoded by libpng (imagecodecs) where it is installed: the same arrays in half the
-time, as Pillow undoes the filters byte by byte. It works without the interpreter's lock, which
-pyspng, as fast, does not let go of. Palettes stay with Pillow, for others expand them to colours,
-which destroys the ids.
+Pillow reads and writes every format. The two kinds of PNG that training reads most, 8-bit RGB and
+8-bit grey, are decoded by libpng (imagecodecs) where it is installed: the same arrays in half the
+time, because Pillow undoes the PNG filters byte by byte. imagecodecs releases the interpreter's
+lock; pyspng, as fast, does not. Palette PNGs stay with Pillow: other decoders expand them to
+colours, which destroys the ids.
 """
 
 import contextlib
@@ -22,19 +22,19 @@ from jaxseg.errors import UserError
 
 try:
     from imagecodecs import png_decode
-except ImportError:  # Pillow alone then
+except ImportError:  # Pillow decodes everything
     png_decode = None
 
-DEPTH_STEP = 1 / 256  # metres per unit of a stored depth PNG: up to 256 m, 4 mm fine
+DEPTH_STEP = 1 / 256  # metres per unit of a stored depth PNG: range 256 m, resolution 4 mm
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_GREY, _RGB = 0, 2  # colour types of a PNG's header
+_GREY, _RGB = 0, 2  # colour types in a PNG header
 _GREY_MODES = ("L", "P", "I", "I;16", "I;16B")
 
 
 @contextlib.contextmanager
 def naming(what: str, remedy: str = "fetch it again") -> Iterator[None]:
-    """Turns what a damaged image raises into one UserError line: `what`, the reason, `remedy`."""
+    """Turns errors from a damaged image into one UserError line: `what`, reason, `remedy`."""
     try:
         yield
     except Image.DecompressionBombError as error:
@@ -49,11 +49,11 @@ def naming(what: str, remedy: str = "fetch it again") -> Iterator[None]:
 
 @contextlib.contextmanager
 def _opened(data: bytes) -> Iterator[Image.Image]:
-    """The image of a file; what its readers raise, each in its own way, becomes ValueError."""
+    """Opens an image; the various errors of the format readers become ValueError."""
     try:
         with Image.open(io.BytesIO(data)) as image:
             yield image
-    except UnidentifiedImageError as error:  # whose text is the address of a buffer
+    except UnidentifiedImageError as error:  # its text is only the address of a buffer
         raise ValueError(impostor.told(data) or "no kind of image that can be read") from error
     except (Image.DecompressionBombError, MemoryError, OSError, ValueError):
         raise
@@ -69,10 +69,10 @@ def encode_png(array: np.ndarray, compress_level: int = 1) -> bytes:
 
 
 def encode_image(image: np.ndarray) -> bytes:
-    """Returns the PNG of a photograph uint8 [H, W, 3], a fifth smaller than `encode_png`'s own.
+    """Returns the PNG of a photograph uint8 [H, W, 3], a fifth smaller than from `encode_png`.
 
-    What its filters leave is noise, in which looking for repeated strings finds none. Without it
-    (run lengths only) all bits go into the code, and files are faster to write and to read.
+    A filtered photograph is mostly noise, in which zlib's search for repeated strings finds none.
+    With run lengths and Huffman codes only, files are smaller, and faster to write and to read.
     """
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
@@ -80,19 +80,19 @@ def encode_image(image: np.ndarray) -> bytes:
 
 
 def encode_depth(depth: np.ndarray) -> bytes:
-    """Returns the 16-bit PNG of metres float [H, W]; 0 (no value) stays 0, 256 m is the most."""
+    """Returns the 16-bit PNG of metres float [H, W]; 0 (no value) stays 0, the limit is 256 m."""
     steps = np.clip(np.round(depth / DEPTH_STEP), 0, 65535)
     steps = np.where((depth > 0) & (steps == 0), 1, steps)
     return encode_png(steps.astype(np.uint16))
 
 
 def encode_label(label: np.ndarray) -> bytes:
-    """Returns the PNG of uint8 train ids [H, W], smaller and slower than `encode_png`'s own."""
+    """Returns the PNG of uint8 train ids [H, W], smaller but slower than `encode_png`."""
     return encode_png(label, 6)
 
 
 def decode_image(data: bytes) -> np.ndarray:
-    """Returns uint8 [H, W, 3] RGB, whatever the mode of the file."""
+    """Returns uint8 [H, W, 3] RGB; files of other modes are converted."""
     array = _by_libpng(data, _RGB)
     if array is not None:
         return array
@@ -101,13 +101,13 @@ def decode_image(data: bytes) -> np.ndarray:
 
 
 def decode_upright(data: bytes) -> tuple[bytes, np.ndarray]:
-    """A photograph turned and mirrored as its EXIF orientation asks for.
+    """Turns and mirrors a photograph according to its EXIF orientation.
 
     Args:
       data: the file.
 
     Returns:
-      the file's bytes, or those of a PNG where it had to be turned, and uint8 [H, W, 3] RGB.
+      bytes (the file's own, or a PNG if it had to be turned), and uint8 [H, W, 3] RGB.
     """
     with _opened(data) as image:
         if image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9):
@@ -117,11 +117,11 @@ def decode_upright(data: bytes) -> tuple[bytes, np.ndarray]:
 
 
 def size_of(data: bytes, upright: bool = False) -> tuple[int, int]:
-    """A file's size, from its header alone.
+    """Reads an image's size from its header alone.
 
     Args:
       data: the file, or its beginning.
-      upright: whether to turn a JPEG as its EXIF orientation asks for.
+      upright: whether to apply a JPEG's EXIF orientation.
 
     Returns:
       (height, width).
@@ -135,7 +135,7 @@ def size_of(data: bytes, upright: bool = False) -> tuple[int, int]:
 
 
 def format_of(data: bytes) -> str:
-    """Returns 'PNG', 'JPEG' or what else a file is."""
+    """Returns the format of an image file, such as 'PNG' or 'JPEG'."""
     with _opened(data) as image:
         return image.format or ""
 
@@ -147,15 +147,15 @@ def is_grey(data: bytes) -> bool:
 
 
 def bits(data: bytes) -> int:
-    """Returns how many bits a channel of a file has, 32 standing for integers and floats."""
+    """Returns the bits per channel; 32 for files of integers or floats."""
     with _opened(data) as image:
-        if image.format == "PNG":  # of which Pillow's mode does not tell for colours
+        if image.format == "PNG":  # Pillow's mode does not show 16 bits for colours
             return _png_header(data)[0]
         return {"1": 1, "I": 32, "F": 32}.get(image.mode, 16 if "16" in image.mode else 8)
 
 
 def decode_ids(data: bytes) -> np.ndarray:
-    """Returns a label file's ids, integers [H, W]: palette indices or greys, never colours."""
+    """Returns a label file's ids, integers [H, W]: palette indices or grey values."""
     array = _by_libpng(data, _GREY)
     if array is not None:
         return array
@@ -163,34 +163,34 @@ def decode_ids(data: bytes) -> np.ndarray:
         if image.mode == "1":
             return np.asarray(image).astype(np.uint8)
         if image.mode not in _GREY_MODES:
-            raise ValueError(f"a label in mode {image.mode}, wanted palette or grey")
+            raise ValueError(f"a label in mode {image.mode}, expected palette or grey")
         if image.format == "PNG":
             depth, colour = _png_header(data)
-            if colour == 0 and depth < 8:  # what Pillow has spread to 0..255, 4 bits in steps of 17
+            if colour == 0 and depth < 8:  # Pillow has scaled to 0..255, 4 bits in steps of 17
                 return np.asarray(image) // (255 // (2**depth - 1))
         return np.asarray(image)
 
 
 def _png_header(data: bytes) -> tuple[int, int]:
-    """Bits a channel and colour type, of the header chunk, which always comes first."""
+    """Returns bits per channel and colour type from the header chunk, which comes first."""
     return data[24], data[25]
 
 
 def _by_libpng(data: bytes, colour: int) -> np.ndarray | None:
-    """A PNG of one colour type and 8 bits a channel; None: any other file, Pillow sees to it.
+    """Decodes a PNG of this colour type with 8 bits per channel; None = leave it to Pillow.
 
-    Damaged ones are Pillow's as well, so that messages are the same with and without libpng.
+    Damaged files are left to Pillow too, so that messages are the same with and without libpng.
     """
     if png_decode is None or not data.startswith(_SIGNATURE) or data[24:26] != bytes((8, colour)):
         return None
     width, height = struct.unpack(">II", data[16:24])
     if width * height > 2 * (Image.MAX_IMAGE_PIXELS or math.inf):
-        return None  # Pillow refuses it before it reserves memory
+        return None  # too large: Pillow refuses it before it reserves memory
     try:
         array = png_decode(data)
-    except Exception:  # of whatever kind: Pillow comes upon it too and says what it is
+    except Exception:  # of any type: Pillow meets the same damage and reports it
         return None
-    # A colour that stands for transparent (tRNS) has become a channel.
+    # With a transparent colour (tRNS chunk), libpng adds a channel: leave that to Pillow.
     return array if array.shape[2:] == ((3,) if colour == _RGB else ()) else None
 
 
@@ -201,13 +201,13 @@ def decode_any(data: bytes) -> np.ndarray:
 
 
 def decode_index(data: bytes) -> np.ndarray | None:
-    """A label file's ids, whether it has a channel for opacity or repeats them for three colours.
+    """Returns a label file's ids, also if it has an alpha channel or three equal channels.
 
     Args:
       data: the file.
 
     Returns:
-      integers [H, W]; None if there are colours.
+      integers [H, W]; None if the channels differ (colours).
     """
     array = decode_any(data)
     if array.ndim == 2:
@@ -222,10 +222,10 @@ def decode_depth(data: bytes) -> np.ndarray:
 
 
 def encode_instances(instances: np.ndarray) -> bytes:
-    """Returns the 16-bit PNG of integers [H, W], 1000 * id + number as Cityscapes has them.
+    """Returns the 16-bit PNG of integers [H, W], in Cityscapes 1000 * id + object number.
 
     Raises:
-      ValueError: a value that 16 bits do not hold.
+      ValueError: a value outside 0 to 65535.
     """
     if instances.min() < 0 or instances.max() > 65535:
         raise ValueError(f"instances {instances.min()} to {instances.max()}, wanted 0 to 65535")
@@ -238,10 +238,10 @@ def decode_instances(data: bytes) -> np.ndarray:
 
 
 def decode_first_channel_16(data: bytes) -> np.ndarray:
-    """The first channel of a PNG of 8 or 16 bits and any number of channels, all bits kept.
+    """Returns the first channel of a PNG with 8 or 16 bits per channel, without losing bits.
 
     Pillow has no 16-bit colour modes: it keeps the upper byte of each value, and small class ids
-    vanish. The lower byte is had by decoding again as if the bytes stood in the other order.
+    are lost. Decoding a second time with the byte order swapped gives the lower byte.
 
     Args:
       data: the file.
@@ -253,7 +253,7 @@ def decode_first_channel_16(data: bytes) -> np.ndarray:
     if depth != 16 or colour not in (2, 4, 6):
         array = decode_any(data)
         return array if array.ndim == 2 else array[..., 0]
-    if colour == 4:  # two channels of two bytes filter like four of one
+    if colour == 4:  # PNG filters treat two 16-bit channels like four 8-bit ones
         header = data[12:24] + bytes((8, 6)) + data[26:29]
         data = data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
         array = decode_any(data).astype(np.uint16)
@@ -266,16 +266,16 @@ def decode_first_channel_16(data: bytes) -> np.ndarray:
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Returns uint8 [H, W, 3] resized to (H, W): Pillow's antialiased bicubic, as in references."""
+    """Returns uint8 [H, W, 3] resized to (H, W) by Pillow's antialiased bicubic filter."""
     if image.shape[:2] == tuple(size):
         return image
     return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BICUBIC))
 
 
 def resize_nearest(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Returns [H, W] of the same type resized to (H, W) by the nearest pixel centre's value."""
+    """Returns [H, W] of the same type, resized to (H, W) by nearest neighbour (pixel centres)."""
     if array.shape == tuple(size):
         return array
     rows = ((np.arange(size[0]) + 0.5) * array.shape[0] / size[0]).astype(np.intp)
     columns = ((np.arange(size[1]) + 0.5) * array.shape[1] / size[1]).astype(np.intp)
-    return array[rows].take(columns, axis=1)  # a quarter of the time of pairs of indices
+    return array[rows].take(columns, axis=1)  # four times as fast as array[rows[:, None], columns]

@@ -1,14 +1,14 @@
-"""Colour and sharpness of one photograph on the host, by the textbook's formulas.
+"""Adjusts colour and sharpness of one image on the host, by textbook formulas.
 
-The arithmetic is float32 from one adjustment to the next and is rounded to uint8 once, at the end:
-what brightness lifts above 255, contrast may bring back.
+All adjustments are made in float32 and rounded to uint8 once, at the end: contrast can bring back
+values that brightness raised above 255.
 """
 
 import math
 
 import numpy as np
 
-# Luma of ITU-R BT.601, the grey of contrast and saturation.
+# Luma weights of ITU-R BT.601: the grey that contrast and saturation use.
 _GREY = np.array((0.299, 0.587, 0.114), np.float32)
 
 
@@ -20,14 +20,15 @@ def adjust(
     saturation: float = 1.0,
     hue: float = 0.0,
 ) -> np.ndarray:
-    """Brightness, contrast, saturation and hue, in this order.
+    """Adjusts brightness, contrast, saturation and hue, in this order.
 
     Args:
       image: uint8 [H, W, 3] RGB.
       brightness: factor on all values.
       contrast: factor on the distance from the image's mean grey.
       saturation: factor on each pixel's distance from its own grey.
-      hue: turns of the colour circle, 1/3 makes red green; value and saturation of HSV stay.
+      hue: rotation in turns of the colour circle (1/3 makes red green); HSV saturation and value
+        stay.
 
     Returns:
       uint8 [H, W, 3].
@@ -47,12 +48,12 @@ def adjust(
 
 
 def _turn(image: np.ndarray, hue: float) -> np.ndarray:
-    """Turns the hue of HSV in float32 [H, W, 3]."""
+    """Rotates the HSV hue of float32 [H, W, 3]."""
     red, green, blue = image[..., 0], image[..., 1], image[..., 2]
     value = image.max(-1)
     chroma = value - image.min(-1)
     divisor = np.where(chroma > 0, chroma, 1)
-    # In sixths of the circle from red; on which side of red does not matter, it is taken mod 6.
+    # Hue angle in sixths of the circle from red; may be negative, it is taken mod 6 below.
     angle = np.where(
         value == red,
         (green - blue) / divisor,
@@ -60,8 +61,8 @@ def _turn(image: np.ndarray, hue: float) -> np.ndarray:
     )
     angle += np.float32(6 * hue)
     out = np.empty_like(image)
-    # A channel lacks the chroma where the hue is more than 2 sixths away from the channel's own,
-    # and nothing where it is less than 1.
+    # A channel is value - chroma where the hue is more than 2 sixths away from the channel's own
+    # hue, and value where it is less than 1 sixth away.
     for channel, offset in enumerate((5, 3, 1)):
         position = (angle + np.float32(offset)) % np.float32(6)
         lacking = np.clip(np.minimum(position, 4 - position), 0, 1)
@@ -70,7 +71,7 @@ def _turn(image: np.ndarray, hue: float) -> np.ndarray:
 
 
 def blur(image: np.ndarray, sigma: float) -> np.ndarray:
-    """Convolves with a Gaussian, cut off at three deviations; the image is reflected at its edges.
+    """Convolves with a Gaussian, cut off at three sigma; the image is reflected at its edges.
 
     Args:
       image: uint8 [H, W, 3].

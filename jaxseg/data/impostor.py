@@ -1,22 +1,22 @@
-"""What a file is that is not what its name says: the usual leavings of a download that failed."""
+"""Recognises files left by a failed download: empty files, Git LFS pointers, HTML pages."""
 
-ENOUGH = 512  # bytes of a file's beginning that `told` looks at
+ENOUGH = 512  # bytes at the beginning of a file that `told` needs
 
 
 def told(beginning: bytes) -> str | None:
-    """Says what a file is by its first bytes.
+    """Identifies a file that a failed download left, by its first bytes.
 
     Args:
-      beginning: the first bytes, ENOUGH of them or all.
+      beginning: the first ENOUGH bytes, or all of a shorter file.
 
     Returns:
-      a phrase with the remedy for an empty file, a Git LFS pointer and an HTML or XML page; None
+      a phrase with a remedy for an empty file, a Git LFS pointer and an HTML or XML page; None
       for anything else.
     """
     if not beginning:
         return "an empty file: fetch it again"
     if beginning.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer that stands for the file: fetch that with `git lfs pull`"
+        return "a Git LFS pointer instead of the file: fetch the file with `git lfs pull`"
     text = beginning[:ENOUGH].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if text.startswith((b"<!doctype html", b"<html", b"<?xml", b"<head", b"<body")):
         return (

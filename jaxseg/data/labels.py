@@ -1,4 +1,4 @@
-"""Class names, id maps and palettes of the data sets, and the tables between them.
+"""Class names, ids and palettes of the data sets, and tables from one to another.
 
 Sources: Cityscapes (Cordts et al., CVPR 2016), SYNTHIA-RAND-CITYSCAPES (Ros et al., CVPR 2016),
 CamVid (Brostow et al., PRL 2009) in the 11-class grouping of SegNet (Badrinarayanan et al., 2015),
@@ -6,7 +6,7 @@ Cross-City (Chen et al., ICCV 2017), Virtual KITTI (Gaidon et al., CVPR 2016).
 
 Records of all published data sets but CamVid, and those of `streets`, hold the 19 train ids of
 Cityscapes, so that one record serves every protocol: the 16 and 13 classes of SYNTHIA, the 13 of
-Cross-City and the 10 of Virtual KITTI are subsets, reached with `remap`.
+Cross-City and the 10 of Virtual KITTI are subsets; `remap` converts to them.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -20,12 +20,12 @@ IGNORE = 255
 
 
 class LabelSet(NamedTuple):
-    """The classes of one protocol; a class's position is its train id."""
+    """The classes of one evaluation protocol; a class's position is its train id."""
 
     name: str
     classes: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]
-    ids: dict[int, int]  # id in the published files -> train id; whatever is not listed is ignored
+    ids: dict[int, int]  # id in the published files -> train id; ids not listed are ignored
 
 
 _CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
@@ -46,7 +46,7 @@ CITYSCAPES = LabelSet(
     ids={raw: train for train, raw in enumerate(_CITYSCAPES_IDS)},
 )
 
-# What the ids of SYNTHIA mean in Cityscapes train ids. All 19 classes have a counterpart; void (0),
+# SYNTHIA ids -> Cityscapes train ids. All 19 classes have a counterpart; void (0),
 # parking slot (13), road work (14) and lane marking (22) have none and are ignored, as in the maps
 # the field uses.
 SYNTHIA_IDS = {
@@ -71,7 +71,7 @@ SYNTHIA13 = _synthia_subset("synthia13", ("terrain", "truck", "train", "wall", "
 
 
 def _cityscapes_subset(name: str, classes: Collection[str | None]) -> LabelSet:
-    """Classes of Cityscapes, in its order and under its ids."""
+    """A LabelSet of some Cityscapes classes, in Cityscapes order and with Cityscapes ids."""
     kept = [i for i, title in enumerate(CITYSCAPES.classes) if title in classes]
     return LabelSet(
         name=name,
@@ -83,9 +83,9 @@ def _cityscapes_subset(name: str, classes: Collection[str | None]) -> LabelSet:
 
 CROSSCITY13 = _cityscapes_subset("crosscity13", SYNTHIA13.classes)
 
-# The classes of Virtual KITTI by their published names, in those of Cityscapes. Trees are
-# vegetation and vans are cars, as Cityscapes defines them; guard rails are void there, and what
-# Misc and Undefined are is not known.
+# Virtual KITTI class names -> Cityscapes class names. Trees are vegetation and vans are cars, as
+# Cityscapes defines them; guard rails are void in Cityscapes, and the meaning of Misc and Undefined
+# is not known.
 VIRTUAL_KITTI_NAMES = {
     **{"Terrain": "terrain", "Sky": "sky", "Tree": "vegetation", "Vegetation": "vegetation"},
     **{"Building": "building", "Road": "road", "GuardRail": None, "TrafficSign": "traffic sign"},
@@ -93,8 +93,8 @@ VIRTUAL_KITTI_NAMES = {
     **{"Car": "car", "Van": "car", "Undefined": None},
 }
 
-# The 10 classes that Virtual KITTI and KITTI share, on which adaptation from the one to the other
-# is scored (Chen et al., CVPR 2019).
+# The 10 classes shared by Virtual KITTI and KITTI; adaptation from Virtual KITTI to KITTI is scored
+# on them (Chen et al., CVPR 2019).
 VIRTUAL_KITTI = _cityscapes_subset("virtual_kitti", VIRTUAL_KITTI_NAMES.values())
 
 CAMVID = LabelSet(
@@ -130,22 +130,22 @@ _CITYSCAPES_TO_CAMVID = {
 SETS = {s.name: s for s in (CITYSCAPES, SYNTHIA16, SYNTHIA13, CROSSCITY13, VIRTUAL_KITTI, CAMVID)}
 
 
-UNLABELLED = LabelSet("unlabelled", (), (), {})  # of images without labels
+UNLABELLED = LabelSet("unlabelled", (), (), {})  # for images without labels
 
 
 def lookup_colours(
     colours: Mapping[tuple[int, int, int], int], image: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Looks colours up exactly, never the nearest one.
+    """Converts colours to ids by exact match.
 
     Args:
       colours: (red, green, blue) -> id.
       image: uint8 [H, W, C], its first three channels red, green and blue.
 
     Returns:
-      ids uint8 [H, W], IGNORE for colours not listed, and where those are, bool [H, W].
+      ids uint8 [H, W], IGNORE for colours not listed; a mask of those pixels, bool [H, W].
     """
-    table = np.full(2**24, 256, np.uint16)  # one place for every colour: faster than a search
+    table = np.full(2**24, 256, np.uint16)  # one entry per RGB colour: faster than a search
     for (red, green, blue), train in colours.items():
         table[red * 65536 + green * 256 + blue] = train
     channels = [image[..., i].astype(np.int32) for i in range(3)]
@@ -169,15 +169,15 @@ def lookup(table: np.ndarray, raw: np.ndarray) -> np.ndarray:
 
 
 def refuse_unknown(raw: np.ndarray, known: Iterable[int]) -> None:
-    """Checks the values of a label file before those that are not learnt become IGNORE.
+    """Raises UserError if a label file holds values that are not known.
 
     Args:
       raw: the file's values, integers [H, W].
-      known: what they may be; IGNORE always may.
+      known: the allowed values; IGNORE is always allowed.
 
     Raises:
-      UserError: the most frequent of the others and its number of pixels; the caller names the
-        file.
+      UserError: names the most frequent unknown value and its pixel count; the caller adds the
+        name of the file.
     """
     known = {*known, IGNORE}
     if raw.dtype == np.uint8:  # five times as fast
@@ -200,7 +200,7 @@ def refuse_unknown(raw: np.ndarray, known: Iterable[int]) -> None:
 
 
 def _spans(values: Iterable[int]) -> str:
-    """'0-3, 7, 255' of {0, 1, 2, 3, 7, 255}."""
+    """Formats {0, 1, 2, 3, 7, 255} as '0-3, 7, 255'."""
     spans: list[list[int]] = []
     for value in sorted(values):
         if spans and spans[-1][-1] == value - 1:
@@ -211,20 +211,19 @@ def _spans(values: Iterable[int]) -> str:
 
 
 def remap(source_set: LabelSet, target_set: LabelSet) -> np.ndarray:
-    """The table that turns train ids of one set into train ids of another.
+    """Returns the table from the train ids of one set to those of another.
 
     Args:
-      source_set: the set that the labels are in.
-      target_set: the set wanted. Classes are matched by name (Cityscapes and its subsets, a user's
-        own), or by SegNet's grouping towards CamVid.
+      source_set: the set of the labels.
+      target_set: the wanted set. Classes are matched by name (Cityscapes and its subsets, a user's
+        own classes); from Cityscapes to CamVid by SegNet's grouping.
 
     Returns:
       uint8 [256]; index it with a label image. Classes without a counterpart, and 255, become 255;
-      so does everything if the source set has no classes, as of images without labels.
+      all ids do if the source set has no classes (images without labels).
 
     Raises:
-      UserError: no class of the one has a counterpart in the other (CamVid's coarse classes cannot
-        be split).
+      UserError: no class has a counterpart (CamVid's coarse classes cannot be split).
     """
     grouped = _CITYSCAPES_TO_CAMVID if target_set.classes == CAMVID.classes else {}
     ids = {}

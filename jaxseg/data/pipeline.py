@@ -1,7 +1,7 @@
-"""Endless training batches and exhaustive evaluation batches, with grain.
+"""Endless training batches, and evaluation batches that cover each image once, with grain.
 
-A training stream is a pure function of (seed, step): batch b is always the same whatever the number
-of threads and wherever the stream was started, so a checkpoint needs no more than the step.
+A training stream is a pure function of (seed, step): batch b does not depend on the number of
+threads or on where the stream was started, so a checkpoint needs to hold only the step.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from jaxseg.data.records import Source
 from jaxseg.data.sampling import RareClasses
 from jaxseg.errors import UserError
 
-# Where the stored size changes in a split: looked up once, as that reads every record.
+# Cache: where the stored size changes in a split; finding out reads every record.
 _changes: dict[tuple, list[int]] = {}
 
 
@@ -27,12 +27,12 @@ SIDES = ("source", "target")
 
 
 def batch_key(side: str, key: str) -> str:
-    """What a side's 'image', 'label' or 'depth' is called in a training batch: 'source_image'."""
+    """Returns the key of a side's 'image', 'label' or 'depth' in a batch: 'source_image'."""
     return f"{side}_{key}"
 
 
 def keys_of(side: str, batch_keys: Sequence[str]) -> list[str]:
-    """Those of a side, as 'image', among the keys of a training batch; undoes `batch_key`."""
+    """Returns a side's keys in a training batch without the side, such as 'image'."""
     start = batch_key(side, "")
     return [key.removeprefix(start) for key in batch_keys if key.startswith(start)]
 
@@ -53,28 +53,27 @@ def train_stream(
     rare: RareClasses | None = None,
     looks: Source | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Endless batches of one domain, shuffled anew in every epoch.
+    """Endless batches of one domain, reshuffled in every epoch.
 
     Args:
       source: the records.
       size: (height, width) that samples are resized to before augmentation.
       batch: samples per batch of this process.
-      seed: of shuffling and augmentation; streams of another side draw differently from the same
-        seed.
+      seed: seed of shuffling and augmentation; source and target draw differently from one seed.
       table: uint8 [256] applied to label ids (see `labels.remap`).
       augment: settings of `transforms.augment_sample`; None or empty = none.
       shard: (index, count) of this process. Processes take turns in one global order, so that
-        together they see the same samples whatever their number.
-      start: the first batch to deliver; the stream is then what is left of the stream from 0.
-      threads: decoding at the same time; 0 decodes in the caller's thread.
-      side: 'source' or 'target', which names the batch's keys; see `batch_key`.
-      keys: which of image, label and depth.
-      rare: draws samples by their rare classes instead of each once in an epoch.
-      looks: records of the other domain, for augmentations that take over the look of an image.
+        together they see the same samples for any number of processes.
+      start: index of the first batch to deliver, to resume a stream.
+      threads: number of decoding threads; 0 decodes in the caller's thread.
+      side: 'source' or 'target', the prefix of the batch's keys; see `batch_key`.
+      keys: which of image, label and depth to read.
+      rare: rare-class sampling, instead of each sample once per epoch.
+      looks: records of the other domain, for augmentations that match the look of an image.
 
     Returns:
       an iterator of {'source_image': uint8 [n, H, W, 3], 'source_label': uint8 [n, H, W],
-      'source_depth': float32 [n, H, W]}, with a close().
+      'source_depth': float32 [n, H, W]}; its close() ends the stream.
 
     Raises:
       UserError: an unknown augmentation, an empty source; while iterating, a damaged record.
@@ -108,7 +107,7 @@ def train_stream(
         settings["crop_tries"] = augment["crop_tries"]
 
     seed = zlib.crc32(f"{side} {seed}".encode())
-    # Repeated before batching: a source smaller than a batch serves as well as any.
+    # Repeated before batching, so that a source may be smaller than a batch.
     if rare is not None:
         dataset = grain.MapDataset.range(len(source)).seed(seed).repeat(None)
         dataset = dataset.random_map(with_rare_class)
@@ -123,8 +122,9 @@ def train_stream(
 
 
 class JoinedStreams:
-    """Joins streams batch by batch, as source and target, until one ends or fails; closing it
-    closes them, whether it was begun or not.
+    """Merges the batches of several streams (source and target) into one, until one ends or fails.
+
+    Closing it closes all of them, even if nothing was read.
     """
 
     def __init__(self, *streams: Iterator[dict]):
@@ -138,17 +138,17 @@ class JoinedStreams:
             raise StopIteration
         try:
             batches = [next(stream) for stream in self._streams]
-        except BaseException:  # the end of a stream among them
+        except BaseException:  # includes StopIteration
             self.close()
             raise
         return {key: array for batch in batches for key, array in batch.items()}
 
     def close(self) -> None:
-        """Closes every stream, once, even when closing one of them fails."""
+        """Closes every stream once, even if closing one of them fails."""
         if not self._open:
             return
         self._open = False
-        with contextlib.ExitStack() as stack:  # which calls the last that it was given first
+        with contextlib.ExitStack() as stack:  # which calls back in reverse order
             for stream in reversed(self._streams):
                 if hasattr(stream, "close"):
                     stack.callback(stream.close)
@@ -165,11 +165,11 @@ def eval_batches(
     shard: tuple[int, int] = (0, 1),
     threads: int = 2,
 ) -> Iterator[dict[str, Any]]:
-    """Every image of a split exactly once, in order, batches filled up where images run out.
+    """Every image of a split exactly once, in order; incomplete batches are padded.
 
     A batch holds images of one size: where the size changes from one image to the next, the batch
-    is filled up and another begun. With several processes that happens for all of them at the same
-    time, so that their batches have equal shapes and their collectives meet.
+    is padded and a new one begins. All processes do so at the same step, so that their batches have
+    equal shapes and their collectives match.
 
     Args:
       source: the records.
@@ -177,24 +177,23 @@ def eval_batches(
       label_size: (height, width) of the labels; None keeps each image's stored size.
       batch: samples per batch of this process.
       table: uint8 [256] applied to label ids.
-      keys: 'depth' and 'instances' where they are wanted beside; what the records do not hold is
-        left out.
-      shard: (index, count) of this process, which takes every count-th image of the batches of all.
-      threads: batches decoded at the same time; 0 decodes in the caller's thread.
+      keys: additional keys, 'depth' and 'instances'; those that the records lack are left out.
+      shard: (index, count) of this process, which takes every count-th image of the global batches.
+      threads: number of batches decoded in parallel; 0 decodes in the caller's thread.
 
     Returns:
       an iterator of {'image': uint8 [n, H, W, 3], 'label': uint8 [n, h, w], 'valid': bool [n],
-      'id': n texts} and, of `keys`, 'depth' float32 [n, h, w] metres, 0 where none is known, and
-      'instances' int32 [n, h, w], at the label's size. Filling samples are not valid, black, wholly
-      255, without depth and objects, and have the id ''. The labels of a split that has none are
-      wholly 255.
+      'id': n texts} and, if in `keys`, 'depth' float32 [n, h, w] metres, 0 = no value, and
+      'instances' int32 [n, h, w], at the label's size. In padding samples 'valid' is False, the
+      image is black, labels are 255, depth and instances 0, and the id is ''. A split without
+      labels has label 255 everywhere.
 
     Raises:
-      UserError: a damaged record, while iterating or, where sizes have to be looked up, at once.
+      UserError: a damaged record, while iterating, or at once if stored sizes have to be read.
     """
     index, count = shard
     beside = [key for key in keys if key in source.has]
-    # Slices of equal sizes; each is one batch in every process.
+    # Slices of records of one size; each gives one batch in every process.
     slices = [
         run[first : first + batch * count]
         for run in ([range(len(source))] if size and label_size else equal_sizes(source))
@@ -203,7 +202,7 @@ def eval_batches(
 
     def load(number: int) -> dict[str, Any]:
         mine = slices[number][index::count]
-        # A process that has run out of images fills up with the shape of the others'.
+        # A process without an image in this slice pads with the shape of another one's.
         samples = [
             _evaluated(source, source[i], size, label_size, table, beside)
             for i in (mine or slices[number][:1])
@@ -224,7 +223,7 @@ def eval_batches(
 
 
 def equal_sizes(source: Source) -> list[range]:
-    """Ranges of consecutive records of one stored size.
+    """Returns ranges of consecutive records that share a stored size.
 
     Raises:
       UserError: a damaged record.
@@ -250,9 +249,9 @@ def equal_sizes(source: Source) -> list[range]:
 
 
 def _identity(source: Source) -> tuple | None:
-    """What is the same whenever the same records are opened; None if they are in no folder."""
+    """Returns a cache key for the records; None if they are in no folder."""
     try:
-        written = os.stat(source.folder).st_mtime_ns  # a folder prepared anew is another
+        written = os.stat(source.folder).st_mtime_ns  # changes when the folder is prepared again
     except OSError:
         return None
     return source.name, source.split, str(source.folder), written, len(source)
@@ -276,7 +275,7 @@ def _evaluated(
 
 
 def _stack(arrays: list[np.ndarray], kept: int, batch: int, value: int) -> np.ndarray:
-    """The first `kept` of the arrays, filled up to a batch."""
+    """Stacks the first `kept` arrays, padded with `value` to a batch."""
     empty = np.full((batch - kept, *arrays[0].shape), value, arrays[0].dtype)
     return np.concatenate([np.stack(arrays)[:kept], empty])
 

@@ -1,8 +1,8 @@
 """Opens a split of a data set as records of encoded bytes, preparing the data set on first use.
 
-Records are TFDS's ArrayRecord files, written and read without TensorFlow. Their folder's name
-spells out the data set, its options, the stored size and the version, so other options are another
-preparation, never a wrong reuse.
+Records are TFDS's ArrayRecord files, written and read without TensorFlow. The folder's name holds
+the data set, its options, the stored size and the version, so each choice of options has records of
+its own.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from jaxseg.errors import UserError, check_keywords
 
 try:
     import fcntl
-except ImportError:  # not a POSIX system: two runs must then not prepare at the same time
+except ImportError:  # not POSIX: no file lock, so two runs must not prepare at the same time
     fcntl = None
 
 DEFAULT_DIR = Path("~/.cache/jaxseg")
@@ -35,13 +35,13 @@ class Source:
     """One split's records, in random access, safe to read from many threads.
 
     Attributes:
-      name: of the data set.
-      split: of the data set.
-      label_set: the LabelSet that the stored labels are in.
-      folder: where the records lie.
-      size: (height, width) of all records; None if each has its own, as published.
-      has: what every record holds beside its id: 'image' and, if the set has them, 'label', 'depth'
-        and 'instances'.
+      name: the data set.
+      split: the split of it.
+      label_set: the LabelSet of the stored labels.
+      folder: where the records are.
+      size: (height, width) of all records; None if each image keeps its published size.
+      has: the keys of every record besides its id: 'image' and, where the data set has them,
+        'label', 'depth' and 'instances'.
       labelled: whether the records have labels.
     """
 
@@ -64,12 +64,12 @@ class Source:
         return len(self._records)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Returns 'id' (text) and the encoded bytes of all that `has` names."""
+        """Returns the record: 'id' (text), and encoded bytes for each key in `has`."""
         if not 0 <= index < len(self):
             raise IndexError(index)
         try:
             record = self._records[index]
-        except Exception as error:  # the readers below raise whatever their C++ parts come upon
+        except Exception as error:  # the C++ readers below raise exceptions of many types
             raise UserError(
                 f"record {index} of {self.name} {self.split} is damaged; "
                 f"delete {self.folder} to prepare it anew"
@@ -79,12 +79,12 @@ class Source:
         return {"id": name, **{key: record[key] for key in self.has}}
 
     def where(self, record: dict[str, Any]) -> str:
-        """Returns how messages name a record."""
+        """Returns the name of a record for use in messages."""
         return f"record {record['id']!r} of {self.name} {self.split} in {self.folder}"
 
 
 def names() -> list[str]:
-    """Returns the data sets there are a builder for."""
+    """Returns the names of the data sets that have a builder."""
     modules = pkgutil.iter_modules(builders.__path__)
     return sorted(module.name for module in modules if not module.name.startswith("_"))
 
@@ -98,16 +98,16 @@ def open_split(
     size: tuple[int, int] | None = None,
     **options: Any,
 ) -> Source:
-    """Opens one split, preparing it first if that has not been done with these options.
+    """Opens one split; prepares it first if no records with these options exist.
 
     Args:
-      name: of a module in jaxseg/data/builders.
-      split: 'train', 'val' or 'test', as far as the data set has it.
-      records_dir: where prepared records are kept; None = ~/.cache/jaxseg.
+      name: data set, a module in jaxseg/data/builders.
+      split: 'train', 'val', 'test' or another split of the data set.
+      records_dir: folder of the prepared records; None = ~/.cache/jaxseg.
       raw_dir: the folder that holds one folder per published data set (gta5/, synthia/,
         cityscapes/, ...); needed for the preparation only.
       size: (height, width) to store at, for fast reading; None = as published.
-      **options: the builder's own, such as domain, seed and counts of `streets`.
+      **options: the builder's own options, such as domain, seed and counts of `streets`.
 
     Returns:
       a Source of encoded records.
@@ -130,7 +130,7 @@ def open_split(
     try:
         records = builder.as_data_source(stored, decoders=decoders)
         has = tuple(decoders)
-        if "instances" in has and not records[0]["instances"]:  # their files were not there
+        if "instances" in has and not records[0]["instances"]:  # the published files had none
             has = tuple(key for key in has if key != "instances")
         len(records)
     except Exception as error:
@@ -157,14 +157,14 @@ def check_raw(
     size: tuple[int, int] | None = None,
     **options: Any,
 ) -> None:
-    """Fails fast if raw data is missing, which `open_split` may find after hours of preparing.
+    """Fails fast if raw data is missing; `open_split` might find that only after hours.
 
     Args:
-      as of `open_split`.
+      the same as `open_split`.
 
     Raises:
-      UserError: as `open_split` would raise it: an unknown data set, split or option; neither
-        prepared records nor all of the published files (which are listed, not opened).
+      UserError: an unknown data set, split or option; no prepared records and published files
+        missing (files are listed, not opened).
     """
     module, config = _config(name, split, raw_dir, size, options)
     with _quiet():
@@ -183,14 +183,14 @@ def published_sizes(
     size: tuple[int, int] | None = None,
     **options: Any,
 ) -> list[tuple[int, int]] | None:
-    """The sizes that the images have as published, from the headers of the files.
+    """Reads the sizes of the published images from the headers of their files.
 
     Args:
-      as of `open_split`.
+      the same as `open_split`.
 
     Returns:
-      (height, width) of each image, in the order of the records; None if there are no published
-      files, be it that the data set is rendered or that they are gone.
+      (height, width) of each image, in the order of the records; None without published files:
+      the data set is rendered, or the files were removed.
 
     Raises:
       UserError: a damaged file.
@@ -206,7 +206,7 @@ def published_sizes(
     sizes = []
     for files in pairs:
         with codec.naming(tree.where(files.image)):
-            try:  # some begin with a thumbnail or a colour profile
+            try:  # in some files a thumbnail or a colour profile comes before the size
                 sizes.append(codec.size_of(tree.read(files.image, 2**16), upright=True))
             except (OSError, SyntaxError, ValueError):
                 sizes.append(codec.size_of(tree.read(files.image), upright=True))
@@ -220,7 +220,7 @@ def _config(
     size: tuple[int, int] | None,
     options: dict[str, Any],
 ) -> tuple[ModuleType, Any]:
-    """A data set's module and its Config of a split."""
+    """Returns a data set's module and its Config for a split."""
     if name not in names():
         raise UserError(f"no data set is called {name!r}; choose one of {', '.join(names())}")
     module = importlib.import_module(f"jaxseg.data.builders.{name}")
@@ -232,15 +232,15 @@ def _config(
 
 
 def _builder(module: ModuleType, records_dir: Path, config: Any) -> Any:
-    """The TFDS builder, which reads what describes the records if they are there."""
+    """Returns the TFDS builder, which reads the metadata of existing records."""
     try:
         return module.Builder(data_dir=records_dir, config=config)
     except UserError:
         raise
-    except Exception as error:  # of the JSON, of protocol buffers, of the system
+    except Exception as error:  # from JSON, protocol buffers or the file system
         folder = records_dir / module.Builder.name / config.name
         if not any(folder.glob("*/dataset_info.json")):
-            raise  # there is nothing that could be damaged
+            raise  # no records yet, hence none are damaged
         raise UserError(
             f"{folder}: unreadable records; delete the folder to prepare it anew"
         ) from error
@@ -248,7 +248,7 @@ def _builder(module: ModuleType, records_dir: Path, config: Any) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps TFDS's notes about custom configurations and folders not yet there off the console."""
+    """Silences TFDS's messages about custom configurations and missing folders."""
     before = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:
@@ -258,13 +258,13 @@ def _quiet() -> Iterator[None]:
 
 
 def _prepare(builder: tfds.core.GeneratorBasedBuilder) -> None:
-    """Prepares in a folder of another name, renamed when complete; clears what killed runs left."""
+    """Prepares in a temporary folder, renamed when complete; removes those of killed runs."""
     folder = Path(builder.data_path)
     for leftover in folder.parent.glob("incomplete.*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    tfds.disable_progress_bar()  # the builders show their own
+    tfds.disable_progress_bar()  # the builders show one themselves
     for method in ("_log_download_bytes", "_log_download_done"):
-        if hasattr(builder, method):  # they print about a download that there is not
+        if hasattr(builder, method):  # they print about a download, but nothing is downloaded
             setattr(builder, method, lambda: None)
     settings = tfds.download.DownloadConfig(
         compute_stats=tfds.download.ComputeStatsMode.SKIP, try_download_gcs=False
@@ -278,7 +278,7 @@ def _prepare(builder: tfds.core.GeneratorBasedBuilder) -> None:
 
 @contextlib.contextmanager
 def _alone(lock: Path, what: str) -> Iterator[None]:
-    """Holds a lock file, waiting its turn; the system frees it when its holder dies."""
+    """Holds a lock file, waiting for it if needed; the system frees it when its holder dies."""
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         file = open(lock, "w")

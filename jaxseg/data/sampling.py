@@ -1,9 +1,9 @@
 """Rare-class sampling: images that show rare classes are drawn more often (Hoyer et al., DAFormer,
 CVPR 2022, section 3.3).
 
-A class c is drawn with P(c) = softmax((1 - f_c) / T), f_c its share of all labelled pixels, over
-the classes that occur at all; then an image that shows it, uniformly among those with enough of
-its pixels; then a crop that shows it.
+First a class c is drawn with P(c) = softmax((1 - f_c) / T) over the classes that occur, where f_c
+is the class's share of all labelled pixels; then an image, uniformly among those with enough
+pixels of c; then a crop that shows c.
 """
 
 from typing import NamedTuple
@@ -14,14 +14,14 @@ from jaxseg.errors import UserError
 
 
 class RareClasses(NamedTuple):
-    """What is drawn from.
+    """The classes to draw, and the images to draw for each of them.
 
     Attributes:
       classes: int64 [C], the classes that can be drawn.
-      probabilities: float64 [C], in which share each of them is.
-      images: for each of them the records to choose from, int64 [n_c].
-      minimum: pixels of the class that an image must have more than, at its stored size.
-      crop_minimum: pixels of the class that a crop should show more than.
+      probabilities: float64 [C], the probability of each of them.
+      images: for each of them the indices of its records, int64 [n_c].
+      minimum: an image must have more pixels of the class than this, at its stored size.
+      crop_minimum: a crop should show more pixels of the class than this.
     """
 
     classes: np.ndarray
@@ -32,12 +32,12 @@ class RareClasses(NamedTuple):
 
 
 def probabilities(pixels: np.ndarray, temperature: float) -> np.ndarray:
-    """P(c) of every class.
+    """Returns P(c) for every class.
 
     Args:
       pixels: [K] labelled pixels of each class in the whole split.
-      temperature: T above 0; 0.01 in the paper. Small values draw the rarest classes almost alone,
-        infinity draws all that occur equally often.
+      temperature: T above 0; 0.01 in the paper. Small values draw almost only the rarest classes;
+        infinity draws all classes that occur equally often.
 
     Returns:
       float64 [K], sum 1; 0 for a class that does not occur.
@@ -58,16 +58,15 @@ def probabilities(pixels: np.ndarray, temperature: float) -> np.ndarray:
 def rare_classes(
     counts: np.ndarray, temperature: float, minimum: int, crop_minimum: int = 0
 ) -> RareClasses:
-    """Prepares the drawing.
+    """Prepares rare-class sampling.
 
     Args:
-      counts: int64 [images, K] labelled pixels by image and class, as `tally.tally` counts them.
+      counts: int64 [images, K] labelled pixels per image and class, from `tally.tally`.
       temperature: see `probabilities`.
-      minimum: pixels of the class that an image must have more than; 3000 in the paper, whose
-        images have 1280x720. A class that no image has that many of is drawn from those that have
-        most.
-      crop_minimum: pixels of the class that a crop should show more than, at the size that is
-        learnt; half of `minimum` in the paper.
+      minimum: an image must have more pixels of the class than this; 3000 in the paper, for
+        images of 1280x720. If no image has that many, the images with the most are used.
+      crop_minimum: a crop should show more pixels of the class than this, at training size; half
+        of `minimum` in the paper.
 
     Raises:
       UserError: see `probabilities`.
@@ -82,19 +81,19 @@ def rare_classes(
 
 
 def draw(rare: RareClasses, rng: np.random.Generator) -> tuple[int, int]:
-    """(class, number of the record) of one sample."""
+    """Draws one sample: (class, index of the record)."""
     place = rng.choice(len(rare.classes), p=rare.probabilities)
     images = rare.images[place]
     return int(rare.classes[place]), int(images[rng.integers(len(images))])
 
 
 def table(rare: RareClasses, counts: np.ndarray, names: tuple[str, ...]) -> list[str]:
-    """Lines that tell how often each class is drawn, rarest first.
+    """Returns lines of text: how often each class is drawn, rarest first.
 
     Args:
       rare: from `rare_classes`.
-      counts: int64 [images, K], as it was made from.
-      names: of the K classes.
+      counts: int64 [images, K], the counts that `rare` was made from.
+      names: names of the K classes.
     """
     share = counts.sum(0) / counts.sum()
     lines = ["rare-class sampling: class, share of pixels, drawn in, images to draw from"]

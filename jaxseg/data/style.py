@@ -1,29 +1,29 @@
-"""Gives one image the look of another, in moments and without learning: colour alignment in Lab,
-histogram matching, and Fourier domain adaptation (FDA).
+"""Gives one image the look of another without learning: colour alignment in Lab, histogram
+matching, and Fourier domain adaptation (FDA).
 
-They are transforms of a source image with any target image as the reference; its labels stay true,
-as no edge moves. Learnt translators (CycleGAN) have these to beat.
+Each transforms a source image with any target image as the reference. No edge moves, so the
+source's labels stay valid. They are the baselines for learnt translation (CycleGAN).
 """
 
 import numpy as np
 
-# sRGB to XYZ for the white of D65, and that white (IEC 61966-2-1).
+# Linear sRGB to XYZ for the white point D65, and that white point (IEC 61966-2-1).
 _TO_XYZ = np.array(
     ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750),
      (0.0193339, 0.1191920, 0.9503041))
 )  # fmt: skip
 _WHITE = _TO_XYZ.sum(1)
-_KINK = 6 / 29  # where the cube root of CIE Lab becomes a line
+_KINK = 6 / 29  # below its cube, CIE Lab replaces the cube root by a line
 
 
 def to_lab(image: np.ndarray) -> np.ndarray:
-    """sRGB in CIE Lab.
+    """Converts sRGB to CIE Lab.
 
     Args:
       image: [..., 3], 0 to 255.
 
     Returns:
-      float64 [..., 3]: lightness 0 to 100, then green to red and blue to yellow.
+      float64 [..., 3]: L (0 to 100), a (green to red), b (blue to yellow).
     """
     value = np.asarray(image, np.float64) / 255
     linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
@@ -34,7 +34,7 @@ def to_lab(image: np.ndarray) -> np.ndarray:
 
 
 def from_lab(lab: np.ndarray) -> np.ndarray:
-    """The inverse of `to_lab`, cut off at what sRGB can show: uint8 [..., 3]."""
+    """The inverse of `to_lab`, clipped to the sRGB gamut: uint8 [..., 3]."""
     lightness, a, b = np.moveaxis(np.asarray(lab, np.float64), -1, 0)
     y = (lightness + 16) / 116
     bent = np.stack((y + a / 500, y, y - b / 200), -1)
@@ -45,12 +45,12 @@ def from_lab(lab: np.ndarray) -> np.ndarray:
 
 
 def match_lab(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """The image with the reference's mean and covariance of colours in Lab.
+    """Gives the image the reference's mean and covariance of colours in Lab.
 
-    Reinhard et al., "Color Transfer between Images" (2001), match mean and deviation of each
-    channel. Here the covariance is matched too, by the linear map that moves colours least (Pitié
-    and Kokaram, "The linear Monge-Kantorovitch linear colour mapping", 2007), so that a blue cast
-    that grows with lightness is taken over as well.
+    Reinhard et al., "Color Transfer between Images" (2001), match the mean and standard deviation
+    of each channel. Here the covariance is matched too, by the linear map that moves colours least
+    (Pitié and Kokaram, "The linear Monge-Kantorovitch linear colour mapping", 2007), so that a blue
+    cast that grows with lightness is matched as well.
 
     Args:
       image: uint8 [H, W, 3].
@@ -68,20 +68,20 @@ def match_lab(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def _covariance(colours: np.ndarray) -> np.ndarray:
-    return np.cov(colours, rowvar=False) + 1e-3 * np.eye(3)  # an image of one colour has none
+    return np.cov(colours, rowvar=False) + 1e-3 * np.eye(3)  # invertible for one colour too
 
 
 def _root(matrix: np.ndarray) -> np.ndarray:
-    """The symmetric square root of a positive matrix."""
+    """The symmetric square root of a positive definite matrix."""
     values, vectors = np.linalg.eigh(matrix)
     return vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
 
 
 def match_histograms(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """The image with the reference's histogram in each of red, green and blue.
+    """Gives the image the reference's histogram in each of red, green and blue.
 
-    Each value becomes the reference's value of the same rank (Gonzalez and Woods, Digital Image
-    Processing, histogram specification).
+    Each value becomes the reference's value of equal rank (histogram specification; Gonzalez and
+    Woods, Digital Image Processing).
 
     Args:
       image: uint8 [H, W, 3].
@@ -101,21 +101,21 @@ def match_histograms(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def match_spectrum(image: np.ndarray, reference: np.ndarray, beta: float) -> np.ndarray:
-    """Fourier domain adaptation: the reference's amplitudes in the lowest frequencies, the image's
-    own phases and all its other amplitudes (Yang and Soatto, "FDA: Fourier Domain Adaptation for
-    Semantic Segmentation", CVPR 2020).
+    """Fourier domain adaptation: replaces the image's low-frequency amplitudes by the reference's;
+    phases and other amplitudes stay (Yang and Soatto, "FDA: Fourier Domain Adaptation for Semantic
+    Segmentation", CVPR 2020).
 
-    The band is that of the code the paper was trained with: b x b values at each corner of the
-    spectrum, b = floor(beta * the shorter side), so from -b to b - 1. It is not symmetric, the
-    result is complex, and its real part is taken. With b = 0 the image comes back as it was.
+    The band is that of the paper's code: b x b values at each corner of the spectrum, that is,
+    frequencies -b to b - 1, with b = floor(beta * shorter side). It is not symmetric, so the result
+    is complex, and its real part is taken. With b = 0 the image is unchanged.
 
     Args:
       image: uint8 [H, W, 3].
       reference: uint8 [H, W, 3], of the image's size.
-      beta: width of the band as a share of the shorter side; the paper's are 0.01, 0.05 and 0.09.
+      beta: width of the band as a share of the shorter side; 0.01, 0.05 and 0.09 in the paper.
 
     Returns:
-      uint8 [H, W, 3]; rounded and cut off at 0 and 255, which the paper's code does not do.
+      uint8 [H, W, 3]; rounded and clipped to 0 and 255, which the paper's code does not do.
 
     Raises:
       ValueError: images of different sizes.

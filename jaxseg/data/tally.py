@@ -1,4 +1,4 @@
-"""Counts the labels of a split, image by image: for class weights, class priors and surveys."""
+"""Counts labelled pixels of a split per image and class, for class weights and priors."""
 
 import concurrent.futures
 import contextlib
@@ -17,11 +17,11 @@ from jaxseg.errors import UserError
 
 
 class Tally(NamedTuple):
-    """Labelled pixels at the stored size.
+    """Pixel counts of a split at the stored size.
 
     Attributes:
-      counts: int64 [images, K], pixels by image and class.
-      ignored: int64 [images], pixels that count for no class.
+      counts: int64 [images, K], pixels per image and class.
+      ignored: int64 [images], pixels of no class.
     """
 
     counts: np.ndarray
@@ -29,9 +29,9 @@ class Tally(NamedTuple):
 
 
 def counted(source: Source, table: np.ndarray, num_classes: int, threads: int = 2) -> Tally:
-    """The same as `tally`, remembered beside the records, so that a split is counted once.
+    """Returns `tally`'s result, cached in the records' folder so that a split is counted once.
 
-    What was counted with another table is counted anew; so is a file that cannot be read.
+    It is counted again for another table, or if the cache file cannot be read.
     """
     key = zlib.crc32(np.asarray(table, np.uint8).tobytes() + bytes([num_classes]))
     path = Path(source.folder) / f"counts_{source.split}_{key:08x}.npz"
@@ -43,7 +43,7 @@ def counted(source: Source, table: np.ndarray, num_classes: int, threads: int = 
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
         pass
     found = tally(source, table, num_classes, threads)
-    with contextlib.suppress(OSError):  # records that one may not write to are counted each time
+    with contextlib.suppress(OSError):  # read-only folders: counted each time
         draft = path.with_suffix(f".{os.getpid()}.npz")
         np.savez_compressed(draft, counts=found.counts, ignored=found.ignored)
         os.replace(draft, path)
@@ -54,17 +54,16 @@ def tally(source: Source, table: np.ndarray, num_classes: int, threads: int = 2)
     """Counts every label of a split.
 
     Args:
-      source: the records; without labels there is nothing to count, and all is 0.
-      table: uint8 [256], from the ids of the records to those counted (see `labels.remap`).
+      source: the records; all counts are 0 if they have no labels.
+      table: uint8 [256], from stored ids to the ids to count (see `labels.remap`).
       num_classes: K.
-      threads: decoding at the same time.
+      threads: number of decoding threads.
 
     Returns:
       a Tally.
 
     Raises:
-      UserError: a damaged record; an id that the records' own label set does not have, with its
-        number of pixels.
+      UserError: a damaged record, or an id outside the records' label set (with its pixel count).
     """
     if not source.labelled:
         empty = np.zeros((len(source), num_classes), np.int64)

@@ -1,4 +1,4 @@
-"""From a record to arrays of one size, and the random augmentations; one sample at a time."""
+"""Decodes records to arrays of one size and augments them at random, one sample at a time."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ _DECODERS = {
 _STRENGTH = (Real, 1, lambda s: 0 <= s <= 1, "a strength, 0 to 1")
 _PROBABILITY = (Real, 1, lambda p: 0 <= p <= 1, "a probability, 0 to 1")
 _RANGE = (Real, 2, lambda a, b: 0 < a <= b < math.inf)
-# Of which type a setting's numbers are, how many, within what, and the same in words.
+# For each setting: type of its numbers, how many, the allowed range, and the range in words.
 _AUGMENT = {
     "flip": _PROBABILITY,
     "scale": (*_RANGE, "(lowest, highest) factor above 0"),
@@ -40,9 +40,9 @@ _AUGMENT = {
     "histogram": _PROBABILITY,
     "fda": (Real, 1, lambda b: 0 <= b < 0.5, "a share of the shorter side, 0 to 0.5"),
 }
-LOOKS = ("lab", "histogram", "fda")  # those that need an image of the other domain
-_PARTS = ("brightness", "contrast", "saturation")  # what `jitter` sets at once
-_DETAILS = {"crop_tries": "crop_cap", "blur_sigma": "blur"}  # say how; never off, but by the other
+LOOKS = ("lab", "histogram", "fda")  # these need an image of the other domain
+_PARTS = ("brightness", "contrast", "saturation")  # `jitter` sets all three
+_DETAILS = {"crop_tries": "crop_cap", "blur_sigma": "blur"}  # detail: setting it belongs to
 
 
 def decode(
@@ -53,18 +53,18 @@ def decode(
     keys: Sequence[str] = ("image", "label"),
     table: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
-    """Decodes a record and brings it to one size.
+    """Decodes a record and resizes its arrays to one size.
 
     Args:
       record: encoded bytes by key.
-      where: how messages name the record.
+      where: name of the record in messages.
       size: (height, width); None keeps the stored size.
       keys: which of image, label, depth and instances are wanted.
-      table: uint8 [256] applied to the label ids, such as `labels.remap` returns.
+      table: uint8 [256] applied to the label ids, such as from `labels.remap`.
 
     Returns:
       'image' uint8 [H, W, 3] (bicubic), 'label' uint8 [H, W] (nearest), 'depth' float32
-      [H, W] metres (nearest), 'instances' int32 [H, W], the ids of objects as stored (nearest).
+      [H, W] metres (nearest), 'instances' int32 [H, W] object ids as stored (nearest).
 
     Raises:
       UserError: bytes that cannot be decoded, or a key that the record lacks.
@@ -83,15 +83,15 @@ def decode(
 
 
 def meaning(name: str) -> str:
-    """What a setting of `augment_sample` may be, in words; '' for one there is not."""
+    """Returns in words which values a setting of `augment_sample` takes; '' if unknown."""
     return _AUGMENT[name][3] if name in _AUGMENT else ""
 
 
 def check_augment(augment: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what is on of the settings of `augment_sample`.
+    """Checks settings of `augment_sample` and returns those that are switched on.
 
     Raises:
-      UserError: an unknown setting, a value that makes no sense, or two that contradict each other.
+      UserError: an unknown setting, a value out of range, or two contradictory settings.
     """
     for name in augment:
         if name not in _AUGMENT:
@@ -141,41 +141,39 @@ def augment_sample(
     """Augments one sample; everything is off unless asked for.
 
     The order is lab, histogram, fda, scale, crop, flip, brightness, contrast, saturation, hue,
-    blur, noise. What is off draws nothing, so what stands before it does not change when it is
-    switched on.
+    blur, noise. An augmentation that is off draws no random numbers, so switching it on does not
+    change those before it.
 
     Args:
       sample: as from `decode`.
-      rng: the randomness of this sample in this epoch.
+      rng: random generator for this sample in this epoch.
       flip: probability of mirroring left and right.
-      scale: (lowest, highest) factor, drawn uniformly; the result is cut or filled to `crop`, or to
-        the size it had.
+      scale: (lowest, highest) factor, drawn uniformly; the result is cropped or padded to `crop`,
+        or else to the original size.
       crop: (height, width) of a window at a random place.
       crop_cap: largest share that one class may have of the window's labelled pixels, 0 for no
-        limit; a window that exceeds it, or has no labelled pixel, is drawn anew (the idea of
+        limit; a window that exceeds it, or has no labelled pixel, is drawn again (like
         `cat_max_ratio` in mmsegmentation, which uses 0.75).
-      crop_tries: windows that are drawn at most; the last is taken as it is.
+      crop_tries: largest number of windows drawn; the last one is used in any case.
       jitter: strength s; brightness, contrast and saturation are multiplied by factors from U(1 -
         s, 1 + s).
-      brightness: its strength alone, instead of `jitter`.
-      contrast: likewise.
-      saturation: likewise.
-      hue: h; the hue is turned by U(-h, h) of the colour circle.
+      brightness, contrast, saturation: strength of each alone, instead of `jitter`.
+      hue: h; the hue is rotated by U(-h, h) turns of the colour circle.
       blur: probability of blurring with a Gaussian.
-      blur_sigma: (lowest, highest) deviation in pixels, drawn uniformly.
-      noise: highest deviation, in grey levels, of independent Gaussian noise on every value; the
-        deviation is drawn from U(0, noise).
-      lab, histogram: probability of taking over the reference's colours, see `style.match_lab` and
+      blur_sigma: (lowest, highest) standard deviation in pixels, drawn uniformly.
+      noise: largest standard deviation, in grey levels, of independent Gaussian noise on every
+        value; the deviation is drawn from U(0, noise).
+      lab, histogram: probability of matching the reference's colours, see `style.match_lab` and
         `style.match_histograms`.
-      fda: width of the band whose amplitudes are the reference's, see `style.match_spectrum`.
-      reference: uint8 [H, W, 3], the image of the other domain that these three need.
-      shows: (class, pixels) of which the window must show more; one that does not is drawn anew,
-        up to `crop_tries` times.
+      fda: width of the frequency band taken from the reference, see `style.match_spectrum`.
+      reference: uint8 [H, W, 3], an image of the other domain, for lab, histogram and fda.
+      shows: (class, pixels); the window must show more pixels of the class than this, otherwise it
+        is drawn again, up to `crop_tries` times.
 
     Returns:
-      the sample, its arrays [h, w, ...] with (h, w) = crop or the size before. Where a shrunken
-      image leaves the window empty, the image is black, the label 255 and the depth 0 (no value).
-      Depth keeps its metres under scale.
+      the sample with arrays [h, w, ...], (h, w) = crop or the original size. Where a shrunken image
+      leaves the window empty, the image is black, the label 255 and the depth 0 (no value). Scaling
+      does not change depth values.
 
     Raises:
       UserError: crop_cap without labels.
@@ -234,9 +232,8 @@ def _looking_like(image, reference, rng, lab, histogram, fda):
 def _window(
     size: tuple[int, int], target: tuple[int, int], rng: np.random.Generator
 ) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """What is taken of an image of one size, and where it is put in one of another."""
-    # Where the window is smaller it lies at a random place in the image; where it is larger, the
-    # other way round.
+    """Returns the slices to read from an image, and those to write in the target window."""
+    # Along each axis, the smaller of window and image lies at a random place in the larger.
     offsets = [int(rng.integers(abs(n - m) + 1)) for n, m in zip(size, target, strict=True)]
     take, put = [], []
     for n, m, offset in zip(size, target, offsets, strict=True):
@@ -253,7 +250,7 @@ def _cut(array: np.ndarray, target: tuple[int, int], take, put, key: str) -> np.
 
 
 def _varied(label: np.ndarray, cap: float) -> bool:
-    """Whether no class has more than `cap` of the labelled pixels, and there are any."""
+    """Whether there are labelled pixels and no class has more than the share `cap` of them."""
     counts = np.bincount(label.ravel(), minlength=256)
     counts[IGNORE] = 0
     return bool(0 < counts.max() <= cap * counts.sum())

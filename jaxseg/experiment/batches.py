@@ -1,4 +1,4 @@
-"""From a config to batches on the host: which records, at which size, of which process."""
+"""Builds batches on the host from a config: which records, at which size, for which process."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from jaxseg.losses import balance
 def train_batches(
     config: ConfigDict, reads: tuple[str, ...], start: int
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Host batches of this process from step `start` on, with the keys that a method reads."""
+    """Host batches for this process from step `start` on, with the keys that a method reads."""
     data, index, count = config.data, jax.process_index(), jax.process_count()
     streams = []
     for side in pipeline.SIDES:
@@ -46,14 +46,14 @@ def train_batches(
 
 
 def _looks(config: ConfigDict) -> records.Source | None:
-    """The target's training images, if the source's are to look like them."""
+    """The target's training images, if source images are to be adapted to their look; else None."""
     if not any(config.augment.source.get(name) for name in transforms.LOOKS):
         return None
     return open_records(config, config.data.target, config.data.target.split)
 
 
 def _rare_classes(config: ConfigDict, opened: records.Source) -> sampling.RareClasses | None:
-    """What rare-class sampling draws from; None where `data.rare_classes` is off."""
+    """The distribution for rare-class sampling; None if `data.rare_classes` is off."""
     settings = config.data.get("rare_classes")
     if not settings or not settings.temperature:
         return None
@@ -74,9 +74,9 @@ def _tally(config: ConfigDict, opened: records.Source, num_classes: int) -> tall
 def eval_batches(config: ConfigDict, *, depth: bool = False) -> Iterator[dict[str, Any]]:
     """Every labelled validation image of the target once; see `pipeline.eval_batches`.
 
-    Images are resized to `data.target.size` (bicubic), the papers' protocol, or left as stored with
-    `eval.full_resolution`; labels are as stored. The network is compiled for each size. Instance
-    maps come along where the classes are Cityscapes', depth where it is asked for.
+    Images are resized to `data.target.size` (bicubic), the papers' protocol, or kept at their
+    stored size with `eval.full_resolution`; labels keep their stored size. The network is compiled
+    for each size. Instance maps are included for the classes of Cityscapes, depth if `depth`.
     """
     target = config.data.target
     size = experiment_settings.size_of("data.target.size", target.size)
@@ -89,8 +89,8 @@ def eval_batches(config: ConfigDict, *, depth: bool = False) -> Iterator[dict[st
 
 
 def source_eval_batches(config: ConfigDict) -> Iterator[dict[str, Any]] | None:
-    """At most `eval.source_images` validation images of the source, evenly over the split, images
-    and labels at `data.source.size`; None if the source has no validation split or none is wanted.
+    """At most `eval.source_images` validation images of the source, evenly spaced over the split,
+    with images and labels at `data.source.size`; None without a validation split or if 0.
     """
     if not _source_scored(config):
         return None
@@ -101,9 +101,9 @@ def source_eval_batches(config: ConfigDict) -> Iterator[dict[str, Any]] | None:
 
 
 def picture_ids(config: ConfigDict) -> set[str]:
-    """Ids of the target's validation images that the report shows, evenly over the split.
+    """Ids of the target's validation images that the report shows, evenly spaced over the split.
 
-    `train.pictures` of them, for each process; one that others evaluate is not shown.
+    There are `train.pictures` per process; images that other processes evaluate are not shown.
     """
     target = config.data.target
     opened = open_records(config, target, target.val_split, as_published=True)
@@ -112,14 +112,14 @@ def picture_ids(config: ConfigDict) -> set[str]:
 
 
 def source_pictures(config: ConfigDict) -> Iterator[dict[str, Any]]:
-    """The same `train.pictures` labelled images of the source each time, to be looked at.
+    """Labelled source images for the report's pictures: `train.pictures`, the same every time.
 
-    Evenly over the validation split, or the training split if the source is not scored; at
-    `data.source.size`.
+    They are evenly spaced over the validation split, or over the training split if the source is
+    not scored; at `data.source.size`.
 
     Yields:
-      'id', 'image' uint8 [H,W,3], 'label' uint8 [H,W] and, where the records hold it, 'depth'
-      float32 [H,W] metres, 0 where none is known.
+      'id', 'image' uint8 [H,W,3], 'label' uint8 [H,W] and, if the records hold depth, 'depth'
+      float32 [H,W] metres, 0 where unknown.
     """
     source = config.data.source
     size = experiment_settings.size_of("data.source.size", source.size)
@@ -152,7 +152,7 @@ def _eval_batches(config, opened, size, label_size, keys=()) -> Iterator[dict[st
 
 
 class _Spread:
-    """At most `count` records of a source, evenly over it; in all else the source itself."""
+    """A source reduced to at most `count` evenly spaced records; its attributes are unchanged."""
 
     def __init__(self, source: records.Source, count: int):
         self._source, self._count = source, min(count, len(source))
@@ -168,15 +168,14 @@ class _Spread:
 
 
 def with_class_weights(config: ConfigDict) -> ConfigDict:
-    """The config with numbers for `method.settings.class_weights`, if these are to be counted.
+    """The config with `method.settings.class_weights` as numbers, counted from labels if needed.
 
-    'inverse' or 'median' (see `balance.class_weights`) becomes a number a class, from all labels of
-    the source's training split at the size that they are stored at, in the classes that are learnt.
-    The same labels give the same numbers, so a resumed run agrees. Any other config comes back as
-    it is.
+    'inverse' or 'median' (see `balance.class_weights`) becomes one number per learnt class, from
+    all labels of the source's training split at their stored size. The same labels give the same
+    numbers, so a resumed run agrees. Any other config is returned unchanged.
 
     Raises:
-      UserError: the labels are missing, or hold nothing that is learnt.
+      UserError: the labels are missing, or contain no learnt class.
     """
     settings, source = config.method.settings, config.data.source
     given = tuple(settings.get("class_weights", ()))
@@ -195,17 +194,18 @@ def with_class_weights(config: ConfigDict) -> ConfigDict:
 def open_records(
     config: ConfigDict, side: ConfigDict, split: str, *, as_published: bool = False
 ) -> records.Source:
-    """The records of a split of a side (`config.data.source` or `target`), prepared on first use.
+    """The records of a split; they are prepared on first use.
 
     Args:
-      as_published: at the size that they were published at, as scores on the target want their
-        labels; else, with `data.store_resized`, at the size that is read for training.
+      side: `config.data.source` or `config.data.target`.
+      as_published: True for records of the published size, for scores on the target; otherwise,
+        with `data.store_resized`, they are stored at the size for training.
     """
     return records.open_split(side.name, split, **_where(config, side, as_published))
 
 
 class _Needed(NamedTuple):
-    """Records that a training reads."""
+    """A set of records that training reads."""
 
     side: ConfigDict
     split: str
@@ -214,7 +214,7 @@ class _Needed(NamedTuple):
 
 
 def _needed(config: ConfigDict, reads: Sequence[str]) -> list[_Needed]:
-    """All records that a training and its evaluations read, the validation splits first."""
+    """All records that training and its evaluations read, the validation splits first."""
     data = config.data
     needed = [_Needed(data.target, data.target.val_split, True, True)]
     if _source_scored(config):
@@ -226,14 +226,14 @@ def _needed(config: ConfigDict, reads: Sequence[str]) -> list[_Needed]:
 
 
 def prepare(config: ConfigDict, reads: Sequence[str]) -> None:
-    """Prepares all records that a training will read, and fails fast on what it could not use.
+    """Prepares all records that training will read, and fails fast on unusable data.
 
     Args:
-      reads: the keys of a batch that the method's losses use, as 'source_image'.
+      reads: the keys of a batch that the method's losses use, such as 'source_image'.
 
     Raises:
-      UserError: a data set is missing (found before any other is prepared), is empty, or has
-        classes that are not those that are learnt.
+      UserError: a data set is missing (checked before any is prepared), is empty, or does not have
+        the learnt classes.
     """
     needed = _needed(config, reads)
     for each in needed:
@@ -246,12 +246,12 @@ def prepare(config: ConfigDict, reads: Sequence[str]) -> None:
         if each.labels:
             _table(config, opened)
         if each.as_published:
-            pipeline.equal_sizes(opened)  # reads every record once, better now than in the training
+            pipeline.equal_sizes(opened)  # reads every record once, before training starts
 
 
 def _where(config: ConfigDict, side: ConfigDict, as_published: bool) -> dict[str, Any]:
-    """What `records.open_split` and `records.check_raw` take beside the data set and its split."""
-    rendered = side.name == "streets"  # in any size, which is the published one
+    """Further arguments of `records.open_split` and `records.check_raw`."""
+    rendered = side.name == "streets"  # rendered at any size, which counts as published
     resized = rendered or (config.data.store_resized and not as_published)
     return dict(
         records_dir=config.data.records or None,

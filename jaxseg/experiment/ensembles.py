@@ -1,6 +1,6 @@
-"""Several networks as one, for `--ensemble`: each built from its own config, their logits averaged.
+"""Ensembles for `--ensemble`: networks, each built from its own config, whose logits are averaged.
 
-ADVENT (Vu et al., 2019) reports the mean of AdvEnt's and MinEnt's logits, half and half.
+ADVENT (Vu et al., 2019) averages the logits of AdvEnt and MinEnt with equal weights.
 """
 
 import os
@@ -23,18 +23,18 @@ def load(
     given: Collection[str] = (),
     announce: Callable[[str], None] = print,
 ) -> Loaded:
-    """An ensemble as one network.
+    """Loads an ensemble as one network.
 
     Args:
-      config: of the experiment; says the data and the protocol, and the classes all must have.
+      config: of the experiment; sets the data, the protocol, and the classes of all members.
       members: 'DIR[@STEP],DIR2,...': folders of runs, each built from its own config.json, so that
-        networks and methods may differ, at the best step unless one is given (a number, or a name
-        of `restore.CHOICES`); or weight files, as `restore.from_weights` takes them.
-      weights: 'a,b,...' of the members, equal if empty; they are normalised.
+        networks and methods may differ, at the best step unless STEP is given (a number, or one of
+        `restore.CHOICES`); or weight files for `restore.from_weights`.
+      weights: 'a,b,...', one number for each member; equal if empty. They are normalised.
       given, announce: see `restore.from_workdir`.
 
     Raises:
-      UserError: a member that is not there or has other classes, or weights that make no sense.
+      UserError: a member is missing or has other classes, or the weights are invalid.
     """
     wanted = [part.strip() for part in members.split(",")]
     if not all(wanted):
@@ -83,7 +83,7 @@ def _folder_and_step(member: str) -> tuple[str, str]:
 def _shares(weights: str, count: int) -> list[float]:
     try:
         numbers = [float(part) for part in weights.split(",")] if weights else [1.0] * count
-        protocol.ensemble([None] * count, numbers)  # checks them
+        protocol.ensemble([None] * count, numbers)  # raises ValueError for invalid weights
     except ValueError as error:
         raise UserError(f"--ensemble_weights={weights}: {error}; give one for each") from error
     return [number / sum(numbers) for number in numbers]

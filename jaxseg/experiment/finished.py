@@ -1,4 +1,4 @@
-"""Finished networks from what the command line names: a run, weights, an ensemble."""
+"""Loads the trained networks that the command line names: a run, weights or an ensemble."""
 
 import os
 from collections.abc import Callable, Collection, Iterator
@@ -19,15 +19,16 @@ from jaxseg.storage.checkpoints import checkpoint
 
 
 class Wanted(NamedTuple):
-    """Which finished networks are wanted: of a run, a weights file or an ensemble.
+    """Which trained networks to load: of a run, a weights file or an ensemble.
 
     Attributes:
       step: of the run in the work folder: one of `restore.CHOICES`, a number, or 'all'.
       weights: instead of the run, a weights file or a folder of them.
-      ensemble: instead of the run, several networks as `ensembles.load` takes them.
-      ensemble_weights: of them, as 'a,b,...'.
-      save: a new folder for the network of `weights` as the checkpoint of step 0 of a run.
-      given: settings that were given by hand, as 'net.summed'; see `restore.from_workdir`.
+      ensemble: instead of the run, several networks; see `ensembles.load`.
+      ensemble_weights: weights of the ensemble's members, as 'a,b,...'.
+      save: a new run folder, in which the network of `weights` becomes the checkpoint of step 0.
+      given: names of settings given on the command line, such as 'net.summed'; see
+        `restore.from_workdir`.
     """
 
     step: str = "best"
@@ -39,7 +40,7 @@ class Wanted(NamedTuple):
 
     @property
     def several(self) -> bool:
-        """Whether it is one network after the other, not one."""
+        """Whether several networks are to be loaded one after the other."""
         return self.step == "all" or bool(self.weights and os.path.isdir(self.weights))
 
 
@@ -48,13 +49,12 @@ def write_checkpoint(
 ) -> None:
     """Writes a network as the checkpoint of step 0 of a run, with its config.json.
 
-    Everything that the network does not have (discriminators, optimisers) is as at the start of a
-    training.
+    Everything else in the checkpoint (discriminators, optimisers) has its initial values.
 
     Args:
       loaded: from a weights file.
-      folder: of the run to be; it must not hold checkpoints.
-      config: as given, to tell which settings the network changed.
+      folder: of the new run; it must not hold checkpoints.
+      config: as given, to report which settings the network changed.
 
     Raises:
       UserError: `folder` holds checkpoints already.
@@ -85,18 +85,18 @@ def write_checkpoint(
 
 
 def prepare(config: ConfigDict) -> None:
-    """Raises UserError for settings that could not work; turns on the cache of programs."""
+    """Raises UserError for invalid settings; turns on the compilation cache."""
     check.check(config)
     settings.use_compile_cache(config)
 
 
 def load(config: ConfigDict, workdir: str | Path, wanted: Wanted) -> Loaded:
-    """The one network that is wanted: an ensemble, a weights file, or else a run's checkpoint.
+    """Loads one network: an ensemble, a weights file, or otherwise a run's checkpoint.
 
     Args:
       config: of the experiment.
-      workdir: of the run, if a checkpoint is wanted.
-      wanted: `step` is not 'all', `weights` not a folder.
+      workdir: of the run, if its checkpoint is to be loaded.
+      wanted: a single network: `step` is not 'all', `weights` not a folder.
 
     Raises:
       UserError: see `ensembles.load`, `restore.from_weights` and `restore.from_workdir`.
@@ -110,7 +110,7 @@ def load(config: ConfigDict, workdir: str | Path, wanted: Wanted) -> Loaded:
 
 
 def load_several(config: ConfigDict, workdir: str | Path, wanted: Wanted) -> Iterator[Loaded]:
-    """One after the other, the networks of a folder of weights, or else of all checkpoints."""
+    """Yields the networks of all weight files in a folder, or otherwise of all checkpoints."""
     if not wanted.weights:
         yield from restore.from_workdir(config, workdir, "all", given=wanted.given)
         return

@@ -1,4 +1,4 @@
-"""From a config to networks: the architecture, what it is normalised by and what it is fed."""
+"""Builds networks from a config: architecture, normalisation layers and input preprocessing."""
 
 import functools
 from collections.abc import Collection
@@ -31,21 +31,21 @@ MEAN_COLOURS = {
     "digits": layers.DIGITS_MEAN,
 }
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-# How often the references' optimiser holds a ResNet's convolutions: the released code lists the
-# parameters of every module within the stages, so that a convolution comes with its stage, its
-# block and by itself, one in a shortcut with the shortcut too, and the stem once.
+# How often the references' optimiser lists each convolution of a ResNet. The released code lists
+# the parameters of every module within the stages: a convolution is listed with its stage, with its
+# block and by itself (3 times), one in a shortcut with the shortcut too (4), the stem once.
 REPEATS = ((r"/backbone/layer\d\w*/downsample_conv/", 4), (r"/backbone/layer\d\w*/conv\d/", 3))
 
 
 def settle(config: ConfigDict, given: Collection[str] = ()) -> None:
-    """Takes back what a preset says of another architecture than the one chosen in the end.
+    """Removes a preset's settings that the chosen architecture does not have.
 
-    `--config=configs/baseline.py --config.net.architecture=unet` is meant, though the preset has
-    dilation rates. What was given by hand stays, for `check` to refuse.
+    `--config=configs/baseline.py --config.net.architecture=unet` is valid although the preset has
+    dilation rates. Settings given on the command line stay, and `check` refuses them.
 
     Args:
       config: changed in place.
-      given: settings given by hand, as 'net.rates'.
+      given: names of settings given on the command line, such as 'net.rates'.
 
     Raises:
       UserError: unknown architecture or backbone.
@@ -59,7 +59,7 @@ def settle(config: ConfigDict, given: Collection[str] = ()) -> None:
 
 
 def segmenter(config: ConfigDict, axis_name: str | None = AXIS) -> Network:
-    """The task network; `axis_name` None for use outside pmap."""
+    """The segmentation network; `axis_name` None for use outside pmap."""
     net = config.net
     module = _module(net, len(classfile.by_name(config.data.classes).classes), axis_name)
     built = network(module, choice("net.preprocess", net.preprocess, PREPROCESS))
@@ -76,7 +76,7 @@ def _module(net, classes, axis_name=None):
 
 
 def discriminator(config: ConfigDict) -> Network:
-    """One definition for every level; the parameters are made for the maps it first sees."""
+    """The discriminator, the same for every level; its input channels are set by `init`."""
     kind = choice("disc.architecture", config.disc.architecture, DISCRIMINATORS)
     dtype = choice("disc.dtype", config.disc.dtype, DTYPES)
     if config.disc.init_std < 0:
@@ -86,7 +86,7 @@ def discriminator(config: ConfigDict) -> Network:
 
 
 def translator(config: ConfigDict) -> Network:
-    """The image transform network; its parameters are made for the channels it first sees."""
+    """The image transform network; its input channels are set by `init`."""
     settings = config.translator
     for name, least in (("width", 1), ("blocks", 0), ("kernel", 1), ("init_std", 0)):
         if settings[name] < least:
@@ -104,13 +104,13 @@ def rate_multipliers(config: ConfigDict) -> list[tuple[str, float]]:
     groups = [(r"(_head|/decoder)/", config.optim.gen.head_multiplier)]
     if "translator_multiplier" in config.optim.gen:
         groups.append((r"^translator/", config.optim.gen.translator_multiplier))
-    if config.net.norm in layers.FIXED_AFFINE:  # it stays as it was loaded
+    if config.net.norm in layers.FIXED_AFFINE:  # scale and bias keep their loaded values
         groups.insert(0, (r"/(\w*bn\d?)/(scale|bias)$", 0.0))
     return groups
 
 
 def check(net: ConfigDict) -> None:
-    """Raises UserError for settings of a network that could not work."""
+    """Raises UserError for invalid settings of a network."""
     choice("net.norm", net.norm, dict.fromkeys(layers.NORM_MODES))
     if net.dropout is not None and not 0 <= net.dropout < 1:
         raise UserError(f"config.net.dropout={net.dropout}: give 0 or more, and less than 1")

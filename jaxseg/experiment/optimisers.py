@@ -1,4 +1,4 @@
-"""From `config.optim` to optax transformations and their schedules, one for each player."""
+"""Builds each player's optax transformation and schedule from `config.optim`."""
 
 import ast
 import functools
@@ -16,12 +16,12 @@ from jaxseg.errors import UserError, check_keywords
 from jaxseg.experiment import networks
 from jaxseg.experiment import settings as experiment_settings
 
-# Settings that came after the first runs, and what those were trained with.
+# Settings added after the first runs, with the values that those runs used.
 LATER = dict(groups=(), settings="", warmup_steps=0, warmup_start=1e-6)
 
 
 class Players(NamedTuple):
-    """The optimisers, and their schedules for the log; by player."""
+    """Optimisers, and their schedules for the log, by player."""
 
     txs: dict[str, Any]
     schedules: dict[str, Callable]
@@ -67,12 +67,12 @@ def _schedule(what: str, settings: ConfigDict) -> optax.Schedule:
 def _optimiser(
     what: str, settings: ConfigDict, schedule: optax.Schedule, multipliers: optim.Multipliers
 ) -> optax.GradientTransformation:
-    """A player's optimiser; without groups of its own exactly that of the papers."""
+    """A player's optimiser; without `groups` exactly that of the papers."""
     own = {"sgd": _sgd, "adam": _adam}.get(settings.optimiser, _optax)
     given = parameter_groups.parse(f"{what}.groups", _later(settings, "groups"))
     rates = parameter_groups.rates(given)
     if rates:
-        # What a network keeps as it was loaded stays so; other factors give way to the groups'.
+        # Parameters that the network freezes stay frozen; the groups replace its other factors.
         kept = [entry for entry in multipliers if type(entry[1]) is float and not entry[1]]
         multipliers = [*kept, *rates, *multipliers]
     make = functools.partial(own, what, settings, schedule, multipliers)
@@ -147,14 +147,14 @@ def _no_repeats(what: str, settings: ConfigDict) -> None:
 
 
 def _own(what: str, make: Callable, settings: ConfigDict, takes: tuple[str, ...]) -> dict[str, Any]:
-    """The `settings` of one of the papers' optimisers, most of whose settings are the player's."""
+    """`settings` for sgd or adam, most of whose arguments are settings of the player itself."""
     given, reserved = _pairs(what, settings), inspect.signature(make).parameters.keys() - set(takes)
     check_keywords(make, given, what=f"{what}.settings: {settings.optimiser}", reserved=reserved)
     return given
 
 
 def _pairs(what: str, settings: ConfigDict) -> dict[str, Any]:
-    """ "eps=1e-7 nesterov=True" as a dictionary; what is no Python literal stays text."""
+    """Parses "eps=1e-7 nesterov=True"; values that are no Python literals stay text."""
     found = {}
     for entry in _later(settings, "settings").split():
         name, equals, text = entry.partition("=")

@@ -1,8 +1,8 @@
-"""Networks from files, ready to predict: a run's checkpoints and published weights.
+"""Loads networks that are ready to predict, from a run's checkpoints or published weights.
 
-A network's own settings (`config.net`) are those it was trained with: they are read from the run's
-config.json or recognised from the weights, and replace what the given config says, with a line that
-names what differs. Only settings given by hand on the command line stay.
+A network's settings (`config.net`) are those it was trained with: they are read from the run's
+config.json or recognised from the weights. They replace those of the given config, and a message
+lists the differences. Only settings given on the command line are kept.
 """
 
 import contextlib
@@ -28,21 +28,21 @@ from jaxseg.storage import logs, run_folder
 from jaxseg.storage.checkpoints import checkpoint
 
 SUFFIXES = (".npz", ".safetensors", ".pth", ".pt")
-CHOICES = ("best", "last", *(c.key for c in selection.CRITERIA))  # what --step may be
+CHOICES = ("best", "last", *(c.key for c in selection.CRITERIA))  # values of --step
 # AdaptSegNet and ADVENT save discriminators beside the networks: GTA5_5000_D1.pth,
 # model_2000_D_main.pth.
 _DISCRIMINATOR = re.compile(r"_D(\d*|_main|_aux)$")
 
 
 class Loaded(NamedTuple):
-    """A network, or several as one.
+    """A trained network, or an ensemble as one network.
 
     Attributes:
-      name: how tables and messages call it.
-      facts: the same for results.json: {'step'}, {'weights'} or {'ensemble', 'ensemble_weights'}.
-      config: the given one with the network's own settings.
-      method: its predict is the network's (or the ensemble's).
-      model: {'params', 'stats', 'memory'}, as predict takes them.
+      name: its name in tables and messages.
+      facts: its origin in results.json: {'step'}, {'weights'} or {'ensemble', 'ensemble_weights'}.
+      config: the given config with the network's own settings.
+      method: its `predict` is that of the network (or ensemble).
+      model: {'params', 'stats', 'memory'}, the first arguments of `predict`.
     """
 
     name: str
@@ -64,15 +64,15 @@ def from_workdir(
 
     Args:
       config: of the experiment.
-      workdir: of the run; its config.json, if there, tells method and network.
-      step: 'best' (on target-validation mIoU), the key of one of `selection.CRITERIA`, which need
-        no target labels, 'last', a number, or 'all'. With 'all' a damaged checkpoint is told of and
-        passed over.
-      given: settings that were given by hand, as 'net.summed', and stay as they are.
-      announce: called with a line at a time.
+      workdir: of the run; its config.json, if it exists, sets method and network.
+      step: 'best' (by mIoU on the target's validation split), 'last', the key of one of
+        `selection.CRITERIA` (which need no target labels), a number, or 'all'. With 'all' damaged
+        checkpoints are reported and skipped.
+      given: names of settings given on the command line, such as 'net.summed', which are kept.
+      announce: called with each message, one line of text.
 
     Raises:
-      UserError: no checkpoint, none that fits the config, or none that the criterion could choose.
+      UserError: no checkpoint, none that fits the config, or none that has the criterion.
     """
     if step not in (*CHOICES, "all") and not step.isdigit():
         raise UserError(f"--step={step}: give {', '.join(CHOICES)}, all or a step number")
@@ -114,16 +114,16 @@ def from_weights(
     before: Loaded | None = None,
     announce: Callable[[str], None] = print,
 ) -> Loaded:
-    """A network from a weights file: AdaptSegNet's and ADVENT's, or under this project's names.
+    """Loads a network from a weights file: AdaptSegNet's, ADVENT's, or with this project's names.
 
     Args:
       path: .pth, .pt, .npz or .safetensors.
-      before: another network; its `method` is used again where the settings are the same, so that
-        nothing has to be compiled anew.
+      before: another network; its `method` is reused if the settings are the same, to avoid
+        compiling again.
       config, given, announce: see `from_workdir`.
 
     Raises:
-      UserError: no such file, not recognised, or not for the config's classes.
+      UserError: no such file, an unknown network, or other classes than the config's.
     """
     from jaxseg.storage.weights import (
         files,
@@ -155,7 +155,7 @@ def from_weights(
         initial.to_ours(tensors, config.net.architecture),
         excused=transformers.UNREAD,
     )
-    if not same or report.left_over:  # the same again for every file of a folder
+    if not same or report.left_over:  # not repeated for every file of a folder
         announce(str(report))
     memory = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), template.memory)
     model = {
@@ -167,7 +167,7 @@ def from_weights(
 
 
 def weight_files(folder: str | Path, announce: Callable[[str], None] = print) -> list[Path]:
-    """The weight files in a folder by the numbers in their names, discriminators left out."""
+    """The weight files in a folder, by the numbers in their names, without discriminators."""
     paths = [p for p in Path(folder).expanduser().iterdir() if p.suffix in SUFFIXES]
     others = sorted(p.name for p in paths if _DISCRIMINATOR.search(p.stem))
     paths = [p for p in paths if p.name not in others]
@@ -184,13 +184,13 @@ def weight_files(folder: str | Path, announce: Callable[[str], None] = print) ->
 
 
 def first(loaded: Iterator[Loaded]) -> Loaded:
-    """The first of `from_workdir`, whose checkpoints are then closed."""
+    """The first network of `from_workdir`; closes its checkpoint folder."""
     with contextlib.closing(loaded):
         return next(loaded)
 
 
 def same_classes(config: ConfigDict, own: ConfigDict, folder: str | Path) -> None:
-    """Raises UserError unless the run in `folder`, whose config is `own`, has config's classes."""
+    """Raises UserError unless the run in `folder`, with the config `own`, has the same classes."""
     ours, theirs = experiment_settings.label_set(config), experiment_settings.label_set(own)
     if ours.classes != theirs.classes:
         raise UserError(
@@ -200,7 +200,7 @@ def same_classes(config: ConfigDict, own: ConfigDict, folder: str | Path) -> Non
 
 
 def _tell_if_lost(manager, workdir, asked, used, announce) -> None:
-    """A line if the snapshot that a criterion chose during the run was not kept."""
+    """Announces that the snapshot chosen by a criterion during the run was not kept."""
     if asked in CHOICES and asked in manager.rankings:
         criterion, since = manager.rankings[asked]
         chosen = selection.compare(logs.evaluations(workdir), since)["criteria"].get(criterion.key)
@@ -224,10 +224,10 @@ def _adopted(
     origin: str,
     announce: Callable[[str], None],
 ) -> ConfigDict:
-    """The config with the network's own settings, but for those given by hand.
+    """The config with the network's own settings, except for those given on the command line.
 
     Args:
-      own: groups of them: 'net', 'disc', 'translator' and 'method' as far as they are known.
+      own: the known groups of settings among 'net', 'disc', 'translator' and 'method'.
     """
     changed = {
         (group, key): value

@@ -1,4 +1,4 @@
-"""Settings of a config that need a look before they are used."""
+"""Settings of a config that are checked or converted before they are used."""
 
 from typing import Any
 
@@ -10,18 +10,18 @@ from jaxseg.errors import UserError
 
 
 def label_set(config: ConfigDict) -> labels.LabelSet:
-    """The classes that are learnt and scored."""
+    """The learnt and scored classes."""
     return classfile.by_name(config.data.classes)
 
 
 def scored(config: ConfigDict) -> list[int] | None:
-    """Ids of the classes that mIoU is over; None for all."""
+    """Ids of the classes that mIoU is averaged over; None for all."""
     chosen = config.eval.classes
     return _ids_of(config, "eval.classes", chosen) if chosen else None
 
 
 def also_scored(config: ConfigDict) -> dict[str, list[int]]:
-    """Ids of the classes of every set in `eval.also`, by its name."""
+    """Class ids of each set in `eval.also`, by name."""
     return {name: _ids_of(config, "eval.also", name) for name in config.eval.also}
 
 
@@ -37,7 +37,7 @@ def _ids_of(config: ConfigDict, setting: str, chosen: str) -> list[int]:
 
 
 def size_of(name: str, value: Any) -> tuple[int, int]:
-    """A (height, width) setting, checked."""
+    """Checks a (height, width) setting."""
     ok = len(value) == 2 and all(isinstance(v, int) and v > 0 for v in value)
     if not ok:
         raise UserError(f"config.{name}={tuple(value)} is not (height, width)")
@@ -45,7 +45,7 @@ def size_of(name: str, value: Any) -> tuple[int, int]:
 
 
 def devices(config: ConfigDict) -> list[jax.Device]:
-    """The local devices that are used: as many as the batch can be shared by, or as asked for."""
+    """The local devices to use: `train.devices`, or as many as divide the batch."""
     settings, local = config.train, jax.local_devices()
     share = settings.batch // settings.accumulate // jax.process_count()
     count = settings.devices or max(
@@ -62,14 +62,14 @@ def devices(config: ConfigDict) -> list[jax.Device]:
 
 
 def use_compile_cache(config: ConfigDict) -> None:
-    """Keeps compiled programs for the next run of the same experiment, unless switched off."""
+    """Caches compiled programs for later runs of the same experiment, unless switched off."""
     if config.compile_cache and not jax.config.jax_compilation_cache_dir:
         folder = records.DEFAULT_DIR.expanduser() / "compiled"
         jax.config.update("jax_compilation_cache_dir", str(folder))
 
 
 def choice(name: str, value: str, choices: dict[str, Any]) -> Any:
-    """The chosen one; UserError that lists them for another name."""
+    """The entry of `choices` named `value`; UserError that lists all names if there is none."""
     if value not in choices:
         raise UserError(f"config.{name}={value!r}; choose one of {', '.join(choices)}")
     return choices[value]

@@ -1,4 +1,4 @@
-"""From a config to the first state of a training, or its shapes."""
+"""Builds the initial training state, or its shapes, from a config."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,25 +15,25 @@ from jaxseg.experiment.settings import size_of
 
 
 def first_state(config: ConfigDict, method: Method, players: Players) -> State:
-    """The state at step 0 on the default device; its shapes come from the config's sizes."""
+    """The state at step 0, on the default device."""
     return first_states(config, method, players, (config.seed,))[0]
 
 
 def first_states(
     config: ConfigDict, method: Method, players: Players, seeds: Sequence[int]
 ) -> list[State]:
-    """The same for each of several seeds."""
+    """The states at step 0 for several seeds; compiles once."""
     keys = [jax.random.PRNGKey(seed) for seed in seeds]
     batch = example(config, method)
     lowered = jax.jit(lambda k: init_state(method, players.txs, k, batch)).lower(keys[0])
-    # It runs once: on a CPU optimising it takes three times as long as not doing so.
+    # It runs once: on a CPU, compiling with optimisations takes three times as long in all.
     options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
     compiled = lowered.compile(compiler_options=options)
     return [compiled(key) for key in keys]
 
 
 def abstract_state(config: ConfigDict, method: Method, players: Players) -> State:
-    """Shapes and dtypes of the state, without computing anything."""
+    """Shapes and dtypes of the initial state; computes nothing."""
     key = jax.ShapeDtypeStruct((2,), jnp.uint32)
     batch = example(config, method)
     return jax.eval_shape(lambda k: init_state(method, players.txs, k, batch), key)
@@ -42,11 +42,11 @@ def abstract_state(config: ConfigDict, method: Method, players: Players) -> Stat
 def with_initial_weights(
     config: ConfigDict, state: State, workdir: str, announce: Callable[[str], None]
 ) -> State:
-    """The state with `config.init.backbone` merged into the segmenter, if it names weights.
+    """The state with the weights of `config.init.backbone`, if set, merged into the segmenter.
 
-    It is a file, or the name of a backbone whose weights an installed package holds. File,
-    checksum, licence and what was matched, left over and missing are announced, and written name by
-    name to initial_weights.txt.
+    The setting is a file, or the name of a backbone whose weights an installed package contains.
+    The file, its checksum and licence, and the matched, unused and missing tensors are announced;
+    initial_weights.txt lists every tensor.
 
     Raises:
       UserError: no such file or package, or weights that do not fit.
@@ -82,7 +82,7 @@ def with_initial_weights(
 
 
 def _weights_file(config):
-    """(the file of `config.init.backbone`, a line that tells where it is from)."""
+    """(the file of `config.init.backbone`, one line about its origin)."""
     from jaxseg.storage.weights import packaged
 
     name = str(config.init.backbone)
@@ -109,7 +109,7 @@ def _warn_of(config, made_for, whose, announce):
 
 
 def example(config: ConfigDict, method: Method) -> dict[str, jax.Array]:
-    """Zeros in the shapes of a training batch of one, and what else the method reads."""
+    """A training batch of one source and one target image, all zeros, with depth if it is read."""
     source = size_of("data.source.size", config.data.source.size)
     target = size_of("data.target.size", config.data.target.size)
     batch = {

@@ -1,1 +1,1 @@
-"""What lies in a folder: a run's config and logs, checkpoints, weight files."""
+"""Files: a run's config and logs, checkpoints, weight files."""

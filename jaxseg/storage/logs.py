@@ -1,9 +1,8 @@
-"""What a run leaves behind in numbers: `metrics.jsonl`, the source of truth, and events of
-TensorBoard.
+"""The logs of a run: `metrics.jsonl`, the source of truth, and TensorBoard events.
 
-`metrics.jsonl` holds one JSON object a line: {"kind": "train", "step": 20, "loss/gen": 1.2, ...},
+`metrics.jsonl` has one JSON object per line: {"kind": "train", "step": 20, "loss/gen": 1.2, ...},
 {"kind": "eval", "step": 20, "split": "val", "miou": 0.4, ..., "iou": {...}} or {"kind": "warning",
-"step": 20, "text": "..."}. JSON has no word for NaN and infinity: they are written as null, listed
+"step": 20, "text": "..."}. JSON cannot express NaN and infinity: they are written as null, listed
 under "nonfinite", and announced once per name.
 """
 
@@ -53,7 +52,7 @@ class Log:
         self._scalars(step, {f"{prefix}/{name}": v for name, v in scalars.items()})
 
     def warning(self, step: int, text: str) -> None:
-        """Logs one line of text that a person should read, and announces it."""
+        """Logs a warning, one line of text, and announces it."""
         self._write({"kind": "warning", "step": int(step), "text": text})
         self._announce(f"step {step}: warning: {text}")
 
@@ -88,7 +87,7 @@ class Log:
     def _scalars(self, step: int, values: Mapping[str, float]) -> None:
         if self._events:
             for name, value in values.items():
-                # TensorBoard's names have no blanks; given one, it says so at every step.
+                # TensorBoard allows no blanks in names, and would warn at every step.
                 self._events.add_scalar(name.replace(" ", "_"), value, int(step))
 
 
@@ -103,8 +102,9 @@ def open_logs(
 
     Args:
       workdir: gets `metrics.jsonl` and `tensorboard/`.
-      resume_step: the step the run starts from; lines past it are of an abandoned run and go.
-      enabled: False writes nothing (the processes that are not the first).
+      resume_step: the step the run starts from; later lines come from an abandoned run and are
+        removed.
+      enabled: False writes nothing (in all processes but the first).
       announce: called with one line when a value is not finite, and with every warning.
     """
     return Log(Path(workdir), resume_step, enabled, announce)
@@ -120,7 +120,8 @@ def evaluations(path: str | Path) -> list[dict[str, Any]]:
 
 
 def best_and_last(workdir: str | Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """The evaluations with the highest mIoU (the later of equals) and of the last step, or None."""
+    """The evaluations with the highest mIoU (the later of equals) and of the last step; None if
+    there are none."""
     results = evaluations(workdir)
     if not results:
         return None, None
@@ -129,10 +130,10 @@ def best_and_last(workdir: str | Path) -> tuple[dict[str, Any] | None, dict[str,
 
 
 def read(path: str | Path) -> list[dict[str, Any]]:
-    """Reads a `metrics.jsonl`, leaving out a last line that a killed run did not finish.
+    """Reads a `metrics.jsonl`, without an incomplete last line of a killed run.
 
     Args:
-      path: the file, or the work folder that holds it.
+      path: the file, or the work folder that contains it.
 
     Returns:
       The lines in order; empty if there is no file.
@@ -153,7 +154,7 @@ def read(path: str | Path) -> list[dict[str, Any]]:
 
 
 def _drop_after(path: Path, step: int) -> None:
-    """Rewrites the file without lines past `step` and without torn ones, whole or not at all."""
+    """Rewrites the file atomically without lines past `step` and without incomplete lines."""
     if not path.exists():
         return
     kept = [line for line in read(path) if line.get("step", 0) <= step]
@@ -161,7 +162,7 @@ def _drop_after(path: Path, step: int) -> None:
 
 
 def _finite(value: Any, name: str, wrong: dict[str, str]) -> Any:
-    """The value with None for what is not finite; `wrong` collects the names."""
+    """The value with None in place of non-finite numbers; their names are collected in `wrong`."""
     if isinstance(value, Mapping):
         return {k: _finite(v, f"{name}/{k}" if name else str(k), wrong) for k, v in value.items()}
     if isinstance(value, float) and not math.isfinite(value):

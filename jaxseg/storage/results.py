@@ -1,4 +1,4 @@
-"""Files of evaluations: results.json, results.txt, and what snapshots predicted."""
+"""Files of evaluations: results.json, results.txt, and the snapshots' predictions."""
 
 import json
 import zipfile
@@ -15,19 +15,19 @@ from jaxseg.storage import run_folder
 
 
 def write_json(path: str | Path, numbers: Mapping[str, Any]) -> None:
-    """Writes a result, a comparison or several of them as JSON, whole or not at all."""
+    """Writes one or several results, or a comparison, as JSON, atomically."""
     run_folder.write_text(path, json.dumps(dict(numbers), indent=2, allow_nan=False) + "\n")
 
 
 def write(workdir: str | Path, result: Mapping[str, Any]) -> Path:
-    """Writes <workdir>/results.json and <workdir>/results.txt, each whole or not at all.
+    """Writes <workdir>/results.json and <workdir>/results.txt, each atomically.
 
-    results.txt has the five lines of the MiniCity challenge's own tool, 'nan' for what is not
-    known.
+    results.txt has the five lines that the MiniCity challenge's tool writes, with 'nan' for unknown
+    values.
 
     Args:
-      workdir: a folder, made if it does not exist.
-      result: step and split, and what `evaluation.results.result` gives.
+      workdir: a folder, created if it does not exist.
+      result: step, split, and the entries of `evaluation.results.result`.
 
     Returns:
       The path of results.json.
@@ -39,24 +39,24 @@ def write(workdir: str | Path, result: Mapping[str, Any]) -> Path:
 
 
 def save_maps(folder: str | Path, step: int, maps: Maps, keep: int) -> None:
-    """Keeps a snapshot's predictions for the comparison with the next; whole or not at all.
+    """Saves a snapshot's predictions atomically, for the comparison with the next snapshot.
 
     Args:
       folder: gets <step>.npz.
       step: of the snapshot.
       maps: from the evaluator.
-      keep: how many snapshots' predictions stay: a run may go on from an earlier checkpoint.
+      keep: for how many snapshots predictions are kept, as a run may resume from an earlier one.
     """
     path = Path(folder, f"{step:08d}.npz")
     run_folder.write_whole(path, lambda file: np.savez_compressed(file, step=step, **maps))
     steps = sorted(int(p.stem) for p in path.parent.glob("*.npz") if p.stem.isdigit())
-    # Later ones are of an abandoned run.
+    # Predictions of later steps come from an abandoned run.
     for other in [s for s in steps if s > step] + [s for s in steps if s <= step][:-keep]:
         path.with_name(f"{other:08d}.npz").unlink(missing_ok=True)
 
 
 def load_maps(folder: str | Path, step: int) -> dict[str, np.ndarray]:
-    """The predictions of the snapshot of a step; {} if there are none, or damaged ones."""
+    """The predictions of the snapshot at `step`; {} if there is no file or it is damaged."""
     try:
         with open(Path(folder) / f"{step:08d}.npz", "rb") as file, np.load(file) as arrays:
             maps = dict(arrays)

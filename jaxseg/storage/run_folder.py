@@ -1,4 +1,4 @@
-"""A run's folder: its config.json, its checkpoints, and how anything is written into it."""
+"""A run's folder: its config.json, the place of its checkpoints, and atomic writes."""
 
 import json
 import os
@@ -19,7 +19,7 @@ CONFIG = "config.json"
 FREE = ("train.steps", "train.log_every", "train.eval_every", "train.save_every", "train.keep",
         "train.keep_criteria", "train.pictures", "train.devices", "sweep", "eval", "compile_cache",
         "data.root", "data.records", "data.threads", "net.remat")  # fmt: skip
-# Settings of a host, which need not be the same on all.
+# Settings that may differ between the hosts of one run.
 OWN = ("compile_cache", "data.root", "data.records", "data.threads")
 
 
@@ -29,17 +29,17 @@ def checkpoints(workdir: str | Path) -> Path:
 
 
 def holds_steps(folder: str | Path) -> bool:
-    """Whether a folder of checkpoints (see `checkpoints`) is there and holds any."""
+    """Whether a folder of checkpoints (see `checkpoints`) exists and holds any."""
     folder = Path(folder)
     return folder.is_dir() and any(path.name.isdigit() for path in folder.iterdir())
 
 
 def write_whole(path: str | Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Writes a file so that there is the whole of it, or what was there before.
+    """Writes a file atomically: on failure the previous file, if any, stays.
 
     Args:
-      path: in a folder that is made if it does not exist.
-      write: gets the file, opened for bytes.
+      path: the file; its folder is created if it does not exist.
+      write: called with the file opened for writing bytes.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,14 +50,14 @@ def write_whole(path: str | Path, write: Callable[[BinaryIO], Any]) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Writes a text in UTF-8, as `write_whole` does."""
+    """Writes a text file in UTF-8 atomically."""
     write_whole(path, lambda file: file.write(text.encode()))
 
 
 def compare_config(config: ConfigDict, workdir: str) -> None:
-    """Refuses a workdir that holds a run with other settings.
+    """Raises UserError if the workdir holds a run with other settings.
 
-    A setting that the run does not know was added since; its default is what was done before.
+    A setting missing in the run's config was added later; its default equals the earlier behaviour.
     """
     path = Path(workdir, CONFIG)
     if not (holds_steps(checkpoints(workdir)) and path.exists()):
@@ -76,13 +76,13 @@ def compare_config(config: ConfigDict, workdir: str) -> None:
 
 
 def write_config(config: ConfigDict, workdir: str | Path) -> None:
-    """Writes config.json, whole or not at all; of several processes the first does."""
+    """Writes config.json atomically, in the first process only."""
     if jax.process_index() == 0:
         write_text(Path(workdir, CONFIG), json.dumps(config.to_dict(), indent=1))
 
 
 def shared_settings(config: ConfigDict) -> str:
-    """The settings that have to be the same in all processes of a run, as one text to compare."""
+    """The settings that have to be equal in all processes of a run, as one text to compare."""
     settings = _by_name(json.loads(config.to_json()))
     return json.dumps({key: settings[key] for key in sorted(settings.keys() - set(OWN))})
 
@@ -92,7 +92,7 @@ def _by_name(settings: dict[str, Any]) -> dict[str, Any]:
     return flatten_dict(settings, sep=".")
 
 
-# Settings that came after the first runs, and what those were trained with.
+# Settings added after the first runs, with the values that those runs used.
 LATER = {
     "net": dict(depth=False, fusion=False, init_std=0.0, remat=False),
     "disc": dict(spectral=False, init_std=0.0),
@@ -100,9 +100,11 @@ LATER = {
 
 
 def read_config(workdir: str | Path) -> ConfigDict:
-    """A run's config.json; lists become the tuples that they were, settings that it predates what
-    it was trained with, and settings that its network does not have None. UserError if there is no
-    such file.
+    """Reads a run's config.json. Lists become tuples again; settings added later get the values
+    that the run was trained with; settings that its network does not have become None.
+
+    Raises:
+      UserError: no such file, or not a readable config.
     """
     path = Path(workdir, CONFIG)
     try:
@@ -118,22 +120,22 @@ def read_config(workdir: str | Path) -> ConfigDict:
 
 
 def _unused(net: Mapping[str, Any]) -> list[str]:
-    """Settings of a network that were written when every config had those of all architectures."""
+    """Saved settings that the network does not have; earlier versions saved all settings."""
     try:
         return [key for key in segmenters.unused(net) if not isinstance(net[key], bool)]
-    except (KeyError, UserError):  # of no network that there is: whoever builds it tells
+    except (KeyError, UserError):  # an unknown network; building it gives the error message
         return []
 
 
 def _effective(net: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that count: none that the network lacks, defaults where nothing is said."""
+    """The effective settings of a network: those that it has, with defaults for missing ones."""
     unused = _unused(net)
     net = {key: value for key, value in net.items() if value is not None and key not in unused}
     try:
         defaults = segmenters.settings_of(net["architecture"], net["backbone"])
     except (KeyError, UserError):
         return net
-    defaults = json.loads(json.dumps(defaults))  # lists, as a file has them
+    defaults = json.loads(json.dumps(defaults))  # tuples become lists, as in a file
     return {key: value for key, value in defaults.items() if value is not None} | net
 
 

@@ -1,4 +1,4 @@
-"""CamVid (Brostow et al., PRL 2009) in the 11 classes and the split of SegNet.
+"""CamVid (Brostow et al., PRL 2009) in SegNet's 11 classes and split.
 
 367 train, 101 val and 233 test images of 360x480 pixels.
 """
@@ -28,12 +28,12 @@ def config(
     size: tuple[int, int] | None = None,
     split: str | None = None,
 ) -> common.Config:
-    """Prepares one split of the files in `raw`, at `size` (height, width) or as published."""
+    """Returns the config for one split of `raw`, at `size` (height, width) or as published."""
     return common.plain_config("camvid", _COUNTS, raw=raw, size=size, split=split)
 
 
 def find(config: common.Config) -> tuple[Tree, list[Files]]:
-    """Finds the files of the config's split; UserError if one is missing."""
+    """Finds the files of the config's split; raises UserError if one is missing."""
     tops = tuple(f"{split}{kind}" for split in _COUNTS for kind in ("", "annot"))
     tree, split = Tree(config.raw, tops, EXPECTED), config.options["split"]
     images = tree.stems(split, ".png")

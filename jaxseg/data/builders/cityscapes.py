@@ -1,16 +1,16 @@
 """Cityscapes (Cordts et al., CVPR 2016), fine annotations: 2 975 train, 500 val and 1 525 test
 images.
 
-The labels are the `*_gtFine_labelIds.png` files, stored as train ids. Those of the test split are
-withheld by the publishers: whatever stands there is not read, and its records have no label.
+The labels are the `*_gtFine_labelIds.png` files, stored as train ids. The
+publishers withhold the test labels: files in their place are not read, and test records have none.
 
-The instances of val (`*_gtFine_instanceIds.png`: 1000 * id + number of single objects, the id alone
-elsewhere), by which evaluation weighs pixels, are stored if they are there.
+The instances of val (`*_gtFine_instanceIds.png`: 1000 * id + object number where objects are
+separate, the id elsewhere), which instance-weighted scores need, are stored if present.
 
-With the option depth='disparity' the records also hold metres, from the published disparity of the
-stereo pair (`*_disparity.png`: 256 * pixels + 1, 0 = not measured, semi-global matching) and the
-camera of each image (`*_camera.json`): baseline * focal length / disparity. Beyond some 100 m one
-step of disparity is many metres, so such values mean 'far'; more than 256 m are stored as 256 m.
+With the option depth='disparity' the records also hold depth in metres, baseline * focal length /
+disparity, from the published stereo disparity (`*_disparity.png`: 256 * pixels + 1, 0 = not
+measured, semi-global matching) and the camera of each image (`*_camera.json`). Beyond about 100 m
+one step of disparity is many metres, so such values mean 'far'; values above 256 m become 256 m.
 """
 
 import json
@@ -33,7 +33,7 @@ EXPECTED = (
 
 _IDS = labels.id_table(LABELS.ids)
 _COUNTS = {"train": 2975, "val": 500, "test": 1525}
-_BESIDE = {  # of the option depth: what is read, and the archive that it is published in
+_BESIDE = {  # for the option depth: folder, file name suffix, archive
     "depth": ("disparity", "_disparity.png", "disparity_trainvaltest.zip"),
     "camera": ("camera", "_camera.json", "camera_trainvaltest.zip"),
 }
@@ -46,7 +46,7 @@ def config(
     split: str | None = None,
     depth: str = "",
 ) -> common.Config:
-    """Prepares one split of the files in `raw`.
+    """Returns the config for one split.
 
     Args:
       raw: the folder of the published files.
@@ -66,14 +66,14 @@ def config(
 
 
 def keys_and_variant(split: str, depth: str = "") -> tuple[tuple[str, ...], str]:
-    """What the records of a split hold beside id and image, and what that adds to their name."""
+    """Returns the keys of a split's records besides id and image, and the name of that variant."""
     more = {"depth": depth, "instances": "instances" if split == "val" else ""}
     keys = ("label",) if split != "test" else ()
     return keys + tuple(filter(more.get, more)), "-".join(filter(None, more.values()))
 
 
 def find(config: common.Config) -> tuple[Tree, list[Files]]:
-    """Finds the files of the config's split; UserError if one is missing."""
+    """Finds the files of the config's split; raises UserError if one is missing."""
     split, tops, expected = config.options["split"], ("leftImg8bit", "gtFine"), EXPECTED
     beside = _BESIDE if "depth" in config.keys else {}
     for folder, suffix, archive in beside.values():
@@ -96,7 +96,7 @@ def find(config: common.Config) -> tuple[Tree, list[Files]]:
 
 
 def instances_of(tree: Tree, config: common.Config) -> dict[str, dict[str, str]]:
-    """{'instances': files by stem} of a split that wants them, nothing if none are there."""
+    """Returns {'instances': files by stem} if the split needs them and there are any, else {}."""
     if "instances" not in config.keys:
         return {}
     found = tree.stems(f"gtFine/{config.options['split']}", "_gtFine_instanceIds.png")
@@ -111,7 +111,7 @@ def read_label(data: bytes) -> np.ndarray:
 
 
 def read_camera(data: bytes) -> float:
-    """Returns baseline times focal length, metres * pixels, of a camera file."""
+    """Returns baseline times focal length (metres * pixels) from a camera file."""
     try:
         camera = json.loads(data)
         scale = float(camera["extrinsic"]["baseline"]) * float(camera["intrinsic"]["fx"])
@@ -125,7 +125,7 @@ def read_camera(data: bytes) -> float:
 
 
 def read_disparity(data: bytes, scale: float) -> np.ndarray:
-    """Returns float32 metres [H, W], 0 = no value; `scale` as from `read_camera`."""
+    """Returns float32 metres [H, W], 0 = no value; `scale` is from `read_camera`."""
     stored = codec.decode_ids(data).astype(np.float32)
     return np.where(stored > 1, 256 * np.float32(scale) / np.maximum(stored - 1, 1), 0)
 

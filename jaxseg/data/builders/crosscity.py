@@ -2,10 +2,10 @@
 
 Each city has 3 200 unlabelled images ('train') and 100 labelled ones ('val', called Test by its
 publishers). The label of Images/Test/NAME.jpg or .png is Labels/Test/NAME_eval.png in the ids of
-Cityscapes, of which 13 classes were annotated (`labels.CROSSCITY13`); the other renderings of a
-label beside it (NAME_city.png and so on) are not read. Where NAME.png stands beside NAME.jpg, as
-some converters leave it, the latter is taken. By their names many 'val' images are 'train' images
-too (Rio 24, Rome 17, Taipei 89, Tokyo 34): the adaptation sees them, though not their labels.
+Cityscapes; 13 of its classes were annotated (`labels.CROSSCITY13`). Other files of the same label
+(NAME_city.png and so on) are not read. If there are both NAME.png and NAME.jpg, as some converters
+leave them, the JPEG is used. Judging by file names, many 'val' images are also in 'train' (Rio 24,
+Rome 17, Taipei 89, Tokyo 34): adaptation sees these images, but not their labels.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ EXPECTED = (
     "crosscity/CITY/Labels/Test/NAME_eval.png"
 )
 
-# From the ids of Cityscapes to its train ids, of the 13 classes alone.
+# Cityscapes ids -> train ids of the 13 classes; all others -> IGNORE.
 _IDS = labels.remap(labels.CROSSCITY13, LABELS)[labels.id_table(labels.CROSSCITY13.ids)]
 _COUNTS = {"train": 3200, "val": 100}
 _FOLDERS = {"train": "Train", "val": "Test"}
@@ -41,7 +41,7 @@ def config(
     split: str | None = None,
     city: str = "",
 ) -> common.Config:
-    """Prepares one split of one city.
+    """Returns the config for one split of one city.
 
     Args:
       raw: the folder of the published files.
@@ -66,7 +66,7 @@ def config(
 
 
 def find(config: common.Config) -> tuple[Tree, list[Files]]:
-    """Finds the files of the config's split; UserError if one is missing."""
+    """Finds the files of the config's split; raises UserError if one is missing."""
     city, split = config.options["city"], config.options["split"]
     tree = Tree(config.raw, (city,), EXPECTED)
     top = f"{city}/Images/{_FOLDERS[split]}"
@@ -85,12 +85,12 @@ def find(config: common.Config) -> tuple[Tree, list[Files]]:
 
 
 def read_label(data: bytes) -> np.ndarray:
-    """Returns uint8 train ids of Cityscapes [H, W]; what is not of the 13 classes is 255."""
+    """Returns uint8 Cityscapes train ids [H, W]; pixels outside the 13 classes are 255."""
     return labels.lookup(_IDS, _raw(data))
 
 
 def _raw(data: bytes) -> np.ndarray:
-    """A label file's ids of Cityscapes."""
+    """Decodes a label file to Cityscapes ids; raises UserError for colours and unknown ids."""
     array = codec.decode_index(data)
     if array is None:
         raise UserError("holds colours; expected the ids of Cityscapes")
@@ -128,7 +128,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             config=self.builder_config,
             readers=Readers(label=read),
         )
-        # Streets without plants, sky, people and vehicles: these are 0..18, not 7..33.
+        # No plants, sky, people or vehicles anywhere: the values are train ids, 0..18.
         if split == "val" and not seen & set(range(19, 34)):
             raise UserError(
                 f"{tree.folder}: the *_eval.png of {city} hold {sorted(seen)}, which look like "

@@ -1,9 +1,8 @@
-"""A user's own data: a folder of images and, unless they are unlabelled, one of labels.
+"""A user's own data: a folder of images and, unless they are unlabelled, a folder of labels.
 
-An image and its label have equal paths below their folders but for the extension (and for suffixes
-that may be set). Labels are read exactly or refused, never guessed at: see `label_reader`. The
-records' folder is named after the files' names, sizes and times of change too, so that changed data
-are prepared anew.
+An image and its label have the same path below their folders, except for extensions and optional
+suffixes. Labels are read exactly or refused: see `label_reader`. The name of the records' folder
+depends on the files' names, sizes and modification times, so changed data are prepared again.
 """
 
 import hashlib
@@ -21,8 +20,8 @@ from jaxseg.data.conversion.convert import Readers, convert
 from jaxseg.data.conversion.tree import Files
 from jaxseg.errors import UserError
 
-LABELS = labels.UNLABELLED  # unless there is a class file
-STORED = "images"  # what TFDS calls the split, whatever a user's folder is called
+LABELS = labels.UNLABELLED  # replaced by the classes of a class file
+STORED = "images"  # TFDS's name of the split, for any name of the user's folder
 LABEL_VALUES = ("auto", "index", "colour")
 
 
@@ -40,29 +39,29 @@ def config(
     val_percent: float = 10,
     split_seed: int = 0,
 ) -> common.Config:
-    """What to prepare of the user's data.
+    """Returns the config for one split of the user's data.
 
     Args:
-      raw: its parent is the folder that relative paths of images and labels begin at.
-      size: (height, width) to store at; None = as they are.
-      split: the folder that takes the place of '{split}' in the paths; without one, 'train', 'val'
-        (a share of the images) or 'all'.
-      images: folder of the images, which may be nested. '{split}' in it stands for the split; a
-        folder that holds a folder 'train' is taken as if it ended in '/{split}'.
-      labels: folder of the labels likewise; '' = unlabelled.
-      classes: path of a class file, see `classfile`, or the name of a built-in label set, whose
-        train ids the labels then hold.
-      label_values: what labels hold, see `label_reader`: 'auto', 'index' or 'colour'.
-      image_suffix: what image names end in before the extension and labels do not.
-      label_suffix: likewise of labels, such as '_L'.
-      val_percent: share of 'val' where the folders know no splits, in percent.
-      split_seed: of the choice of 'val', which does not depend on the order of the files.
+      raw: relative paths of images and labels start at its parent folder.
+      size: (height, width) to store at; None = as the files are.
+      split: replaces '{split}' in the paths; in paths without it: 'train', 'val' (a share of the
+        images) or 'all'.
+      images: folder of the images, with subfolders or not; may contain '{split}', which is appended
+        if the folder has a subfolder 'train'.
+      labels: folder of the labels, of the same form; '' = unlabelled.
+      classes: path of a class file (see `classfile`), or name of a built-in label set for labels
+        that hold its train ids.
+      label_values: how labels are coded: 'auto', 'index' or 'colour', see `label_reader`.
+      image_suffix: ending of image names before the extension that labels lack.
+      label_suffix: ending of label names that images lack, such as '_L'.
+      val_percent: share of 'val' in percent, if the paths have no '{split}'.
+      split_seed: seed of the choice of 'val', which does not depend on the order of the files.
 
     Returns:
       the builder's config; `options` holds 'pairs' (the files) and 'classes' (a ClassFile or None).
 
     Raises:
-      UserError: folders, files or partners missing; settings that make no sense.
+      UserError: a missing folder, file or partner; an invalid setting.
     """
     split = split or "train"
     if label_values not in LABEL_VALUES:
@@ -104,24 +103,24 @@ def config(
 
 
 def find(config: common.Config) -> tuple[folder_files.Disk, list[Files]]:
-    """The files of the config's split, which `config` has found already."""
+    """Returns the files of the split, which `config` has already found."""
     return folder_files.Disk(), config.options["pairs"]
 
 
 def label_reader(classes: classfile.ClassFile, label_values: str) -> Callable[[bytes], np.ndarray]:
-    """How label files are read.
+    """Returns the function that reads label files.
 
     Args:
-      classes: names, and values or colours.
-      label_values: 'index': grey values and palette indices are the values of the class file (of a
-        file with colours, its lines' numbers). 'colour': the colours of RGB, RGBA, grey or palette
-        files are those of the class file. 'auto': grey files by index; the others by colour if the
-        class file has colours, otherwise by index.
+      classes: the class file: names, and values or colours.
+      label_values: 'index': grey values and palette indices are the class file's values (its line
+        numbers if it lists colours). 'colour': the colours of RGB, RGBA, grey or palette files are
+        the class file's colours. 'auto': grey files by index; others by colour if the class file
+        lists colours, else by index.
 
     Returns:
-      a function from a file's bytes to uint8 train ids [H, W]. It raises UserError, without the
-      file's name, for a value or colour that is not listed, with the number of its pixels; for more
-      than 8 bits a channel; for files that are not lossless.
+      a function from a file's bytes to uint8 train ids [H, W]. It raises UserError (without the
+      file's name) for a value or colour that is not listed, with its pixel count; for more than 8
+      bits per channel; for JPEG files.
     """
 
     def read(data: bytes) -> np.ndarray:
@@ -160,7 +159,7 @@ def label_reader(classes: classfile.ClassFile, label_values: str) -> Callable[[b
 
 
 def _classes(name: str) -> classfile.ClassFile:
-    """A class file, or a built-in set as one: its train ids and its colours."""
+    """Reads a class file, or makes one of a built-in set's train ids and colours."""
     if Path(name).expanduser().is_file():
         return classfile.read(name)
     label_set = classfile.by_name(name)

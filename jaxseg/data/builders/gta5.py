@@ -1,14 +1,13 @@
 """GTA5 (Richter et al., ECCV 2016): 24 966 rendered images with labels in the ids of Cityscapes.
 
-Labels are palette PNGs whose indices are the ids; copies saved as colours (RGB or RGBA) are looked
-up exactly in the palette of Cityscapes, other colours being ignored. Two published labels (15188
-and 17705) are of another size than their image: any such label is resized to its image by nearest
-neighbour, with a note, which amounts to what the reference systems do when they resize images and
-labels separately.
+Labels are palette PNGs whose indices are the ids. Copies saved as colours (RGB or RGBA) are looked
+up exactly in the Cityscapes palette; other colours are ignored. Two published labels (15188 and
+17705) differ in size from their image: such a label is resized to its image by nearest neighbour,
+with a note. The reference systems, which resize images and labels separately, do the same.
 
-The papers use no split: 'train' is everything. For choosing a snapshot on the source, 'val' holds
-the images whose number is a multiple of 50 (499) and 'train_rest' the others (24 467). Images of
-neighbouring numbers show neighbouring places, so 'val' is easier than another town would be.
+The papers use no split: 'train' is everything. To choose a snapshot by source validation, 'val' has
+the images whose number is a multiple of 50 (499) and 'train_rest' the others (24 467). Images with
+close numbers show close places, so 'val' is easier than a different town would be.
 """
 
 from pathlib import Path
@@ -37,19 +36,19 @@ def config(
     size: tuple[int, int] | None = None,
     split: str | None = None,
 ) -> common.Config:
-    """Prepares one split of the files in `raw`, at `size` (height, width) or as published."""
+    """Returns the config for one split of `raw`, at `size` (height, width) or as published."""
     return common.plain_config("gta5", _COUNTS, raw=raw, size=size, split=split)
 
 
 def find(config: common.Config) -> tuple[Tree, list[Files]]:
-    """Finds the files of the config's split; UserError if one is missing."""
+    """Finds the files of the config's split; raises UserError if one is missing."""
     tree = Tree(config.raw, ("images", "labels"), EXPECTED)
     pairs = tree.pair(tree.stems("images", ".png"), label=tree.stems("labels", ".png"))
     return tree, common.held_out(pairs, config.options["split"])
 
 
 def read_label(data: bytes) -> np.ndarray:
-    """Returns uint8 train ids [H, W] of a label file: palette, grey, RGB or RGBA."""
+    """Returns uint8 train ids [H, W] from a label file: palette, grey, RGB or RGBA."""
     array = codec.decode_any(data)
     if array.ndim == 2:
         return labels.lookup(_IDS, array)

@@ -1,20 +1,20 @@
-"""KITTI's semantic segmentation of 2015 (Alhaija et al., IJCV 2018; Geiger et al., CVPR 2012).
+"""KITTI semantic segmentation 2015 (Alhaija et al., IJCV 2018; Geiger et al., CVPR 2012).
 
-200 labelled images ('training', some 375x1242 pixels, of four sizes) and 200 unlabelled ones
-('testing'), the left images of the stereo benchmark of 2015. Labels are in the ids of Cityscapes,
-stored as train ids; `labels.VIRTUAL_KITTI` are the 10 classes scored after Virtual KITTI.
+200 labelled images ('training', about 375x1242 pixels, four sizes) and 200 unlabelled ones
+('testing'), the left images of the 2015 stereo benchmark. Labels have the ids of Cityscapes and are
+stored as train ids; `labels.VIRTUAL_KITTI` are the 10 classes scored in Virtual KITTI to KITTI.
 
 There is no published validation split. For adaptation 'train' is the unlabelled images and 'val'
-all labelled ones. For supervised training the latter are shared out: 'val_rest' holds the images
+all labelled ones. For supervised training the labelled images are split: 'val_rest' holds those
 whose number is a multiple of 5 (40) and 'train_rest' the others (160).
 
-With the option depth='disparity' the records of labelled images also hold metres, from the
-disparity of the stereo benchmark (disp_occ_0, 1/256 pixel, 0 = not measured) and each image's
-calibration: the difference of the fourth values of P_rect_02 and P_rect_03, which is focal length
-times baseline, over the disparity. The unlabelled images have none.
+With the option depth='disparity' the records of labelled images also hold depth in metres: focal
+length times baseline, over disparity. The disparity is the stereo benchmark's (disp_occ_0, units of
+1/256 pixel, 0 = not measured); focal length times baseline is the difference of the fourth values
+of P_rect_02 and P_rect_03 in each image's calibration. Unlabelled images have no depth.
 
-From the data set's published description; the files themselves were not at hand. That 'train' and
-'val' are those of the papers on adaptation is not checked.
+Written from the data set's published description; the files themselves were not available. Not
+checked: that 'train' and 'val' are those of the papers on adaptation.
 """
 
 from pathlib import Path
@@ -33,10 +33,10 @@ EXPECTED = (
     "kitti/training/{image_2,semantic}/NNNNNN_10.png and kitti/testing/image_2/NNNNNN_10.png, or "
     "data_semantics.zip in kitti/"
 )
-HELD_OUT = 5  # each 5th number is 'val_rest'
+HELD_OUT = 5  # every 5th image is 'val_rest'
 
 _COUNTS = {"train": 200, "val": 200, "train_rest": 160, "val_rest": 40}
-_DISPARITY = (  # folder, what names end in, archive
+_DISPARITY = (  # folder, file name suffix, archive
     ("depth", "training/disp_occ_0", "_10.png", "data_scene_flow.zip"),
     ("camera", "training/calib_cam_to_cam", ".txt", "data_scene_flow_calib.zip"),
 )
@@ -49,7 +49,7 @@ def config(
     split: str | None = None,
     depth: str = "",
 ) -> common.Config:
-    """Prepares one split of the files in `raw`.
+    """Returns the config for one split.
 
     Args:
       raw: the folder of the published files.
@@ -73,7 +73,7 @@ def config(
 
 
 def find(config: common.Config) -> tuple[Tree, list[Files]]:
-    """Finds the files of the config's split; UserError if one is missing."""
+    """Finds the files of the config's split; raises UserError if one is missing."""
     split, expected = config.options["split"], EXPECTED
     beside = _DISPARITY if "depth" in config.keys else ()
     for _, folder, suffix, archive in beside:
@@ -106,7 +106,7 @@ def find(config: common.Config) -> tuple[Tree, list[Files]]:
 
 
 def read_camera(data: bytes) -> float:
-    """Returns baseline times focal length, metres * pixels, of a calibration file."""
+    """Returns baseline times focal length (metres * pixels) from a calibration file."""
     values = {}
     for line in data.decode("utf-8", "replace").splitlines():
         name, _, numbers = line.partition(":")
@@ -121,7 +121,7 @@ def read_camera(data: bytes) -> float:
 
 
 def read_disparity(data: bytes, scale: float) -> np.ndarray:
-    """Returns float32 metres [H, W], 0 = no value; `scale` as from `read_camera`."""
+    """Returns float32 metres [H, W], 0 = no value; `scale` is from `read_camera`."""
     stored = codec.decode_ids(data).astype(np.float32)
     return np.where(stored > 0, 256 * np.float32(scale) / np.maximum(stored, 1), 0)
 

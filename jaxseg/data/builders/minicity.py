@@ -1,4 +1,4 @@
-"""MiniCity, of the VIPriors 2020 segmentation challenge (Bruintjes et al., arXiv 2103.03768).
+"""MiniCity, from the VIPriors 2020 segmentation challenge (Bruintjes et al., arXiv 2103.03768).
 
 A subset of Cityscapes in flat folders, arranged by the challenge's own script: 200 train and 100
 val images, both from the training split of Cityscapes, and 200 test images from its validation
@@ -29,7 +29,7 @@ def config(
     size: tuple[int, int] | None = None,
     split: str | None = None,
 ) -> common.Config:
-    """Prepares one split of the files in `raw`, at `size` (height, width) or as published."""
+    """Returns the config for one split of `raw`, at `size` (height, width) or as published."""
     keys, variant = keys_and_variant(split or "train")
     return common.plain_config(
         "minicity", _COUNTS, raw=raw, size=size, split=split, keys=keys, variant=variant
@@ -37,7 +37,7 @@ def config(
 
 
 def find(config: common.Config) -> tuple[Tree, list[Files]]:
-    """Finds the files of the config's split; UserError if one is missing."""
+    """Finds the files of the config's split; raises UserError if one is missing."""
     tree, split = Tree(config.raw, ("leftImg8bit", "gtFine"), EXPECTED), config.options["split"]
     images = tree.stems(f"leftImg8bit/{split}", ".png" if split == "test" else "_leftImg8bit.png")
     if not images:

@@ -12,11 +12,11 @@ from jaxseg.errors import UserError
 
 LABELS = labels.CITYSCAPES
 DOMAINS = ("rendered", "photographic", "rendered_varied")
-_MOST = 10_000_000  # scenes per domain and split
+_MOST = 10_000_000  # largest number of scenes per domain and split
 
 
 def first_index(domain: str, split: str) -> int:
-    """Returns where a split's scenes begin: no scene is in two splits, nor in both domains."""
+    """Returns the index of a split's first scene; splits and domains share no scene."""
     return (2 * DOMAINS.index(domain) + ("train", "val").index(split)) * _MOST
 
 
@@ -29,19 +29,19 @@ def config(
     seed: int = 0,
     counts: Mapping[str, int] | None = None,
 ) -> common.Config:
-    """What to render.
+    """Returns the config of what to render.
 
     Args:
       raw: not used, there are no raw files.
       size: (height, width) of the images; None = (128, 256).
-      split: one that is wanted; only checked, all of `counts` are rendered together.
+      split: the wanted split; only checked, all splits in `counts` are rendered together.
       domain: 'rendered' (the labelled source) or 'photographic' (the target).
-      seed: of the scenes.
+      seed: seed of the scenes.
       counts: scenes per split, {'train': n, 'val': n} or one of the two; None = 400 and 100.
 
     Returns:
-      the builder's config; its name holds all of this and a digest of the renderer, so that scenes
-      of an older renderer are never taken for current ones.
+      the builder's config; its name holds all of these and a digest of the renderer, so that
+      records of an older renderer are not reused.
 
     Raises:
       UserError: an unknown domain or split, or a count out of range.
@@ -67,11 +67,11 @@ def config(
 
 
 def find(config: common.Config) -> None:
-    """Nothing has to be there: the scenes are rendered."""
+    """Finds nothing: the scenes are rendered, not read from files."""
 
 
 class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Renders the scenes over all cores and writes them as records."""
+    """Renders the scenes on all cores and writes them as records."""
 
     name = "streets"
     VERSION = tfds.core.Version("1.0.0")

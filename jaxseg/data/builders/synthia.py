@@ -1,12 +1,11 @@
 """SYNTHIA-RAND-CITYSCAPES (Ros et al., CVPR 2016): 9 400 rendered images with labels and depth.
 
-Labels are 16-bit PNGs of two or three channels, the class in the first, the instance in the second;
-classes are stored as Cityscapes train ids (all 19 have a counterpart; `labels.SYNTHIA16` and
-`SYNTHIA13` are the subsets that are usually scored). Depth is a 16-bit PNG in centimetres, in its
-first channel; 0 and the largest value (the sky) are stored as 'no value', anything beyond 256 m as
-256 m.
+Labels are 16-bit PNGs of two or three channels: class in the first, instance in the second. Classes
+are stored as Cityscapes train ids (all 19 have a counterpart; `labels.SYNTHIA16` and `SYNTHIA13`
+are the subsets usually scored). Depth is the first channel of a 16-bit PNG, in centimetres; 0 and
+the largest value (the sky) are stored as 'no value', other values beyond 256 m as 256 m.
 
-The papers use no split: 'train' is everything. For choosing a snapshot on the source, 'val' holds
+The papers use no split: 'train' is everything. To choose a snapshot by source validation, 'val' has
 the images whose number is a multiple of 50 (188) and 'train_rest' the others (9 212).
 """
 
@@ -32,13 +31,13 @@ def config(
     size: tuple[int, int] | None = None,
     split: str | None = None,
 ) -> common.Config:
-    """Prepares one split of the files in `raw`, at `size` (height, width) or as published."""
+    """Returns the config for one split of `raw`, at `size` (height, width) or as published."""
     keys = ("label", "depth")
     return common.plain_config("synthia", _COUNTS, raw=raw, size=size, split=split, keys=keys)
 
 
 def find(config: common.Config) -> tuple[Tree, list[Files]]:
-    """Finds the files of the config's split; UserError if one is missing."""
+    """Finds the files of the config's split; raises UserError if one is missing."""
     tree = Tree(config.raw, ("RGB", "GT", "Depth"), EXPECTED)
     depth = tree.stems("Depth/Depth", ".png") or tree.stems("Depth", ".png")
     pairs = tree.pair(tree.stems("RGB", ".png"), label=tree.stems("GT/LABELS", ".png"), depth=depth)

@@ -1,21 +1,21 @@
 """Virtual KITTI 1.3.1 (Gaidon et al., CVPR 2016) and 2 (Cabon et al., arXiv 2001.10773).
 
-Five rendered worlds, each a video of a street that KITTI has, in ten variations of view, weather
-and time of day: 2 126 frames a variation, 21 260 in all, of 375x1242 pixels. Version 2 has a second
-camera too, of which nothing is read (Camera_0 is the left one, as in version 1.3.1).
+Five rendered worlds, each a copy of a street in KITTI, in ten variations of view, weather and time
+of day: 2 126 frames per variation, 21 260 in all, of 375x1242 pixels. Version 2 adds a second
+camera, which is not read (Camera_0 is the left one, as in version 1.3.1).
 
-Labels are colours. In version 1.3.1 each video has a text file of them, in which vehicles are
-listed one by one ('Car:12 r g b'); in version 2 they are the same everywhere. They are stored as
+Labels are colours. In version 1.3.1 each video has a text file of its colours, one line for each
+vehicle ('Car:12 r g b'); in version 2 the colours are the same everywhere. They are stored as
 Cityscapes train ids (see `labels.VIRTUAL_KITTI_NAMES`), of which 10 occur: `labels.VIRTUAL_KITTI`.
-Depth is a 16-bit PNG in centimetres along the optical axis; the largest value, 655.35 m, is the far
-plane and hence the sky: it is stored as 'no value', anything else beyond 256 m as 256 m.
+Depth is a 16-bit PNG in centimetres along the optical axis. The largest value, 655.35 m, is the far
+plane and hence the sky; it is stored as 'no value'. Other values beyond 256 m are stored as 256 m.
 
-The papers use no split: 'train' is everything. For choosing a snapshot on the source, 'val' is the
+The papers use no split: 'train' is everything. To choose a snapshot by source validation, 'val' is
 world 0002 (Scene02) and 'train_rest' the four others, so that no street is in both.
 
-From published descriptions and what programs that read the files say; the files themselves were not
-at hand. So it is not checked that every class occurs in world 0002, nor that no other colours occur
-(a few such pixels are ignored, more than 1 % are an error), nor how the papers treat vans.
+Written from published descriptions and from programs that read the files; the files themselves were
+not available. Not checked: that every class occurs in world 0002, that no other colours occur (a
+few such pixels are ignored, more than 1 % are an error), and how the papers treat vans.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ EXPECTED = {
     "frames/depth/Camera_0/depth_NNNNN.png and "
     "frames/classSegmentation/Camera_0/classgt_NNNNN.png, unpacked",
 }
-FRAMES = {"0001": 447, "0002": 233, "0006": 270, "0018": 339, "0020": 837}  # a variation
+FRAMES = {"0001": 447, "0002": 233, "0006": 270, "0018": 339, "0020": 837}  # frames per variation
 VARIATIONS = (
     *("15-deg-left", "15-deg-right", "30-deg-left", "30-deg-right", "clone"),
     *("fog", "morning", "overcast", "rain", "sunset"),
@@ -51,7 +51,7 @@ _COUNTS = {
     "train_rest": sum(FRAMES.values()) - FRAMES[HELD_OUT],
     "val": FRAMES[HELD_OUT],
 }
-# Of version 2; version 1.3.1 has these too, but for vehicles and a somewhat other guard rail.
+# Colours of version 2; 1.3.1 has the same except for vehicles and a slightly other guard rail.
 _COLOURS = {
     **{"Terrain": (210, 0, 200), "Sky": (90, 200, 255), "Tree": (0, 199, 0)},
     **{"Vegetation": (90, 240, 0), "Building": (140, 140, 140), "Road": (100, 60, 100)},
@@ -60,7 +60,7 @@ _COLOURS = {
     **{"Truck": (160, 60, 60), "Car": (255, 127, 80), "Van": (0, 139, 139)},
     **{"Undefined": (0, 0, 0)},
 }
-_UNLISTED = 0.01  # share of an image's pixels that may have other colours
+_UNLISTED = 0.01  # largest allowed share of pixels with other colours in an image
 _FRAME = re.compile(r"Scene(\d\d)/([^/]+)/frames/\w+/Camera_0/\w+_(\d+)\.\w+")
 
 
@@ -72,14 +72,14 @@ def config(
     version: str = "1.3.1",
     variations: Sequence[str] = (),
 ) -> common.Config:
-    """Prepares one split of one version.
+    """Returns the config for one split of one version.
 
     Args:
       raw: the folder of the published files, archives unpacked.
       size: (height, width) to store at; None = as published.
       split: 'train' (all worlds), 'train_rest' or 'val'.
       version: '1.3.1' or '2'.
-      variations: of VARIATIONS, such as ('clone',); empty for all ten, as published.
+      variations: names from VARIATIONS, such as ('clone',); empty for all ten.
 
     Raises:
       UserError: an unknown split, version or variation.
@@ -104,7 +104,7 @@ def config(
 
 
 def find(config: common.Config) -> tuple[Tree, list[Files]]:
-    """Finds the files of the config's split; UserError if one is missing."""
+    """Finds the files of the config's split; raises UserError if one is missing."""
     version, variations = config.options["version"], config.options["variations"]
     expected = EXPECTED[version]
     if version == "1.3.1":
@@ -126,7 +126,7 @@ def find(config: common.Config) -> tuple[Tree, list[Files]]:
     )
     if lacking := [v for v in variations if not any(_of(stem, (v,)) for stem in images)]:
         raise tree.error(f"holds no images of {', '.join(lacking)}")
-    videos = {stem.rsplit("/", 1)[0] for stem in images}  # of others there may be a part only
+    videos = {stem.rsplit("/", 1)[0] for stem in images}  # other videos may be incomplete
     depth, label = (
         {stem: path for stem, path in files.items() if stem.rsplit("/", 1)[0] in videos}
         for files in (depth, label)
@@ -144,7 +144,7 @@ def find(config: common.Config) -> tuple[Tree, list[Files]]:
 
 
 def _frames(tree: Tree, folder: str, start: str, end: str) -> dict[str, str]:
-    """{'WORLD/VARIATION/NNNNN': path} of one kind of version 2's files, left camera."""
+    """Finds one kind of version 2's left-camera files: {'WORLD/VARIATION/NNNNN': path}."""
     found = {}
     for world in FRAMES:
         for path in tree.stems(f"Scene{world[2:]}", end).values():
@@ -155,7 +155,7 @@ def _frames(tree: Tree, folder: str, start: str, end: str) -> dict[str, str]:
 
 
 def _encodings(tree: Tree, images: Mapping[str, str]) -> dict[str, str]:
-    """{stem of an image: path of its video's text file of colours}."""
+    """Finds the colour table of each image's video: {stem of the image: path of the table}."""
     files = tree.stems("vkitti_1.3.1_scenegt", "_scenegt_rgb_encoding.txt")
     found = {}
     for stem in images:
@@ -169,7 +169,7 @@ def _encodings(tree: Tree, images: Mapping[str, str]) -> dict[str, str]:
 
 
 def _of(stem: str, variations: Sequence[str]) -> bool:
-    """Whether a stem is a known world's, in one of the variations."""
+    """Whether a stem belongs to a known world and to one of the variations."""
     parts = stem.split("/")
     return len(parts) == 3 and parts[0] in FRAMES and parts[1] in variations
 
@@ -179,7 +179,7 @@ def _in_split(stem: str, split: str) -> bool:
 
 
 def read_colours(data: bytes) -> dict[tuple[int, int, int], int]:
-    """{colour: train id or IGNORE} of a text file: a heading, then lines 'Name[:number] r g b'."""
+    """Parses a colour table (heading, lines 'Name[:number] r g b') to {colour: id or IGNORE}."""
     colours = {}
     for number, line in enumerate(data.decode("utf-8", "replace").splitlines()[1:], 2):
         words = line.split()
@@ -195,7 +195,7 @@ def read_colours(data: bytes) -> dict[tuple[int, int, int], int]:
 
 
 def _train_id(name: str) -> int:
-    """Of a class by its published name."""
+    """Returns the train id of a class by its published name."""
     if name not in labels.VIRTUAL_KITTI_NAMES:
         raise UserError(f"unknown class {name!r}; known: {', '.join(labels.VIRTUAL_KITTI_NAMES)}")
     title = labels.VIRTUAL_KITTI_NAMES[name]
@@ -208,7 +208,7 @@ _SAME_EVERYWHERE = {colour: _train_id(name) for name, colour in _COLOURS.items()
 def read_label(
     data: bytes, colours: Mapping[tuple[int, int, int], int] = _SAME_EVERYWHERE
 ) -> np.ndarray:
-    """Returns uint8 train ids [H, W]; UserError if more than a few pixels have other colours."""
+    """Returns uint8 train ids [H, W]; raises UserError if over 1 % have other colours."""
     image = codec.decode_image(data)
     ids, unlisted = labels.lookup_colours(colours, image)
     if unlisted.mean() > _UNLISTED:
@@ -216,7 +216,7 @@ def read_label(
         most = counts.argmax()
         raise UserError(
             f"unknown colour {' '.join(map(str, found[most]))} in {counts[most]} pixels; is the "
-            f"option version right, and are labels and colours of one download?"
+            f"option version right, and are labels and colours from the same download?"
         )
     return ids
 

@@ -1,1 +1,1 @@
-"""What the builders share: raw files to records."""
+"""Shared by the builders: converts raw files to records."""

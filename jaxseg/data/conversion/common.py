@@ -1,4 +1,4 @@
-"""What the builders share: what a preparation depends on, the records' features, their writing."""
+"""Shared by the builders: the config of a preparation, record features, writing of records."""
 
 import dataclasses
 import os
@@ -17,19 +17,19 @@ from jaxseg.data.conversion.tree import Files
 from jaxseg.data.labels import LabelSet
 from jaxseg.errors import UserError
 
-SHARD_BYTES = 2**28  # a new file is begun beyond this
-HELD_OUT = 50  # of rendered sources without a split of their own, each 50th image is validation
+SHARD_BYTES = 2**28  # a new file begins beyond this size
+HELD_OUT = 50  # every 50th image is validation, in rendered data sets without a split
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class Config(tfds.core.BuilderConfig):
-    """What a preparation depends on; `name` spells it out and is part of the records' path."""
+    """All that records depend on; `name` lists it and is part of the records' path."""
 
-    raw: Path | None = None  # folder of this data set as published
+    raw: Path | None = None  # folder of the published data set
     size: tuple[int, int] | None = None  # (height, width) to store at; None = as published
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
-    labels: LabelSet | None = None  # that the records are in; None = LABELS of the builder's module
-    keys: tuple[str, ...] = ("label",)  # what records hold beside id and image
+    labels: LabelSet | None = None  # of the records; None = LABELS of the builder's module
+    keys: tuple[str, ...] = ("label",)  # of the records, besides id and image
 
 
 def size_name(size: tuple[int, int] | None) -> str:
@@ -47,17 +47,18 @@ def plain_config(
     keys: tuple[str, ...] = ("label",),
     variant: str = "",
 ) -> Config:
-    """What to prepare of a published data set: one split, so that evaluation does not wait for the
-    conversion of the training images.
+    """Returns the config for one split of a published data set.
+
+    Splits are prepared one by one, so that evaluation does not wait for the training images.
 
     Args:
-      name: of the data set.
-      counts: images published, by split.
-      raw: its folder as published.
+      name: name of the data set.
+      counts: number of published images by split.
+      raw: folder of the published data set.
       size: (height, width) to store at; None = as published.
       split: one of `counts`; None = the first.
-      keys: what the records hold beside id and image.
-      variant: what tells the records from others of the same split.
+      keys: keys of the records besides id and image.
+      variant: suffix of the name, to tell variants of the same split apart.
 
     Raises:
       UserError: an unknown split.
@@ -71,19 +72,18 @@ def plain_config(
 
 
 def held_out_counts(published: int) -> dict[str, int]:
-    """Returns how many images the splits of `held_out` have; numbers run without a gap."""
+    """Returns the number of images in each split of `held_out`, for numbers without gaps."""
     validation = published // HELD_OUT
     return {"train": published, "train_rest": published - validation, "val": validation}
 
 
 def held_out(pairs: list[Files], split: str) -> list[Files]:
-    """The images of a split of a data set that was published without one.
+    """Selects the images of a split, for data sets published without splits.
 
     Args:
       pairs: all images, whose ids are numbers.
-      split: 'val', the images whose number is a multiple of HELD_OUT, so that the same ones are
-        held out however many parts of the data set are there; 'train_rest', the others; 'train',
-        all of them, as in the papers.
+      split: 'val', the images whose number is a multiple of HELD_OUT, the same ones even if parts
+        of the data set are missing; 'train_rest', the others; 'train', all, as in the papers.
 
     Raises:
       UserError: an id that is not a number; no image left for the split.
@@ -93,7 +93,7 @@ def held_out(pairs: list[Files], split: str) -> list[Files]:
     for files in pairs:
         if not files.id.isdecimal():
             raise UserError(
-                f"{files.image}: not a number, by which images are held out; use the split 'train'"
+                f"{files.image}: not a number, which val and train_rest need; use the split 'train'"
             )
     chosen = [files for files in pairs if (int(files.id) % HELD_OUT == 0) == (split == "val")]
     if not chosen:
@@ -105,7 +105,7 @@ def held_out(pairs: list[Files], split: str) -> list[Files]:
 
 
 def info(builder: tfds.core.DatasetBuilder) -> tfds.core.DatasetInfo:
-    """Describes the records: id, image and the config's keys, all but the id as encoded bytes."""
+    """Describes the records: id (text), image and the config's keys (encoded bytes)."""
     features = {
         "id": tfds.features.Text(),
         "image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
@@ -121,7 +121,7 @@ def info(builder: tfds.core.DatasetBuilder) -> tfds.core.DatasetInfo:
 
 
 def tell_count(builder: Any, pairs: list[Files]) -> None:
-    """Prints a note when there are fewer or more images than published, such as one part of ten."""
+    """Prints a note if the number of images differs from the published number."""
     options = builder.builder_config.options
     if len(pairs) != options["published"]:
         print(
@@ -133,15 +133,15 @@ def tell_count(builder: Any, pairs: list[Files]) -> None:
 
 
 def write_splits(builder: tfds.core.GeneratorBasedBuilder, dl_manager: Any, **_) -> None:
-    """Writes all splits straight to ArrayRecord files; takes the place of `_download_and_prepare`.
+    """Writes all splits directly to ArrayRecord files; replaces `_download_and_prepare`.
 
-    TFDS's own sorts the records by key first, and beyond 1 GB needs TensorFlow for its temporary
-    files. Here they stream into the files in the order of generation, so that record i is scene i
-    or the i-th file name (the pipeline shuffles), and memory stays bounded.
+    TFDS's own method sorts the records by key first, and beyond 1 GB needs TensorFlow for temporary
+    files. Here records are written in the order of generation: record i is scene i or the i-th file
+    name (the pipeline shuffles), and memory stays bounded.
 
     Args:
-      builder: its `_split_generators` gives {split: iterator of records}.
-      dl_manager: not used, nothing is downloaded.
+      builder: its `_split_generators` returns {split: iterator of records}.
+      dl_manager: not used; nothing is downloaded.
     """
     infos = []
     for split, examples in builder._split_generators(dl_manager).items():
@@ -168,7 +168,7 @@ def write_splits(builder: tfds.core.GeneratorBasedBuilder, dl_manager: Any, **_)
         if writer is None:
             raise UserError(f"{builder.name} has no images for {split}")
         writer.close()
-        for i in range(len(sizes)):  # the names say how many there are
+        for i in range(len(sizes)):  # file names contain the number of files
             final = template.sharded_filepath(shard_index=i, num_shards=len(sizes))
             (builder.data_path / f"{split}-{i}").rename(final)
         infos.append(
@@ -183,7 +183,7 @@ def write_splits(builder: tfds.core.GeneratorBasedBuilder, dl_manager: Any, **_)
 
 
 def track(items: Iterable, total: int, title: str, every: float = 15.0) -> Iterator:
-    """Yields `items` under a progress bar on a terminal, with a line now and then elsewhere."""
+    """Yields `items` and reports progress: a bar on a terminal, else a line every few seconds."""
     if rich.get_console().is_terminal:
         columns = (
             progress.TextColumn("{task.description}"),
@@ -205,5 +205,5 @@ def track(items: Iterable, total: int, title: str, every: float = 15.0) -> Itera
 
 
 def cores() -> int:
-    """Returns how many cores this process may use."""
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

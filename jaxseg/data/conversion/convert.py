@@ -1,4 +1,4 @@
-"""From published files to records: read, checked, resized and encoded, over all cores."""
+"""Converts published files to records: reads, checks, resizes and encodes on all cores."""
 
 import concurrent.futures
 import itertools
@@ -20,15 +20,16 @@ _ENCODERS = {
 
 
 class Readers(NamedTuple):
-    """How the files of a data set are read, each from its bytes. Their UserErrors get the file's
-    name put before them.
+    """Functions that read a data set's files, each from its bytes.
+
+    The converter adds the file's name to their UserErrors.
     """
 
     label: Callable[..., np.ndarray] | None = None  # -> uint8 train ids [H, W]
     depth: Callable[..., np.ndarray] | None = None  # -> metres [H, W], 0 = no value
     instances: Callable[[bytes], np.ndarray] = codec.decode_ids  # -> integers [H, W], 0..65535
-    colours: Callable[[bytes], Any] | None = None  # -> what `label` is also given
-    camera: Callable[[bytes], Any] | None = None  # -> what `depth` is also given
+    colours: Callable[[bytes], Any] | None = None  # -> second argument of `label`
+    camera: Callable[[bytes], Any] | None = None  # -> second argument of `depth`
 
 
 def convert(
@@ -40,24 +41,25 @@ def convert(
     readers: Readers,
     odd_labels: bool = False,
 ) -> Iterator[dict]:
-    """Turns published files into records.
+    """Converts published files to records.
 
     Args:
       tree: where the files are.
-      pairs: the files, in the order of the records; those of a key of the config are there, but
-        for instances, whose place is then empty.
-      title: of the progress bar.
-      config: says what the records hold and the size to store at: image bicubic, the others
-        nearest; None keeps the image's own bytes.
-      readers: of the files.
-      odd_labels: labels of another size than their image are resized to it, with a note, instead of
-        refused.
+      pairs: the files, in the order of the records; every key of the config has a file, only
+        instances may lack one, and are then empty.
+      title: title of the progress bar.
+      config: keys of the records, and the size to store at (image bicubic, the others nearest);
+        size None keeps the image file's bytes.
+      readers: functions that read the files.
+      odd_labels: whether a label whose size differs from its image's is resized to it, with a note,
+        rather than refused.
 
     Yields:
-      records; the conversion runs in threads, the order is kept.
+      records in order; the conversion runs in threads.
 
     Raises:
-      UserError: naming the file that is damaged, of more than 8 bits, or of another size.
+      UserError: a file that is damaged, has more than 8 bits per channel, or a different size from
+        its image.
     """
 
     def one(files: Files) -> dict:
@@ -103,7 +105,7 @@ def convert(
 
 
 def named(tree: Tree, path: str, reader: Callable, *more: Any) -> Any:
-    """Returns reader(bytes of the file, *more); its errors are UserErrors with the file's name."""
+    """Returns reader(file's bytes, *more); its errors become UserErrors with the file's name."""
     where = tree.where(path)
     data = tree.read(path)
     try:
@@ -115,7 +117,7 @@ def named(tree: Tree, path: str, reader: Callable, *more: Any) -> Any:
 
 
 def in_threads(function: Callable, items: Iterable, ahead: int = 4) -> Iterator:
-    """Yields function(item) in order, from a thread per core, not too many items ahead."""
+    """Yields function(item) in order, from a thread per core; works on few items in advance."""
     workers = common.cores()
     items = iter(items)
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:

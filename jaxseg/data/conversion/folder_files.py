@@ -1,4 +1,4 @@
-"""The files of a user's own data: where they are, which belong together, which are held out."""
+"""Finds the files of a user's own data, pairs images with labels, and splits off validation."""
 
 import hashlib
 import os
@@ -8,19 +8,19 @@ from jaxseg.data.conversion.tree import ROOT_FLAG, Files, below
 from jaxseg.errors import UserError
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-LABELS = (".png", ".bmp", ".tif", ".tiff", ".gif", ".jpg", ".jpeg")  # the last are refused by name
+LABELS = (".png", ".bmp", ".tif", ".tiff", ".gif", ".jpg", ".jpeg")  # JPEG is refused by the reader
 SPLIT = "{split}"
 
 
 class Disk:
-    """Files by their own paths, as a `Tree` gives those of a published data set."""
+    """Files on disk, with the interface of `Tree`."""
 
     def where(self, path: str) -> str:
         """Returns the path."""
         return path
 
     def read(self, path: str, most: int = -1) -> bytes:
-        """Returns a file's bytes, or the first `most`; UserError naming it when there are none."""
+        """Returns a file's bytes, or the first `most`; raises UserError if it cannot be read."""
         try:
             with Path(path).open("rb") as file:
                 return file.read(most)
@@ -31,16 +31,16 @@ class Disk:
 def places(
     root: Path, images: str, labels: str, split: str
 ) -> tuple[tuple[Path, Path | None], bool]:
-    """The folders of a split's images and labels, and whether they are this split's alone.
+    """Returns the folders of a split's images and labels, and whether paths have '{split}'.
 
     Args:
-      root: where relative paths begin.
-      images: folder, perhaps with '{split}' in it, or with a folder 'train' in it.
-      labels: likewise; '' for none.
+      root: start of relative paths.
+      images: folder, whose path may contain '{split}'; appended if it has a subfolder 'train'.
+      labels: folder of the same form; '' for none.
       split: name of the split.
 
     Raises:
-      UserError: a folder that is not there; only one of the two depends on the split.
+      UserError: a missing folder; only one of the two paths has '{split}'.
     """
     if not images:
         raise UserError("folder needs the option images, the path of a folder of images")
@@ -67,17 +67,17 @@ def places(
 def pairs(
     images: Path, labels: Path | None, *, image_suffix: str = "", label_suffix: str = ""
 ) -> list[Files]:
-    """Images and the labels of equal paths, extensions and suffixes apart, by their paths.
+    """Pairs images and labels of equal paths, except for extensions and suffixes; sorted.
 
     Args:
-      images: folder, nested or not; the ids are the paths in it, with '__' for '/'.
+      images: folder, with subfolders or not; ids are the paths in it, with '__' for '/'.
       labels: folder; None = no labels.
-      image_suffix: what image names end in and labels do not, before the extension.
-      label_suffix: likewise of labels.
+      image_suffix: ending of image names before the extension that labels lack.
+      label_suffix: ending of label names that images lack.
 
     Raises:
-      UserError: no images; an image without a label or a label without an image; two files of one
-        name.
+      UserError: no images; an image without a label or a label without an image; two files that
+        differ only in the extension.
     """
     found = _stems(images, IMAGES, image_suffix, "images")
     named = _stems(labels, LABELS, label_suffix, "labels") if labels is not None else None
@@ -100,21 +100,21 @@ def pairs(
 
 
 def share(found: list[Files], split: str, val_percent: float, seed: int) -> list[Files]:
-    """A split of images that come in one folder, chosen by hash and hence free of their order.
+    """Selects a split of images from one folder by hash, independent of their order.
 
     Args:
       found: all images.
       split: 'train', 'val' or 'all'.
-      val_percent: share of 'val', rounded to whole images, at least one unless it is 0.
-      seed: of the choice.
+      val_percent: share of 'val', rounded to whole images, at least one image unless it is 0.
+      seed: seed of the choice.
 
     Raises:
-      UserError: another split, a share out of range, nothing left for the split.
+      UserError: an unknown split, a share out of range, no image left for the split.
     """
     if split not in ("train", "val", "all"):
         raise UserError(
-            f"folder has no split {split!r}; it has train, val, all, or those that {SPLIT} in the "
-            f"paths of images and labels stands for"
+            f"folder has no split {split!r}; it has train, val, all; or put {SPLIT} into the "
+            f"paths of images and labels"
         )
     if not 0 <= val_percent < 100:
         raise UserError(f"folder: val_percent={val_percent} must be at least 0 and below 100")
@@ -132,7 +132,7 @@ def share(found: list[Files], split: str, val_percent: float, seed: int) -> list
 
 
 def states(found: list[Files]) -> list[tuple]:
-    """What changes when one of the files does: path, size in bytes and time of change."""
+    """Returns path, size in bytes and modification time of each file, to detect changes."""
     paths = [path for files in found for path in (files.image, files.label) if path is not None]
     return [(path, (state := os.stat(path)).st_size, state.st_mtime_ns) for path in paths]
 
@@ -142,7 +142,7 @@ def _absolute(root: Path, path: str) -> Path:
 
 
 def _stems(folder: Path, endings: tuple[str, ...], suffix: str, kind: str) -> dict[str, str]:
-    """{path in the folder less suffix and extension: path}, sorted."""
+    """Returns {path in the folder without suffix and extension: path}, sorted."""
     found: dict[str, str] = {}
     for path in below(folder):
         inside = path.relative_to(folder)

@@ -1,4 +1,4 @@
-"""The builder that published data sets share: files in pairs, converted one split at a time."""
+"""Shared builder of published data sets: converts the image files of one split at a time."""
 
 from collections.abc import Callable, Iterator
 
@@ -11,12 +11,12 @@ from jaxseg.data.conversion.convert import Readers, convert
 def builder(
     title: str, *, find: Callable, readers: Readers, odd_labels: bool = False
 ) -> type[tfds.core.GeneratorBasedBuilder]:
-    """Makes the TFDS builder of a data set.
+    """Returns the TFDS builder class of a data set.
 
     Args:
-      title: its name, part of the records' path.
+      title: name of the data set, part of the records' path.
       find: config -> (tree, files of the config's split).
-      readers, odd_labels: see `_convert.convert`.
+      readers, odd_labels: see `convert.convert`.
     """
 
     class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):

@@ -1,8 +1,8 @@
 """Renders scenes of `streets` in worker processes.
 
-The workers are plain Python processes that write records to a pipe. Unlike multiprocessing they
-neither import the main script again (with all of JAX) nor fork a process that already runs JAX's
-threads, and they work from a notebook or standard input just as well.
+The workers are plain Python processes that write records to a pipe. Unlike multiprocessing, they
+neither import the main script again (with all of JAX) nor fork a process with running JAX threads,
+and they also work from a notebook or a script on standard input.
 """
 
 import contextlib
@@ -15,13 +15,13 @@ from collections.abc import Iterator, Sequence
 
 from jaxseg.data import codec
 
-_FEW = 32  # scenes that one process renders sooner than others would have started
+_FEW = 32  # up to this many scenes, starting more processes takes longer than rendering
 
 
 def record(seed: int, index: int, domain: str, size: tuple[int, int]) -> dict:
     """Returns scene `index` as a record: id, and image, label and depth as PNG bytes."""
     from jaxseg.data.streets import (
-        scene as streets_scene,  # on use: a test may put another renderer in its place
+        scene as streets_scene,  # imported on use, so that a test can replace it
     )
 
     scene = streets_scene.render(seed, index, domain, tuple(size))
@@ -53,7 +53,7 @@ def records(
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=environment,
-                start_new_session=True,  # Ctrl-C reaches this process only, which then ends them
+                start_new_session=True,  # Ctrl-C reaches only this process; it ends the workers
             )
             stack.callback(process.wait)
             stack.callback(process.stdout.close)
@@ -62,7 +62,7 @@ def records(
             process.stdin.close()
             pipes.append(process.stdout)
         for i in range(len(indices)):
-            # A full pipe holds a worker back, so memory stays bounded.
+            # A worker waits while its pipe is full, so memory stays bounded.
             try:
                 scene = pickle.load(pipes[i % workers])
             except (EOFError, pickle.UnpicklingError) as error:
@@ -75,11 +75,11 @@ def _serve() -> None:
     out, sys.stdout = (
         sys.stdout.buffer,
         sys.stderr,
-    )  # a stray print must not end up among the records
+    )  # a stray print must not get into the records
     for index in indices:
         scene = record(seed, index, domain, size)
         try:
             pickle.dump(scene, out)
             out.flush()
-        except BrokenPipeError:  # the run that wanted the scenes was killed
+        except BrokenPipeError:  # the reading process was killed
             os._exit(1)

@@ -1,4 +1,4 @@
-"""The files of a published data set, in folders or still in their zips, under one naming."""
+"""Files of a published data set, in folders or in zip archives, under the same paths."""
 
 import os
 import zipfile
@@ -19,15 +19,15 @@ class Files(NamedTuple):
     label: str | None = None
     depth: str | None = None
     instances: str | None = None
-    colours: str | None = None  # says what the colours of the label mean
-    camera: str | None = None  # says how far what the depth file holds is
+    colours: str | None = None  # file with the meaning of the label's colours
+    camera: str | None = None  # file with the calibration that turns the depth file into metres
 
 
 def below(folder: Path) -> list[Path]:
-    """The files in a folder and those in it, links followed, sorted; neither pipes nor devices.
+    """Lists the regular files in a folder and its subfolders, sorted; follows links.
 
     Raises:
-      UserError: a folder that cannot be listed, a link to a folder that it lies in.
+      UserError: a folder that cannot be listed, a link to a folder that contains it.
     """
     found: list[Path] = []
 
@@ -43,7 +43,7 @@ def below(folder: Path) -> list[Path]:
                     continue
                 hidden = entry.name.startswith(".") or entry.name == "lost+found"
                 if hidden and not os.access(path, os.R_OK | os.X_OK):
-                    continue  # of the system: a disk that is mounted here
+                    continue  # a system folder at the root of a mounted disk
                 target = os.path.realpath(path) if entry.is_symlink() else None
                 if target and any(
                     f"{place}/".startswith(f"{target.rstrip('/')}/") for place in around
@@ -61,16 +61,16 @@ def below(folder: Path) -> list[Path]:
 
 
 class Tree:
-    """The files of a published data set, in folders or still in their zips, under one naming.
+    """Files of a published data set, in folders or in zip archives, under the same paths.
 
     Args:
-      folder: the data set's folder; every *.zip in it is opened in place.
-      tops: the names a published path begins with, such as ('images', 'labels'); what stands before
-        them (an archive's own folder) is dropped.
-      expected: one line showing the layout, for error messages.
+      folder: the data set's folder; every *.zip in it is read without unpacking.
+      tops: top-level folders of the published layout, such as ('images', 'labels'); folders above
+        them (such as an archive's own) are removed from paths.
+      expected: the layout in one line, for error messages.
 
     Raises:
-      UserError: the folder is missing, holds nothing of the layout, or a zip is broken.
+      UserError: the folder is missing or holds no file of the layout, or a zip is broken.
     """
 
     def __init__(self, folder: Path | None, tops: tuple[str, ...], expected: str):
@@ -92,7 +92,7 @@ class Tree:
                     ) from error
                 for member in archive.namelist():
                     self._add(member, tops, archive, member)
-        for path in files:  # after the zips: an unpacked file goes before its packed copy
+        for path in files:  # after the zips, so that an unpacked file replaces its packed copy
             self._add(path.relative_to(folder).as_posix(), tops, str(folder), str(path))
         if not self._places:
             raise self.error("holds none of the published files")
@@ -109,11 +109,11 @@ class Tree:
                 return
 
     def error(self, problem: str) -> UserError:
-        """Returns the UserError for an incomplete tree: problem, expected layout and flag."""
+        """Returns a UserError with the problem, the expected layout and the flag to set."""
         return UserError(f"{self.folder} {problem}; expected DIR/{self.expected} (set {ROOT_FLAG})")
 
     def stems(self, top: str, suffix: str) -> dict[str, str]:
-        """Returns {path less `top` and `suffix`: path}, sorted, of the files between the two."""
+        """Returns the files `top`/*`suffix`, sorted: {path without `top` and `suffix`: path}."""
         return {
             path[len(top) + 1 : -len(suffix)]: path
             for path in sorted(self._places)
@@ -121,17 +121,17 @@ class Tree:
         }
 
     def where(self, path: str) -> str:
-        """Returns where a path really lies, for messages: a file name, or 'ARCHIVE:MEMBER'."""
+        """Returns the real location for messages: a file name, or 'ARCHIVE:MEMBER'."""
         holder, place = self._places[path]
         return place if isinstance(holder, str) else f"{holder.filename}:{place}"
 
     def read(self, path: str, most: int = -1) -> bytes:
-        """Returns a file's bytes, or the first `most`; UserError naming it when it is damaged."""
+        """Returns a file's bytes, or the first `most`; raises UserError if it is damaged."""
         holder, place = self._places[path]
         try:
             with Path(place).open("rb") if isinstance(holder, str) else holder.open(place) as file:
                 return file.read(most)
-        except (NotImplementedError, RuntimeError) as error:  # a method unknown here; encrypted
+        except (NotImplementedError, RuntimeError) as error:  # unknown compression, or encrypted
             raise UserError(f"{self.where(path)}: cannot be read ({error}); unpack it") from error
         except (OSError, zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
             raise UserError(
@@ -139,7 +139,7 @@ class Tree:
             ) from error
 
     def pair(self, images: dict[str, str], **others: dict[str, str]) -> list[Files]:
-        """Joins files of equal stems; UserError naming the first that lacks its partner."""
+        """Joins files of equal stems; raises UserError for the first one without a partner."""
         if not images:
             raise self.error("holds no images")
         for kind, files in others.items():

@@ -1,4 +1,4 @@
-"""Pinhole camera of the `streets` renderer: rays through pixels and rectangles around boxes.
+"""Pinhole camera of the `streets` renderer: rays through pixels, and screen boxes of solids.
 
 World axes: x right, y along the street, z up, metres. A ray is `position + t * direction` with
 `direction . forward == 1`, so the ray parameter `t` is the depth along the optical axis.
@@ -10,13 +10,13 @@ import numpy as np
 
 NEAR = 0.3  # metres; nothing closer than this is drawn
 
-# Corner k of a box takes the upper end of axis a where bit a of k is set.
+# Corner k of a box has the upper bound on axis a if bit a of k is set, else the lower one.
 _CORNERS = np.array([[(k >> a) & 1 for a in range(3)] for k in range(8)])
 _EDGES = np.array([(k, k | (1 << a)) for k in range(8) for a in range(3) if not (k >> a) & 1])
 
 
 class Camera(NamedTuple):
-    """Position, the three axes of the picture, and the focal length in picture widths."""
+    """Position, the three axes of the image, and the focal length in image widths."""
 
     position: np.ndarray
     right: np.ndarray
@@ -28,14 +28,14 @@ class Camera(NamedTuple):
 def make_camera(
     position: np.ndarray, yaw: float, pitch: float, roll: float, field_of_view: float
 ) -> Camera:
-    """Camera from angles in degrees.
+    """Returns a camera from angles in degrees.
 
     Args:
         position: [3] world position in metres.
-        yaw: rotation to the left of the street's direction.
+        yaw: rotation to the left, from the street's direction.
         pitch: rotation upwards.
-        roll: rotation of the picture.
-        field_of_view: horizontal, full angle.
+        roll: rotation about the optical axis.
+        field_of_view: full horizontal angle.
     """
     yaw, pitch, roll = np.radians((yaw, pitch, roll))
     forward = np.array((-np.sin(yaw) * np.cos(pitch), np.cos(yaw) * np.cos(pitch), np.sin(pitch)))
@@ -48,7 +48,7 @@ def make_camera(
 
 
 def rays(camera: Camera, size: tuple[int, int]) -> np.ndarray:
-    """Directions [3, H, W] float32 through the pixel centres, of length 1 along `forward`."""
+    """Ray directions [3, H, W] float32 through the pixel centres; their `forward` part is 1."""
     height, width = size
     focal = camera.focal * width
     across = (np.arange(width) + 0.5 - width / 2) / focal
@@ -69,17 +69,17 @@ def rectangles(
     low: np.ndarray,
     high: np.ndarray,
 ) -> np.ndarray:
-    """Pixel rectangles that contain boxes, each clipped by the near plane and the picture.
+    """Pixel rectangles that contain boxes, clipped by the near plane and the image.
 
     Args:
         camera: the camera.
         size: (height, width) in pixels.
-        origin: [n, 3] origins of the boxes' own frames.
+        origin: [n, 3] world positions of the boxes' local frames.
         yaw: [n] rotation of the frames about the vertical, radians.
-        low, high: [n, 3] the boxes in their own frames.
+        low, high: [n, 3] bounds of the boxes in their frames.
 
     Returns:
-        int [n, 4]: y0, y1, x0, x1, half open; empty where the box is out of sight.
+        int [n, 4]: y0, y1, x0, x1, half open; empty if the box is out of view.
     """
     height, width = size
     corner = np.where(_CORNERS[None], high[:, None], low[:, None])

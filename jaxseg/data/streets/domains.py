@@ -1,6 +1,6 @@
-"""The two looks of the `streets` renderer: every knob of the gap between them, in one place.
+"""The domains of the `streets` renderer: every setting in which they differ.
 
-A pair (a, b) is a range that each scene draws from uniformly, unless its comment says otherwise.
+A pair (a, b) is a range from which each scene draws uniformly, unless its comment says otherwise.
 """
 
 from typing import NamedTuple
@@ -17,18 +17,18 @@ class Domain(NamedTuple):
     camera_yaw: Range  # degrees, to the left
     camera_roll: Range
     field_of_view: Range  # degrees, horizontal
-    # Objects: the mean numbers or shares per scene.
+    # Objects: mean number or share per scene.
     road_half_width: Range  # metres
     left_hand_traffic: float  # share of scenes
     built_up: Range  # share of the street's sides that is built up to the pavement
     floors: tuple[int, int]
-    parked_cars: Range  # occupancy of the kerb
+    parked_cars: Range  # share of the kerb that is occupied
     moving_cars: float
-    heavy_vehicles: float  # chance of each of lorry and bus
+    heavy_vehicles: float  # probability of a lorry, and of a bus
     riders: float
     parked_two_wheelers: float
     people: float
-    trees: Range  # share of the possible places
+    trees: Range  # share of possible places
     leaf_density: Range  # 2 is a full crown, 0.3 a bare one
     # Palette.
     vivid: Range  # saturation of paint, clothes and signs
@@ -41,21 +41,21 @@ class Domain(NamedTuple):
     # Surfaces and light.
     texture: Range  # strength of world-anchored texture, 0 is flat
     sunny: float  # share of scenes with direct sun
-    shadow: Range  # darkness of cast shadows under the sun, 0 is none
+    shadow: Range  # darkness of cast shadows in sunny scenes, 0 is none
     contact: float  # darkness under and around objects, 0 is none
-    ambient: Range  # light from the sky relative to all light, under the sun
+    ambient: Range  # share of skylight in all light, in sunny scenes
     sun_height: Range  # degrees above the horizon
-    haze: Range  # metres of visibility (e-folding); drawn on a log scale
+    haze: Range  # visibility in metres (contrast falls to 1/e), log-uniform
     cloud: Range  # cloudiness of the sky
     # Camera and film.
-    metering: float  # 1 exposes every picture to the same mean, 0 all pictures alike
+    metering: float  # 1: each image exposed to the same mean; 0: same exposure for all
     exposure: Range  # stops
     temperature: Range  # white balance, + is warm
     tint: Range  # white balance, + is magenta
     saturation: Range
     contrast: Range
-    blur: Range  # sigma in pixels of a picture 256 wide; grows with the root of the width
-    noise: Range  # deviation of the sensor noise, 0..1
+    blur: Range  # sigma in pixels at width 256; scales with the root of the width
+    noise: Range  # standard deviation of the sensor noise, for values 0..1
     vignette: Range  # darkening in the corners
 
 
@@ -147,8 +147,8 @@ PHOTOGRAPHIC = Domain(
     vignette=(0.05, 0.35),
 )
 
-# What CamVid taught: of one exposure and one grey of asphalt a network learns that what is dark and
-# low is a car, and paints a shaded road as cars; winter trees are bare; skies are overcast.
+# Lessons from CamVid: with a single exposure and grey of asphalt, a network learns that dark and
+# low means car, and labels shaded road as car. CamVid also has bare trees and overcast skies.
 RENDERED_VARIED = RENDERED._replace(
     exposure=(-1.4, 0.5),
     temperature=(-0.12, 0.08),

@@ -1,7 +1,7 @@
 """Geometry pass of the `streets` renderer: which surface each pixel sees, and how far it is.
 
-Primitives are ray cast inside their screen rectangles only, against one z-buffer. What a pixel
-shows is stored as (owner, part); shading looks everything else up in `Tables`.
+Primitives are ray cast only inside their screen rectangles, with one z-buffer. Each pixel stores
+its visible surface as (owner, part); shading looks up all else in `Tables`.
 """
 
 from typing import NamedTuple
@@ -12,12 +12,12 @@ from jaxseg.data.streets.camera import NEAR, Camera, rays, rectangles
 from jaxseg.data.streets.primitives import Primitive
 
 PARTS = 16  # part numbers of a primitive are 0 .. PARTS - 1
-FAR = 900.0  # metres; the ground ends here, behind it is sky
-GROUND, OPEN = -1, -2  # owners that are not primitives: the plane z = 0, the sky
+FAR = 900.0  # metres; the ground ends here, beyond it is sky
+GROUND, OPEN = -1, -2  # owner of pixels of the plane z = 0, and of the sky
 
 
 class Buffers(NamedTuple):
-    """What the geometry pass knows about each pixel, all [H, W]."""
+    """Result of the geometry pass for each pixel, all [H, W]."""
 
     depth: np.ndarray  # float32 metres along the optical axis, inf where there is sky
     owner: np.ndarray  # int32 primitive number, GROUND or OPEN
@@ -25,7 +25,7 @@ class Buffers(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """The primitives as arrays, for looking up by owner."""
+    """The primitives as arrays, indexed by owner."""
 
     origin: np.ndarray  # [n, 3]
     yaw: np.ndarray  # [n]
@@ -35,11 +35,11 @@ class Tables(NamedTuple):
     label: np.ndarray  # [n, PARTS]
     colour: np.ndarray  # [n, PARTS, 3]
     material: np.ndarray  # [n, PARTS]
-    normal: np.ndarray  # [n, PARTS, 3] in the primitive's own frame
+    normal: np.ndarray  # [n, PARTS, 3] in the primitive's local frame
 
 
 def tabulate(primitives: list[Primitive]) -> Tables:
-    """Arrays of a list of primitives, see `Tables`."""
+    """Converts a list of primitives to arrays, see `Tables`."""
     n = len(primitives)
     label = np.full((n, PARTS), 255, np.uint8)
     colour = np.zeros((n, PARTS, 3), np.float32)
@@ -68,7 +68,7 @@ def draw(
 
     Args:
         primitives: what to draw.
-        tables: the same as arrays, from `tabulate`.
+        tables: `tabulate(primitives)`.
         camera: the camera.
         size: (height, width).
 

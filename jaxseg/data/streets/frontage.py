@@ -1,4 +1,4 @@
-"""What closes a `streets` scene off: houses and gardens behind the pavements, and the distance."""
+"""Background of a `streets` scene: houses and gardens behind the pavements, distant trees."""
 
 from jaxseg.data.streets import roadside, shapes
 from jaxseg.data.streets.plan import END, Street, uniform
@@ -69,7 +69,7 @@ def _garden(street: Street, side, edge, y, length, vivid) -> list[Primitive]:
 
 
 def backdrop(street: Street) -> list[Primitive]:
-    """Trees and houses that close the view at the street's end and in the side street."""
+    """Trees and houses at the end of the street and in the side street."""
     rng, ground = street.rng, street.ground
     leaf = Part(VEGETATION, street.foliage(rng), Material.LEAVES)
     numbers = (rng.uniform(5, 9), rng.uniform(3, 7), rng.uniform(0, 250))

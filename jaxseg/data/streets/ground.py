@@ -1,6 +1,6 @@
 """The ground of the `streets` scenes: a road with its markings, pavements, grass.
 
-The street's centre line is x = bend * y^2; `lateral` is the distance to the right of it.
+The street's centre line is x = bend * y^2; `lateral` is the distance to its right.
 """
 
 from typing import NamedTuple
@@ -12,17 +12,17 @@ from jaxseg.data.streets.texture import band, grain, inside, joints, mix, sample
 
 
 class Ground(NamedTuple):
-    """The plane z = 0: a street with pavements, perhaps a side street across it."""
+    """The plane z = 0: a street with pavements, optionally with a side street across it."""
 
     half: float  # half the width of the road
     bend: float  # 1/m
-    verge: tuple[float, float]  # widths of the strips of grass next to the road, left and right
+    verge: tuple[float, float]  # widths of the grass strips next to the road, left and right
     pavement: tuple[float, float]  # widths of the pavements
     crossing: float  # y of the side street's axis; far away when there is none
     crossing_half: float
     zebra: float  # y of a pedestrian crossing; far away when there is none
     lanes: int
-    hand: int  # +1 drives on the right, -1 on the left
+    hand: int  # +1 right-hand traffic, -1 left-hand
     parking: tuple[bool, bool]
 
 
@@ -49,8 +49,8 @@ def paint_ground(ground: Ground, label, x, y, reach, slope, values, grass, textu
         label: [n] from `label_ground`.
         x, y: [n] world positions.
         reach: [n] metres per pixel across the view.
-        slope: [n] cosine between the ray and the vertical; stretches pixels along the view.
-        values: brightness of road and pavement.
+        slope: [n] cosine between ray and vertical; a pixel covers reach / slope along the view.
+        values: brightness of road and of pavement.
         grass: colour of terrain.
         texture: strength of texture.
     """

@@ -1,4 +1,4 @@
-"""Where things stand in a `streets` scene: the kerbs, the traffic, the people.
+"""Places objects in a `streets` scene: along the kerbs, in traffic, people.
 
 The street's centre line is x = bend * y^2.
 """
@@ -24,14 +24,14 @@ class Scene(NamedTuple):
 
 
 def layout(rng: np.random.Generator, domain: Domain) -> Scene:
-    """Furnishes a street.
+    """Draws a random street with its objects.
 
     Args:
-        rng: generator; the scene is a function of its state.
+        rng: random generator; its state and `domain` determine the scene.
         domain: densities and palette.
 
     Returns:
-        The scene, seen from a lane of the side that one drives on.
+        The scene, seen from a lane on the correct side for its traffic.
     """
     ground = _ground(rng, domain)
     lane = ground.half - (2.2 if ground.parking[int(ground.hand > 0)] else 0.4)
@@ -68,7 +68,7 @@ def _ground(rng, domain: Domain) -> Ground:
 
 
 def _kerb(street: Street, side: int) -> list[Primitive]:
-    """What stands on one pavement and along its kerb."""
+    """Objects on one pavement and along its kerb."""
     rng, domain, ground = street.rng, street.domain, street.ground
     i = int(side > 0)
     outer, edge = ground.half + ground.verge[i], street.edge(side)
@@ -122,7 +122,7 @@ def _kerb(street: Street, side: int) -> list[Primitive]:
 
 
 def _traffic(street: Street) -> list[Primitive]:
-    """What drives, and who crosses."""
+    """Moving vehicles, and people who cross the road."""
     rng, domain, ground = street.rng, street.domain, street.ground
     vivid = uniform(rng, domain.vivid)
     taken: list[tuple[float, float, float]] = []

@@ -1,15 +1,15 @@
-"""The sky, and what the camera's optics, sensor and film make of light, for `streets` pictures."""
+"""The sky, and the effects of optics, sensor and film on the light, for `streets` images."""
 
 import numpy as np
 
 from jaxseg.data.streets.domains import Domain
 from jaxseg.data.streets.texture import sample, tiles
 
-_MIDDLE = 0.24  # mean light that metering aims at
+_MIDDLE = 0.24  # target mean of the light metering
 
 
 def sky(directions: np.ndarray, cloudiness: float, seed: float, soft: float):
-    """Colours [n, 3] of the sky in directions [3, n]; `soft` 0 draws clouds with clear edges."""
+    """Colours [n, 3] of the sky in directions [3, n]; `soft` = 0 draws clouds with sharp edges."""
     length = np.sqrt((directions**2).sum(0))
     up = np.clip(directions[2] / length, 0, 1)
     zenith, horizon = np.float32((0.25, 0.47, 0.8)), np.float32((0.72, 0.83, 0.93))
@@ -33,11 +33,11 @@ def sky(directions: np.ndarray, cloudiness: float, seed: float, soft: float):
 
 
 def film(linear: np.ndarray, rng: np.random.Generator, domain: Domain) -> np.ndarray:
-    """What the camera makes of light: blur, exposure, white balance, tone, noise.
+    """Simulates the camera: blur, exposure, white balance, tone curve, noise.
 
     Args:
         linear: [H, W, 3] light, 1 is white.
-        rng: generator of the picture's settings and of its noise.
+        rng: random generator for the image's settings and noise.
         domain: ranges of the settings.
 
     Returns:
@@ -74,7 +74,7 @@ def film(linear: np.ndarray, rng: np.random.Generator, domain: Domain) -> np.nda
     image = image * falloff[..., None] * balance
     grey = image.mean(-1, keepdims=True)
     image = np.maximum(grey + (image - grey) * saturation, 0)
-    knee = 0.75  # highlights roll off above it when there is a film look
+    knee = 0.75  # with a film look, highlights are compressed above this value
     image = np.where(image > knee, knee + (1 - knee) * np.tanh((image - knee) / (1 - knee)), image)
     image = np.sqrt(image)
     image = 0.45 + (image - 0.45) * contrast

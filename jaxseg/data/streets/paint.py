@@ -1,6 +1,6 @@
 """Colours of the primitives in `streets`: windows, wheels, lights, leaves, bricks.
 
-All patterns live in the primitives' own frames (metres), so they follow the perspective.
+Patterns are defined in the primitives' local frames (metres), so they follow the perspective.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from jaxseg.data.streets.texture import band, grain, inside, joints, mix, sample
 
 
 class Surface:
-    """The pixels of one material, with what painting needs: see `paint_primitives`."""
+    """The pixels of one material and their inputs for painting, see `paint_primitives`."""
 
     def __init__(self, colour, local, normal, numbers, owner, reach, texture):
         self.colour, self.normal, self.owner = colour, normal, owner
@@ -205,7 +205,7 @@ _PAINT = {
     Material.CARGO: _cargo, Material.SIGNAL: _signal, Material.LEAVES: _leaves,
     Material.BRICKS: _bricks,
 }  # fmt: skip
-# How much of the domain's texture strength each material shows.
+# Factor of each material on the domain's texture strength.
 _ROUGHNESS = {
     Material.FACADE: 1.0, Material.ROOF: 1.3, Material.BRICKS: 1.3, Material.PLAIN: 0.4,
     Material.CLOTH: 0.5, Material.BARK: 1.5, Material.CARGO: 0.5, Material.LEAVES: 0.8,
@@ -214,14 +214,14 @@ _ROUGHNESS = {
 
 
 def paint_primitives(tables: Tables, owner, part, world, reach, texture: float):
-    """Colours, world normals and materials of pixels that show primitives.
+    """Colours and world normals of pixels that show primitives.
 
     Args:
         tables: the scene's tables.
         owner, part: [n] from the geometry pass.
         world: [3, n] world positions.
         reach: [n] metres per pixel at that depth.
-        texture: strength of the texture; 0 leaves the clean colours.
+        texture: strength of the texture; 0 leaves plain colours.
 
     Returns:
         colour [n, 3], normal [n, 3] (float32).
@@ -235,7 +235,7 @@ def paint_primitives(tables: Tables, owner, part, world, reach, texture: float):
     local = np.stack(
         (cos * offset[0] + sin * offset[1], cos * offset[1] - sin * offset[0], offset[2])
     )
-    ball = np.flatnonzero(tables.low[owner, 2] < 0)  # ellipsoids alone reach below their origin
+    ball = np.flatnonzero(tables.low[owner, 2] < 0)  # only ellipsoids extend below their origin
     if ball.size:
         gradient = local[:, ball].T / tables.high[owner[ball]] ** 2
         normal[ball] = gradient / np.linalg.norm(gradient, axis=1, keepdims=True)

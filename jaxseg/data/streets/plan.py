@@ -1,4 +1,4 @@
-"""The plan of one `streets` scene: the street's course, and how to place things along it."""
+"""Plan of one `streets` scene: the course of the street, and placing objects along it."""
 
 from typing import NamedTuple
 
@@ -8,16 +8,16 @@ from jaxseg.data.streets.domains import Domain, Range
 from jaxseg.data.streets.ground import Ground
 from jaxseg.data.streets.primitives import hsv
 
-END = 120.0  # metres; how far the street is furnished
+END = 120.0  # metres; objects are placed up to here
 
 
 def uniform(rng: np.random.Generator, bounds: Range) -> float:
-    """A number from a range."""
+    """Draws a number uniformly from a range."""
     return float(rng.uniform(*bounds))
 
 
 class Street(NamedTuple):
-    """The generator together with all that placing needs to know.
+    """The random generator and all that placing objects depends on.
 
     `lateral` is the distance to the right of the centre line x = bend * y^2; `side` is -1 on the
     left of the street and +1 on the right.
@@ -29,7 +29,7 @@ class Street(NamedTuple):
     eye: float  # lateral position of the camera
 
     def place(self, lateral: float, y: float) -> tuple[tuple[float, float], float]:
-        """World position, and the direction of the street there."""
+        """World position (x, y), and the direction of the street there."""
         bend = self.ground.bend
         return (lateral + bend * y * y, y), float(-np.arctan(2 * bend * y))
 
@@ -38,11 +38,11 @@ class Street(NamedTuple):
         return float(-np.arctan2(at[0] - self.eye, at[1]))
 
     def side_street(self, y: float, margin: float = 0.0) -> bool:
-        """Whether the side street, with a margin, is at y."""
+        """Whether y is in the side street or its margin."""
         return abs(y - self.ground.crossing) < self.ground.crossing_half + margin
 
     def foliage(self, rng) -> tuple[float, float, float]:
-        """A colour of leaves."""
+        """Draws a colour of leaves."""
         d = self.domain
         return hsv(
             uniform(rng, d.foliage_hue), uniform(rng, d.foliage_saturation),
@@ -55,7 +55,7 @@ class Street(NamedTuple):
         return self.ground.half + self.ground.verge[i] + self.ground.pavement[i] - 0.6
 
     def house_colours(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """A colour for the walls and one for the roof."""
+        """Draws a colour for the walls and one for the roof."""
         rng, factor = self.rng, self.domain.wall_saturation
         hue, saturation, value = [
             (14, 0.5, 0.5), (20, 0.42, 0.6), (38, 0.3, 0.78), (42, 0.15, 0.85), (30, 0.1, 0.6),

@@ -1,7 +1,7 @@
 """Building blocks of the `streets` scenes: convex solids, ellipsoids and upright cards.
 
-Every primitive lives in a frame of its own that is moved and turned about the vertical. In it, z is
-up and y runs along the street (forwards, for a vehicle). Labels are Cityscapes train ids.
+Every primitive has a local frame, moved and rotated about the vertical. In it, z is up and y runs
+along the street (forwards, for a vehicle). Labels are Cityscapes train ids.
 """
 
 import colorsys
@@ -20,7 +20,7 @@ _FACES = np.array(
 
 
 class Material(IntEnum):
-    """How a surface is painted, see `streets_paint`."""
+    """How a surface is painted, see `paint`."""
 
     PLAIN = auto()
     FACADE = auto()
@@ -39,7 +39,7 @@ class Material(IntEnum):
 
 
 class Part(NamedTuple):
-    """One surface of a primitive: its train id, its colour and how it is painted."""
+    """One surface of a primitive: train id, colour and material."""
 
     label: int
     colour: tuple[float, float, float]
@@ -47,18 +47,18 @@ class Part(NamedTuple):
 
 
 class Primitive(NamedTuple):
-    """A solid, ellipsoid or card in its own frame.
+    """A solid, ellipsoid or card in its local frame.
 
     Attributes:
         kind: 'solid', 'ellipsoid' or 'card' (the plane y = 0 of the frame).
-        origin: [3] world position of the frame; `yaw` turns it about the vertical (radians).
+        origin: [3] world position of the frame; `yaw` rotates it about the vertical (radians).
         low, high: [3] bounds in the frame.
         planes: [k, 4] outward normals and offsets of a solid, normal . p <= offset.
         parts: surfaces; a solid has one per plane, in order.
         silhouette: maps (x, y, z, part, numbers) of points in the frame to part numbers, negative
-            where there is nothing; every card and ellipsoid has one, solids may. An ellipsoid gives
-            it instead of a part how much lies behind: 0 at the rim, 1 where it is thickest.
-        numbers: [8] whatever silhouette and paint need to know about this one.
+            outside the shape; every card and ellipsoid has one, solids may. Ellipsoids pass their
+            thickness behind the point instead of a part: 0 at the rim, 1 where thickest.
+        numbers: [8] parameters of silhouette and paint.
     """
 
     kind: str
@@ -73,12 +73,12 @@ class Primitive(NamedTuple):
 
 
 def hsv(hue: float, saturation: float, value: float) -> tuple[float, float, float]:
-    """RGB in 0..1; hue in degrees."""
+    """Converts HSV (hue in degrees) to RGB in 0..1."""
     return colorsys.hsv_to_rgb((hue / 360) % 1, float(np.clip(saturation, 0, 1)), min(value, 1.0))
 
 
 def box(at, yaw, low, high, parts, *, silhouette=None, numbers=()) -> Primitive:
-    """An upright box; `parts` for right, left, front, back, top, bottom, or one for all."""
+    """An upright box; `parts`: right, left, front, back, top, bottom, or one for all."""
     offset = np.where(_FACES.sum(1) > 0, _FACES @ high, _FACES @ low)
     planes = np.concatenate((_FACES, offset[:, None]), 1)
     parts = tuple(parts) if len(parts) == 6 else tuple(parts) * 6
@@ -87,7 +87,7 @@ def box(at, yaw, low, high, parts, *, silhouette=None, numbers=()) -> Primitive:
 
 
 def tapered(at, yaw, low, high, slant_x, slant_front, slant_back, parts, numbers=()) -> Primitive:
-    """A box whose four sides lean inwards by the given tangents above its lower edge."""
+    """A box whose four sides lean inwards; slants are tangents of the angles."""
     planes = []
     for face, slant in zip(_FACES[:4], (slant_x, slant_x, slant_front, slant_back), strict=True):
         normal = np.array((face[0], face[1], slant))
@@ -100,7 +100,7 @@ def tapered(at, yaw, low, high, slant_x, slant_front, slant_back, parts, numbers
 
 
 def card(at, yaw, low, high, parts, silhouette, numbers, z=0.0) -> Primitive:
-    """An upright plane across the view of someone who looks along `yaw`."""
+    """An upright plane, perpendicular to the direction `yaw`."""
     low, high = (low[0], 0.0, low[1]), (high[0], 0.0, high[1])
     return Primitive(
         "card", (at[0], at[1], z), yaw, low, high, tuple(parts), None, silhouette, numbers

@@ -1,7 +1,7 @@
-"""What stands beside the road in the `streets` scenes, as lists of primitives.
+"""Objects beside the road in the `streets` scenes, as lists of primitives.
 
-Every function takes a generator, where the thing stands (`at`: x, y in metres), the direction of
-the street there (`yaw` in radians), and what is to be chosen from outside.
+Every function takes a random generator, the object's position (`at`: x, y in metres), the direction
+of the street there (`yaw` in radians), and the object's settings.
 """
 
 import numpy as np
@@ -100,7 +100,7 @@ def road_sign(rng, at, yaw) -> list[Primitive]:
 
 
 def tree(rng, at, foliage, density) -> list[Primitive]:
-    """A trunk and a crown of several ellipsoids; `density` near 2 is full, near 0 is bare."""
+    """A trunk and a crown of several ellipsoids; `density` 2 is full, 0 is bare."""
     height = rng.uniform(4.5, 10)
     trunk = height * rng.uniform(0.25, 0.4)
     width = height * rng.uniform(0.2, 0.3)
@@ -173,7 +173,7 @@ def fence(rng, at, yaw, length, vivid, high=None) -> list[Primitive]:
     else:
         colour, numbers = hsv(30, 0.4, rng.uniform(0.4, 0.7)), (high, 0.18, 0.14, 0)
     parts = [Part(FENCE, colour, Material.PLAIN)] * 2
-    # A card lies along its own x axis: turn it so that it runs along the street.
+    # A card extends along its local x axis: rotate it to run along the street.
     return [card(at, yaw + np.pi / 2, (0, 0), (length, high), parts, shapes.fence, numbers)]
 
 
@@ -182,10 +182,10 @@ def building(rng, at, yaw, length, depth, side, look) -> list[Primitive]:
 
     Args:
         rng: generator.
-        at: the corner on the pavement that is nearest to the viewer.
+        at: the corner at the pavement nearest to the viewer.
         yaw: direction of the street there.
-        length: along the street, metres.
-        depth: away from it.
+        length: size along the street, metres.
+        depth: size away from the street, metres.
         side: +1 on the right of the street, -1 on the left.
         look: (floors, colour, roof colour, shop share).
     """

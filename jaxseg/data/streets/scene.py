@@ -1,13 +1,12 @@
 """`streets`: driving scenes rendered from nothing, with exact labels and depth, in two looks.
 
-One generator furnishes a street (buildings, traffic, people, vegetation), ray casts it in true
-perspective and shades it either as `rendered` (flat, clean, like a game) or as `photographic`
-(textures, shadows, haze, optics, noise; other cameras and densities). The pair stands in for a
-synthetic-to-real pair such as GTA5 and Cityscapes; the knobs are in `streets_domains`.
+A scene is a random street (buildings, traffic, people, vegetation), ray cast in true perspective
+and shaded as `rendered` (flat, clean, like a game) or as `photographic` (textures, shadows, haze,
+optics, noise; other cameras and densities). The two domains stand in for a synthetic-to-real pair
+such as GTA5 and Cityscapes.
 
-Reading order: this file; streets_domains (knobs); streets_layout and streets_frontage (what
-stands where), streets_roadside and streets_traffic (the things); streets_draw (ray casting);
-streets_paint and streets_ground (colours), streets_shadow and streets_light.
+Reading order: this file; domains (settings); layout and frontage (placing objects); roadside and
+traffic (the objects); draw (ray casting); paint and ground (colours); shadow and light.
 """
 
 from typing import NamedTuple
@@ -26,7 +25,7 @@ from jaxseg.data.streets.primitives import SKY, VEGETATION, Material, hsv
 from jaxseg.data.streets.shadow import contact, shadow_map
 from jaxseg.errors import UserError
 
-_STANDING = (Material.CAR_BODY, Material.BUS, Material.CARGO)  # what darkens the ground below it
+_STANDING = (Material.CAR_BODY, Material.BUS, Material.CARGO)  # these darken the ground below them
 
 
 def render(seed: int, index: int, domain: str, size: tuple[int, int]) -> dict[str, np.ndarray]:
@@ -37,8 +36,8 @@ def render(seed: int, index: int, domain: str, size: tuple[int, int]) -> dict[st
     Args:
         seed: names the sequence of scenes, >= 0.
         index: number of the scene, >= 0.
-        domain: 'rendered', 'photographic', or 'rendered_varied' (rendered under many lights).
-        size: (height, width) in pixels; the camera's horizontal angle does not depend on it.
+        domain: 'rendered', 'photographic', or 'rendered_varied' (rendered with varied light).
+        size: (height, width) in pixels; the horizontal field of view does not depend on it.
 
     Returns:
         image: uint8 [H, W, 3] RGB.
@@ -77,9 +76,9 @@ def _camera(rng: np.random.Generator, knobs: Domain, x: float) -> Camera:
 def compose(
     rng: np.random.Generator, scene: Scene, camera: Camera, knobs: Domain, size: tuple[int, int]
 ) -> dict[str, np.ndarray]:
-    """Draws a given scene through a given camera; returns what `render` returns.
+    """Draws a scene as seen by a camera; returns the same arrays as `render`.
 
-    Label and depth depend on the scene and the camera alone, the image on `knobs` and `rng` too.
+    Label and depth depend only on scene and camera; the image depends on `knobs` and `rng` too.
     """
     tables = tabulate(scene.primitives)
     buffers, directions = draw(scene.primitives, tables, camera, size)
@@ -98,7 +97,7 @@ def compose(
 
 
 class _Weather(NamedTuple):
-    """What is drawn once per picture, besides the scene and the film."""
+    """Random settings of one image, other than those of the scene and of the film."""
 
     texture: float
     sunny: bool
@@ -137,7 +136,7 @@ def _weather(rng: np.random.Generator, knobs: Domain) -> _Weather:
 
 
 def _shade(rng, scene, tables, camera, knobs, buffers: Buffers, rays, world, depth, label):
-    """Light [n, 3] that arrives at each pixel: paint, sun and shadow, haze."""
+    """Light [n, 3] of each pixel: surface colour, sun and shadow, haze."""
     weather = _weather(rng, knobs)
     owner, part = buffers.owner.ravel(), buffers.part.ravel()
     colour = np.empty((owner.size, 3), np.float32)
@@ -155,7 +154,7 @@ def _shade(rng, scene, tables, camera, knobs, buffers: Buffers, rays, world, dep
     colour[solid], normal[solid] = paint_primitives(
         tables, owner[solid], part[solid], world[:, solid], reach[solid], weather.texture
     )
-    light = colour * colour  # from display values to light, near enough to gamma 2.2
+    light = colour * colour  # from display values to linear light, close to gamma 2.2
     cells = int(np.clip(buffers.owner.shape[1], 128, 1024))
     light[seen] *= _brightness(
         scene, weather, world[:, seen], normal[seen], label[seen] == VEGETATION, cells
@@ -165,7 +164,7 @@ def _shade(rng, scene, tables, camera, knobs, buffers: Buffers, rays, world, dep
         near = contact(bodies, world[:, floor])
         light[floor] *= (1 - knobs.contact * (1 - near))[:, None]
     if not weather.sunny or weather.texture > 0:
-        light[above] *= 1.6  # a photograph that is exposed for the ground burns out the sky
+        light[above] *= 1.6  # the sky is overexposed in a photograph exposed for the ground
     air = np.float32((0.62, 0.7, 0.78) if weather.sunny else (0.6, 0.62, 0.65))
     veil = 1 - np.exp(-depth[seen] / weather.visibility)
     light[seen] += (air * air - light[seen]) * veil[:, None]
@@ -173,9 +172,9 @@ def _shade(rng, scene, tables, camera, knobs, buffers: Buffers, rays, world, dep
 
 
 def _brightness(scene: Scene, weather: _Weather, world, normal, leaves, cells: int) -> np.ndarray:
-    """Sunlight and skylight, as factors on the surfaces' colours: [n, 3], or [n, 1] without sun."""
+    """Sunlight plus skylight as factors on surface colours: [n, 3], or [n, 1] without sun."""
     facing = normal @ weather.sun.astype(np.float32)
-    facing = np.where(leaves, 0.4 + 0.6 * facing, facing)  # light comes through leaves
+    facing = np.where(leaves, 0.4 + 0.6 * facing, facing)  # leaves let light through
     if not weather.sunny:
         return (0.5 + 0.25 * normal[:, 2] + 0.1 * facing)[:, None]
     direct = np.maximum(facing, 0)

@@ -1,4 +1,4 @@
-"""Cast shadows and dark contacts in `streets` pictures."""
+"""Cast shadows and contact shadows in `streets` images."""
 
 from collections.abc import Callable
 
@@ -8,22 +8,22 @@ from jaxseg.data.streets.primitives import Primitive
 from jaxseg.data.streets.texture import sample, tiles
 
 _NEAR, _FAR, _WIDTH = -6.0, 90.0, 38.0  # the map's first and last y, and half its width, metres
-_FINE = 4.0  # metres within which the map's cells are about equally small
+_FINE = 4.0  # metres; cells have about equal size up to here
 
 
 def shadow_map(primitives: list[Primitive], sun: np.ndarray, cells: int) -> Callable:
-    """Height of the highest thing that the sun's ray through each point of the ground meets.
+    """Builds a shadow map: the height up to which the sun's ray through a ground point is blocked.
 
     The map is finer near the viewer: rows are spaced by the logarithm of y, columns by an inverse
     hyperbolic sine of x.
 
     Args:
-        primitives: what casts shadows.
+        primitives: objects that cast shadows.
         sun: [3] unit vector to the sun, which is above the horizon.
-        cells: columns of the map; it has as many rows.
+        cells: number of columns, and of rows, of the map.
 
     Returns:
-        A function of world positions [3, n] to the share of the sun's light that arrives, [n].
+        A function from world positions [3, n] to the share of sunlight that arrives, [n].
     """
     slope = sun[:2] / sun[2]
     x_end, y_end = np.arcsinh(_WIDTH / _FINE), np.log((_FAR - _NEAR) / _FINE + 1)
@@ -74,7 +74,7 @@ def _corners(p: Primitive) -> np.ndarray:
 
 
 def _highest(p: Primitive, grid_x, grid_y, slope) -> np.ndarray:
-    """Where rays of light through (x, y, 0) leave a primitive, metres up; negative if they miss."""
+    """Height in metres where rays through (x, y, 0) leave a primitive; negative if they miss."""
     cos, sin = np.cos(p.yaw), np.sin(p.yaw)
     # A ray in the primitive's frame: (x, y, base) + height * (dx, dy, 1).
     fx, fy = grid_x[None] - p.origin[0], grid_y[:, None] - p.origin[1]
@@ -105,7 +105,7 @@ def _highest(p: Primitive, grid_x, grid_y, slope) -> np.ndarray:
             hit &= gaps < p.numbers[0] + 0.3
         return np.where(hit, (np.sqrt(np.maximum(root, 0)) - b) / a, -1)
     if p.kind == "card":
-        # Light along a card would give it no shadow: pretend that it falls a little across.
+        # Light along a card would cast no shadow: tilt it a little across.
         dy = dy if abs(dy) > 0.15 else np.copysign(0.15, dy)
         height = -y / dy
         x, z = x + height * dx, base + height
@@ -117,12 +117,12 @@ def _highest(p: Primitive, grid_x, grid_y, slope) -> np.ndarray:
 
 
 def contact(bodies: list[Primitive], world: np.ndarray, reach: float = 0.7) -> np.ndarray:
-    """How much of the sky points of the ground see near and under vehicles, [n] in 0..1.
+    """Ambient occlusion by vehicles: share of the sky seen from ground points, [n] in 0..1.
 
     Args:
-        bodies: what stands on the ground.
+        bodies: bodies that stand on the ground.
         world: [3, n] positions on the ground.
-        reach: metres over which the darkness fades around a body.
+        reach: distance in metres over which the shadow fades.
     """
     out = np.ones(world.shape[1], np.float32)
     for p in bodies:

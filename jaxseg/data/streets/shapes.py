@@ -1,7 +1,7 @@
 """Silhouettes of the `streets` renderer: which part of a figure a point belongs to.
 
-Each function takes points (x, y, z) in the primitive's own frame (metres, the ground at z = 0), the
-part found so far and the primitive's numbers, and returns part numbers, -1 where there is nothing.
+Each function takes points (x, y, z) in the primitive's local frame (metres, the ground at z = 0),
+the part found so far and the primitive's numbers. It returns part numbers, -1 outside the shape.
 Later parts are painted over earlier ones.
 """
 
@@ -11,7 +11,7 @@ from jaxseg.data.streets.texture import sample, tiles
 
 
 def _limb(x, z, start, end, radius):
-    """Within `radius` of the segment from `start` to `end`."""
+    """Whether points are within `radius` of the segment from `start` to `end`."""
     ax, az = start
     dx, dz = end[0] - ax, end[1] - az
     s = np.clip(((x - ax) * dx + (z - az) * dz) / (dx * dx + dz * dz + 1e-9), 0, 1)
@@ -31,12 +31,12 @@ def _layers(shape, layers):
 
 # Parts of people, shared by walkers and riders.
 SHIRT, TROUSERS, SKIN, HAIR, SHOES, BAG = range(6)
-# Parts of what they ride.
+# Parts of bicycles and motorcycles.
 TYRE, FRAME, SPOKES, BODY, LIGHT = range(6, 11)
 
 
 def person(x, y, z, part, numbers):
-    """A walker; numbers: height, stride, width factor, has a bag."""
+    """A pedestrian; numbers: height, stride, width factor, whether with a bag."""
     height, stride, wide, bag = numbers[:4]
     u, v = x / height / wide, z / height
     aside = abs(stride) > 0.5  # walks across the view
@@ -171,7 +171,7 @@ def _rider_end(x, z, motor):
 
 
 def two_wheeler(x, y, z, part, numbers):
-    """A bicycle or motorcycle; numbers: motor, from the side, with a rider, faces left."""
+    """A bicycle or motorcycle; numbers (flags): motor, seen from the side, rider, faces left."""
     motor, side, rider, mirrored = numbers[:4]
     x = -x if mirrored else x
     if side:
@@ -184,7 +184,7 @@ def two_wheeler(x, y, z, part, numbers):
 
 
 def sign(x, y, z, part, numbers):
-    """A plate: numbers: shape (0 disc, 1 triangle, 2 plate, 3 octagon), radius, height, aspect."""
+    """A plate; numbers: shape (0 disc, 1 triangle, 2 plate, 3 octagon), radius, height, aspect."""
     shape, radius, centre, aspect = numbers[:4]
     u, v = x / radius, (z - centre) / radius
     if shape == 0:
@@ -204,7 +204,7 @@ def sign(x, y, z, part, numbers):
 
 
 def fence(x, y, z, part, numbers):
-    """Bars and rails along x with gaps; numbers: height, bar spacing, bar width, mesh."""
+    """Bars and rails along x, with gaps; numbers: height, bar spacing, bar width, mesh."""
     height, spacing, width, mesh = numbers[:4]
     bars = np.abs((x / spacing) % 1 - 0.5) * spacing < width / 2
     rails = (np.abs(z - height * 0.92) < 0.06) | (np.abs(z - 0.15) < 0.05)
@@ -215,7 +215,7 @@ def fence(x, y, z, part, numbers):
 
 
 def undercarriage(x, y, z, part, numbers):
-    """Wheels in the faces of a box; numbers: y of both axles, wheel radius, half width."""
+    """Wheels on the side faces of a box; numbers: y of both axles, wheel radius, half width."""
     first, second, radius, half = numbers[:4]
     nearest = np.minimum(np.abs(y - first), np.abs(y - second))
     disc = np.hypot(nearest, z - radius)
@@ -235,15 +235,15 @@ def treeline(x, y, z, part, numbers):
 
 
 def leaves(x, y, z, depth, numbers):
-    """Holes in a crown; `depth` is 0 at the rim, 1 in the middle.
+    """A tree crown with holes; `depth` is 0 at the rim, 1 in the middle.
 
-    numbers: density of leaves, size of the clumps, seed.
+    numbers: density of leaves, size of leaf clumps, seed.
     """
     density, clump, seed = numbers[:3]
     smooth, fractal = tiles()
     u, v, w = x * 9 / clump + seed, z * 9 / clump + seed * 1.7, y * 9 / clump + seed * 0.6
     clumps = 0.6 * (sample(fractal, u, v) + sample(fractal, w, v))
     twigs = 0.7 * (sample(smooth, u, v) + sample(smooth, w, v))
-    # Holes where clumps are thin, and a rim that is ragged where little lies behind.
+    # Holes where clumps are thin, and a ragged rim where the crown is thin.
     solid = 1.1 * depth - 0.25 - 0.16 * twigs - 0.2 * clumps > 0
     return np.where(solid & (clumps + 0.45 * twigs < density), 0, -1)

@@ -1,8 +1,8 @@
 """Textures and soft-edged patterns of the `streets` renderer.
 
-Random numbers come from fixed tiles and from hashing, so that a pattern belongs to its place in the
+Random values come from fixed tiles and from hashing, so that a pattern is fixed to its place in the
 world. `reach` is the width of a pixel on the surface in metres: edges are softened over it, and
-whatever is finer fades.
+finer details fade out.
 """
 
 from functools import lru_cache
@@ -14,7 +14,7 @@ TILE = 256
 
 @lru_cache(maxsize=1)
 def tiles() -> tuple[np.ndarray, np.ndarray]:
-    """A smooth and a fractal tile, [TILE, TILE] float32, periodic, zero mean, unit deviation."""
+    """A smooth and a fractal tile, [TILE, TILE] float32, periodic, mean 0, variance 1."""
     spectrum = np.fft.fft2(np.random.default_rng(7).standard_normal((TILE, TILE)))
     fy, fx = np.meshgrid(*[np.fft.fftfreq(TILE) * TILE] * 2, indexing="ij")
     f = np.hypot(fx, fy)
@@ -55,12 +55,12 @@ def scatter(*keys: np.ndarray) -> np.ndarray:
 
 
 def inside(distance, reach):
-    """1 where the signed distance to an edge is positive, 0 where negative, soft over `reach`."""
+    """Soft step: 1 where the signed distance to an edge is positive, 0 where negative."""
     return np.clip(distance / reach + 0.5, 0, 1)
 
 
 def mix(a, b, weight):
-    """a where weight is 0, b where it is 1; weight [n], a and b [n, 3] or [3]."""
+    """Linear mix: a where weight is 0, b where it is 1; weight [n], a and b [n, 3] or [3]."""
     return a + (np.asarray(b, np.float32) - a) * np.asarray(weight, np.float32)[:, None]
 
 
@@ -69,7 +69,7 @@ def band(value, centre, half, reach):
 
 
 def joints(u, v, width, height, line, reach):
-    """Joints of a regular grid of tiles, bricks or slates."""
+    """Joints between the tiles, bricks or slates of a regular grid."""
     row = np.floor(v / height)
     fu = np.abs((u / width + 0.5 * (row % 2)) % 1 - 0.5) * width
     fv = np.abs((v / height) % 1 - 0.5) * height
@@ -78,7 +78,7 @@ def joints(u, v, width, height, line, reach):
 
 
 def grain(u, v, reach, scales=((40.0, 0.05), (10.0, 0.05), (2.0, 0.05), (0.4, 0.07))):
-    """Texture of mean 1 at several scales (texels per metre, amplitude), fading below a pixel."""
+    """Texture of mean 1 with scales (texels per metre, amplitude) that fade below pixel size."""
     smooth, fractal = tiles()
     total = np.ones(u.shape, np.float32)
     for i, (frequency, amplitude) in enumerate(scales):

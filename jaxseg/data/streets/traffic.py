@@ -1,7 +1,7 @@
 """Vehicles and people of the `streets` scenes, as lists of primitives.
 
-Every function takes a generator, where the thing stands (`at`: x, y in metres), where it points
-(`yaw` in radians, 0 along the street) and `vivid`, the saturation of its paint.
+Every function takes a random generator, the position (`at`: x, y in metres), the heading (`yaw` in
+radians, 0 along the street) and `vivid`, the saturation of the colours.
 """
 
 import numpy as np
@@ -48,14 +48,14 @@ def _wheels(at, yaw, half, length, radius, axle, label) -> Primitive:
 
 
 def _car_body(at, yaw, low, high, cabin_end, part, numbers) -> Primitive:
-    """The lower body: a tapered box with a falling bonnet and bevelled edges."""
+    """The lower body: a tapered box with a sloping bonnet and bevelled edges."""
     base = tapered(at, yaw, low, high, 0.1, 0.16, 0.1, (part,) * 11, numbers)
     waist, end, half = high[2], high[1], high[0]
     bevels = (
-        ((0, 0.16, 1), 0.16 * cabin_end + waist),  # the bonnet falls from the windscreen
+        ((0, 0.16, 1), 0.16 * cabin_end + waist),  # the bonnet slopes down from the windscreen
         ((0, 1, 0.8), end - 0.1 + 0.8 * (waist - 0.12)),
         ((0, -1, 0.6), end - 0.02 + 0.6 * (waist - 0.12)),
-        ((0.35, 1, 0), 0.35 * (half - 0.25) + end),  # rounded corners in plan
+        ((0.35, 1, 0), 0.35 * (half - 0.25) + end),  # bevelled corners, seen from above
     )
     planes = [(*n, k) / np.linalg.norm(n) for n, k in bevels]
     mirrored = planes[3] * (-1, 1, 1, 1)
@@ -150,7 +150,7 @@ def _clothes(rng, label, vivid):
 
 
 def person(rng, at, yaw, vivid) -> list[Primitive]:
-    """Someone on foot, turned to whoever looks along `yaw`."""
+    """A pedestrian, on a card that faces a viewer who looks along `yaw`."""
     height = rng.uniform(1.5, 1.88) if rng.random() < 0.88 else rng.uniform(1.0, 1.3)
     stride = rng.uniform(-1, 1) if rng.random() < 0.7 else 0.15
     numbers = (height, stride, rng.uniform(0.9, 1.2), float(rng.random() < 0.3))

@@ -1,1 +1,1 @@
-"""Checkpoints: Orbax behind checksums."""
+"""Checkpoints, written by Orbax and verified by checksums."""

@@ -1,15 +1,15 @@
-"""Checkpoints: what Orbax saves and restores, and the proof that it is what was saved.
+"""Checkpoints: saved and restored by Orbax, verified by checksums.
 
 Orbax writes a step atomically and in the background, deletes steps that are not to be kept, and can
-read one item of a step without the others. It does not notice a flipped byte, takes an empty step
-folder for the latest step, and casts dtypes silently. So every leaf's shape, dtype and CRC-32 are
-kept beside the arrays and compared when a step is read; a damaged step is reported, the step before
-is used, and the next save renames it to `<step>.damaged` instead of writing over it. A step that
-merely cannot be read now (rights, a network drive) is an error, not damage.
+read one item of a step without the others. But it does not notice a flipped byte, takes an empty
+step folder for the latest step, and casts dtypes silently. So every leaf's shape, dtype and CRC-32
+are saved beside the arrays and compared when a step is read. A damaged step is reported and the
+step before it is used; the next save renames it to `<step>.damaged` instead of overwriting it. A
+step that merely cannot be read now (permissions, a network drive) is an error, not damage.
 
 Trees are stored as nested dictionaries of arrays with text keys (`opt/gen/0/trace/seg/...`). No
-Python type is stored, so a state restores into whatever tree types the template has, and a model
-restores without one.
+Python type is stored: a state is restored into the tree types of its template, and a model can be
+restored without one.
 
 A step has three items: `model` (step, params, stats, memory), `train` (key, opt) and `config`.
 """
@@ -39,11 +39,11 @@ DIGITS = 8  # of a step in the name of its folder
 
 
 class Manager(ocp.CheckpointManager):
-    """Orbax's manager, for which metrics that cannot be parsed are no metrics.
+    """Orbax's manager, which treats metrics that cannot be parsed as missing.
 
     Attributes:
-      rankings: criterion, and the step it counts from, by the name that `restore_model` takes.
-      damaged_steps: those that a restore came upon.
+      rankings: name for `restore_model` -> (criterion, first step that it considers).
+      damaged_steps: damaged steps that a restore has found.
     """
 
     rankings: Rankings
@@ -58,7 +58,7 @@ class Manager(ocp.CheckpointManager):
 
 
 class _Damaged(Exception):
-    """A step that cannot be read, or not as it was written."""
+    """A step that cannot be read, or differs from what was written."""
 
 
 def open_manager(
@@ -73,14 +73,14 @@ def open_manager(
 
     Args:
       folder: holds one folder per step.
-      keep: how many of the latest steps stay; the best one by target labels stays as well.
-      criteria: the best one by each of these stays too, and its key names it in `restore_model`.
-      since: the end of the warm-up; earlier steps do not count for `criteria`.
+      keep: number of latest steps to keep; the best step by target labels is kept as well.
+      criteria: the best step by each of these is kept too; `restore_model` accepts their keys.
+      since: the end of the warm-up; `criteria` ignore earlier steps.
       read_only: never writes or deletes; the folder has to hold a checkpoint.
 
     Returns:
-      The Orbax manager. `manager.latest_step()` is None if there is nothing to resume from;
-      close it (it waits for the last save), or use it as a context manager.
+      The Orbax manager. `manager.latest_step()` is None if there is nothing to resume from. Close
+      the manager (it waits for the last save), or use it as a context manager.
 
     Raises:
       UserError: `read_only` and no checkpoint, or a folder that cannot be used.
@@ -117,17 +117,17 @@ def save(
 ) -> None:
     """Writes one step in the background; `manager.wait_until_finished()` or `close()` waits for it.
 
-    Steps at or past this one are what an abandoned run left behind (a run that resumed from an
-    earlier step comes past them again), and are removed first. Steps that a restore found damaged
-    are not removed but renamed to `<step>.damaged`, for somebody to look at.
+    Existing steps at or past this one are removed first: they were written before the run resumed
+    from an earlier step. Steps that a restore found damaged are not removed but renamed to
+    `<step>.damaged`, so that somebody can examine them.
 
     Args:
       manager: from `open_manager`.
-      state: with the fields step, params, stats, memory, key, opt; arrays on the host, on every
+      state: with the fields step, params, stats, memory, key, opt; arrays on the host, in every
         process.
-      config: the run's settings, anything JSON can hold.
+      config: the run's settings, as JSON values.
       metrics: of the evaluation at this step; None if there was none (such a step is never the
-        best). What is not a finite number is left out.
+        best). Values that are not finite numbers are left out.
     """
     step = int(state.step)
     model, leaves, empty = pack({name: getattr(state, name) for name in MODEL_FIELDS})
@@ -167,16 +167,16 @@ def restore_state(
 
     Args:
       manager: from `open_manager`.
-      template: a state (or its `jax.eval_shape`) whose tree types, shapes and dtypes are wanted.
-      step: a step, or None for the last one that is sound.
-      announce: called with one line for each damaged step that is passed over.
+      template: a state (or its `jax.eval_shape`) with the tree types, shapes and dtypes to restore.
+      step: a step, or None for the last undamaged one.
+      announce: called with one line for each damaged step that is skipped.
 
     Returns:
       The template's tree with NumPy leaves.
 
     Raises:
-      UserError: nothing sound to restore, no such step, or the template differs from what was
-        saved.
+      UserError: no undamaged checkpoint, no such step, or the template differs from the saved
+        state.
     """
     wanted = "last" if step is None else step
     _, saved, record = _first_sound(manager, wanted, ("model", "train"), announce)
@@ -190,23 +190,22 @@ def restore_model(
     template: Mapping[str, Tree] | None = None,
     announce: Callable[[str], None] = print,
 ) -> tuple[int, dict[str, Tree], dict[str, Any]]:
-    """Restores what prediction needs, and nothing of the optimisers.
+    """Restores what prediction needs, without the optimisers.
 
     Args:
       manager: from `open_manager`.
-      step: 'best' (by target labels; the last step if none has them), 'last', the key of a
+      step: 'best' (by target labels; the last step if none was evaluated), 'last', the key of a
         criterion that the manager was opened with, or a step.
       template: {'params': ..., 'stats': ..., 'memory': ...} to compare with and to take the tree
-        types from; without one nested dictionaries are returned.
-      announce: called with one line whenever another step than the one asked for is used.
+        types from; without it, nested dictionaries are returned.
+      announce: called with one line if another step than the requested one is used.
 
     Returns:
-      The step, {'params', 'stats', 'memory'} with NumPy leaves, and the config that was saved with
-      it.
+      The step, {'params', 'stats', 'memory'} with NumPy leaves, and the config saved at that step.
 
     Raises:
-      UserError: nothing sound to restore, no such step, none that has the criterion, or the
-        template differs from what was saved.
+      UserError: no undamaged checkpoint, no such step, none that has the criterion, or the template
+        differs from the saved model.
     """
     used, saved, record = _first_sound(manager, step, ("model",), announce)
     if template is not None:
@@ -221,7 +220,7 @@ def restore_model(
 def _first_sound(
     manager: Manager, step: str | int, items: tuple[str, ...], announce: Callable[[str], None]
 ) -> tuple[int, dict[str, np.ndarray], dict[str, Any]]:
-    """Goes through the steps that may stand for `step` until one is as it was written."""
+    """Reads the candidates for `step` in order, and returns the first that is undamaged."""
     steps = sorted(manager.all_steps(), reverse=True)
     if not steps:
         raise UserError(
@@ -253,7 +252,7 @@ def _first_sound(
 def _read(
     manager: Manager, step: int, items: tuple[str, ...]
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Leaves of the items by path, verified against the record of the step."""
+    """The items' leaves by path, verified against the checksums saved with the step."""
     fields = [f for item in items for f in (MODEL_FIELDS if item == "model" else TRAIN_FIELDS)]
     wanted = {item: ocp.args.StandardRestore() for item in items}
     try:
@@ -265,7 +264,7 @@ def _read(
         leaves = verified([restored[item] for item in items], facts)
         if (scores := manager.metrics(step)) and scores != record["metrics"]:
             raise ValueError("its metrics are not those it was saved with")
-    except Exception as error:  # Orbax and its storage raise many kinds
+    except Exception as error:  # Orbax and its storage raise many kinds of errors
         if reason := hindrance(error, _folder(manager, step)):
             raise UserError(
                 f"cannot read checkpoint {step} in {manager.directory} ({reason}): nothing was "
@@ -281,7 +280,7 @@ def _folder(manager: Manager, step: int) -> Path:
 
 
 def _set_damaged_aside(manager: Manager) -> None:
-    """Renames the damaged steps that a restore came upon, out of sight of Orbax."""
+    """Renames the damaged steps that a restore has found, so that Orbax ignores them."""
     damaged = manager.damaged_steps & set(manager.all_steps())
     manager.damaged_steps.clear()
     if not damaged:

@@ -1,8 +1,8 @@
-"""Which checkpoints of a run stay, and which one the name of a criterion stands for.
+"""Decides which checkpoints of a run are kept, and which one a criterion chooses.
 
-Orbax's own policy for the best step wants every step that has metrics to have the one it looks at.
-A snapshot need not: the first one agrees with none before it, and of unlabelled images there is no
-mIoU. Nor does it know of a warm-up.
+Orbax's own policy for the best step requires every step with metrics to have the metric that it
+ranks by. Here a snapshot may lack it: the first one has no agreement with an earlier one, and
+without labels there is no mIoU. Orbax's policy cannot ignore the warm-up either.
 """
 
 import math
@@ -12,17 +12,17 @@ from typing import Any
 from jaxseg.errors import UserError
 from jaxseg.evaluation.selection import Criterion
 
-Rankings = Mapping[str, tuple[Criterion, int]]  # by name; the step that it counts from
-Metrics = Mapping[int, Mapping[str, float] | None]  # of each step; None if it was not evaluated
+Rankings = Mapping[str, tuple[Criterion, int]]  # name -> (criterion, first step considered)
+Metrics = Mapping[int, Mapping[str, float] | None]  # by step; None if it was not evaluated
 
 
 def ranked(metrics: Metrics, criterion: Criterion, since: int = 0) -> list[int]:
-    """The steps that have a criterion, the best first, and of equals the later.
+    """The steps that have a criterion, best first; among equal steps the later is first.
 
     Args:
       metrics: of each step, as saved with it.
       criterion: names the metric, and whether higher is better.
-      since: steps before it do not count.
+      since: earlier steps are ignored.
     """
     scores = []
     for step, values in metrics.items():
@@ -39,18 +39,18 @@ def standing_for(
     folder: str,
     announce: Callable[[str], None],
 ) -> list[int]:
-    """The steps that may stand for a wanted one, in the order in which to try them.
+    """The candidate steps for a wanted one, in the order in which to try them.
 
     Args:
-      wanted: a step, 'last', or a name of `rankings`, of which 'best' is always there: it falls
-        back on steps that were not evaluated.
-      metrics: of each step there is, at least one.
-      rankings: what the names stand for.
+      wanted: a step, 'last', or a name in `rankings`. 'best' is always allowed; without evaluated
+        steps it falls back to the others.
+      metrics: of each existing step, at least one.
+      rankings: the criteria by name.
       folder: of the checkpoints, for messages.
-      announce: called with a line when nothing was evaluated that could be the best.
+      announce: called with one line if 'best' finds no evaluated step.
 
     Raises:
-      UserError: no such step, or none that the criterion could choose.
+      UserError: no such step, or none that has the criterion.
     """
     steps = sorted(metrics, reverse=True)
     listed = ", ".join(map(str, reversed(steps)))
@@ -75,21 +75,21 @@ def standing_for(
 
 
 class Preservation:
-    """An Orbax preservation policy: the last steps and the first of each ranking.
+    """An Orbax preservation policy: keeps the last steps, and the best step of each ranking.
 
-    It is asked after each save, with all steps there are: what is best so far always stays, so what
-    is best of all is there at the end.
+    Orbax asks it after each save about all existing steps. The best step so far is always kept, so
+    that the best of all exists at the end.
 
     Args:
-      keep: how many of the last steps stay.
-      rankings: (criterion, since) as `ranked` takes them.
+      keep: number of last steps to keep.
+      rankings: (criterion, since) for `ranked`.
     """
 
     def __init__(self, keep: int, rankings: Sequence[tuple[Criterion, int]]):
         self._keep, self._rankings = keep, tuple(rankings)
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        """Whether each of the checkpoints, which have `step` and `metrics`, is to stay."""
+        """Whether to keep each of the checkpoints, which have `step` and `metrics`."""
         metrics = {info.step: info.metrics for info in checkpoints}
         kept = set(sorted(metrics)[-self._keep :])
         for criterion, since in self._rankings:

@@ -1,4 +1,4 @@
-"""What is particular about Orbax and its storage: noise, why a read failed, what is no step."""
+"""Peculiarities of Orbax: its warnings, its read errors, and its names of step folders."""
 
 import functools
 import itertools
@@ -9,21 +9,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# What the storage says of a file that may be as sound as ever: the words its messages begin with,
-# and of the system's errors those that do not mean that a file is missing.
+# Errors after which a file may still be undamaged: the storage's messages begin with these words;
+# system errors count unless they mean that a file is missing.
 _HINDERED = re.compile(r"(PERMISSION_DENIED|UNAUTHENTICATED|UNAVAILABLE|DEADLINE_EXCEEDED)\b")
 _MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 def hindrance(error: BaseException, folder: Path) -> str | None:
-    """What kept a checkpoint from being read although it may be sound, in one line.
+    """Why a possibly undamaged checkpoint could not be read, in one line.
 
     Args:
-      error: what the read raised.
-      folder: of the step; Orbax takes a folder in it that it may not enter for a missing one.
+      error: raised by the read.
+      folder: of the step; Orbax reports a subfolder without permission as missing.
 
     Returns:
-      the reason, or None if the checkpoint itself is at fault.
+      The reason, or None if the checkpoint itself is damaged.
     """
     cause: BaseException | None = error
     while cause is not None:
@@ -39,7 +39,7 @@ def hindrance(error: BaseException, folder: Path) -> str | None:
 
 
 def set_aside(folder: Path) -> None:
-    """Renames a step's folder to one that Orbax does not take for a step: `<step>.damaged`."""
+    """Renames a step's folder to `<step>.damaged`, which Orbax does not treat as a step."""
     names = (f"{folder.name}.damaged{i or ''}" for i in itertools.count())
     folder.rename(next(f for name in names if not (f := folder.with_name(name)).exists()))
 
@@ -53,10 +53,10 @@ class _NotFromOrbax(logging.Filter):
 
 @functools.cache
 def quiet_orbax() -> None:
-    """Silences what is expected here and would hide the one line that matters.
+    """Silences expected messages that would hide the one line that matters.
 
     Orbax warns of steps without metrics and of read-only managers. When one array of a damaged step
-    is unreadable, the reads of its siblings end in an event loop that is already closed.
+    cannot be read, the pending reads of the others report a closed event loop.
     """
     for name in ("absl", "asyncio"):
         logging.getLogger(name).addFilter(_NotFromOrbax())

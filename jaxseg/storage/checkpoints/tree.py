@@ -1,7 +1,7 @@
 """State trees as flat leaves with names, shapes and checksums, for the checkpoints.
 
-Leaves are named by their path (`opt/gen/0/trace/segmenter/...`), whatever containers they are in:
-what is stored does not depend on Python types.
+Leaves are named by their path (`opt/gen/0/trace/segmenter/...`) for containers of any kind, so that
+stored files do not depend on Python types.
 """
 
 import zlib
@@ -14,19 +14,19 @@ from flax.traverse_util import unflatten_dict
 from jaxseg.errors import UserError
 
 Tree = Any
-Facts = list  # [dtype, shape, CRC-32] of a leaf, as JSON has it
+Facts = list  # [dtype, shape, CRC-32] of a leaf, as JSON values
 
 
 def pack(tree: Tree) -> tuple[dict[str, Any], dict[str, Facts], list[str]]:
-    """Takes a tree apart for storage.
+    """Converts a tree for storage.
 
     Args:
       tree: containers of any kind with array leaves.
 
     Returns:
-      Nested dictionaries of copies of the leaves, without those that have no elements (Orbax
-      refuses them, and their facts are enough to make them); facts by path; the paths of
-      dictionaries that hold nothing.
+      (Nested dictionaries with copies of the leaves, facts by path, paths of empty dictionaries).
+      Arrays without elements are left out of the first: Orbax refuses them, and their facts suffice
+      to restore them.
     """
     leaves, empty = by_path(tree)
     kept, facts = {}, {}
@@ -34,13 +34,13 @@ def pack(tree: Tree) -> tuple[dict[str, Any], dict[str, Facts], list[str]]:
         leaf = np.asarray(leaf)
         facts[path] = [str(leaf.dtype), list(leaf.shape), checksum(leaf)]
         if leaf.size:
-            # A copy: on CPU the array may be a view of a buffer that the next update is given.
+            # A copy: on CPU the array may be a view of a buffer that the next update overwrites.
             kept[path] = np.array(leaf)
     return unflatten_dict(kept, sep="/"), facts, empty
 
 
 def verified(trees: list[Tree], facts: dict[str, Facts]) -> dict[str, np.ndarray]:
-    """The leaves of stored trees by path; ValueError if one is not what its facts say."""
+    """The leaves of stored trees by path; ValueError if one does not match its facts."""
     leaves: dict[str, np.ndarray] = {}
     for tree in trees:
         leaves |= by_path(tree)[0]
@@ -56,7 +56,7 @@ def verified(trees: list[Tree], facts: dict[str, Facts]) -> dict[str, np.ndarray
 
 
 def by_path(tree: Tree) -> tuple[dict[str, Any], list[str]]:
-    """{'params/gen/...': leaf} and the paths of dictionaries that hold nothing."""
+    """{'params/gen/...': leaf} and the paths of empty dictionaries."""
     pairs, _ = jax.tree_util.tree_flatten_with_path(
         tree, is_leaf=lambda node: isinstance(node, dict) and not node
     )
@@ -77,7 +77,7 @@ def seal(text: str) -> dict[str, Any]:
 
 
 def unseal(stored: dict[str, Any]) -> str:
-    """The text of what `seal` gave; ValueError if it is not what was written."""
+    """The text given to `seal`; ValueError if its checksum does not match."""
     if zlib.crc32(stored["body"].encode()) != stored["crc32"]:
         raise ValueError("its settings are not what was written")
     return stored["body"]
@@ -94,9 +94,9 @@ def fill(
     """Puts saved leaves into a template.
 
     Args:
-      fields: trees whose containers, shapes and dtypes are wanted.
+      fields: trees with the containers, shapes and dtypes to restore.
       saved: leaves by path.
-      record: holds the config of the saved run, which a difference is explained with.
+      record: holds the saved run's config, for messages about a difference.
 
     Returns:
       `fields` with the saved leaves.

@@ -1,26 +1,26 @@
-"""Zip archives that nobody vouches for: no more is unpacked than a file of weights can hold."""
+"""Opens untrusted zip archives, and refuses those that would unpack to an implausible size."""
 
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# Weights hardly compress; what unpacks to more than this, beyond zeros, was made to fill a memory.
-MOST_TIMES = 8
-SPARE = 2**26  # bytes that any file may unpack to
+# Weights hardly compress: an archive that unpacks to more was made to exhaust the memory.
+MOST_TIMES = 8  # unpacked size / size of the archive
+SPARE = 2**26  # bytes that any archive may unpack to
 
 
 @contextmanager
 def opened(file: Any, size: int) -> Iterator[zipfile.ZipFile]:
-    """Opens an archive whose members together are not much larger than itself.
+    """Opens an archive, unless its members together are much larger than the archive.
 
     Args:
       file: path or binary file.
       size: of the file in bytes.
 
     Raises:
-      ValueError: an archive that is damaged, encrypted, packed by a method that is not known here,
-        or unpacks to more than MOST_TIMES its size.
+      ValueError: the archive is damaged, encrypted, compressed by an unknown method, or would
+        unpack to more than MOST_TIMES its size.
     """
     try:
         with zipfile.ZipFile(file) as archive:

@@ -1,8 +1,8 @@
 """Reads the tensors of a .caffemodel as NumPy arrays, without Caffe.
 
-The file is one protocol-buffers message. Of it only layers, their names and their blobs are looked
-at: the field numbers below are those of Caffe's caffe.proto, for the three generations of layers
-that published files hold. No kept-up package reads the format any more (OpenCV dropped its importer
+The file is one protocol-buffers message, of which only layers, their names and their blobs are
+read. The field numbers below are those of Caffe's caffe.proto, for the three generations of layers
+in published files. No maintained package reads the format any more (OpenCV dropped its importer
 with version 5), and everything else needs Caffe's own compiled definitions.
 """
 
@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-# Field of the layers in a net, of the name and of the blobs in a layer.
+# Field numbers: layers in a net, name in a layer, blobs in a layer.
 _GENERATIONS = ((100, 1, 7), (2, 4, 6))
-_OLDEST = (1, 1, 50)  # within a layer of the second kind
+_OLDEST = (1, 1, 50)  # the same numbers for a layer nested in one of the second generation
 _LEGACY_SHAPE = (1, 2, 3, 4)  # of a blob: num, channels, height, width
 _FLOATS, _SHAPE, _DOUBLES = 5, 7, 8
 _LONGEST_SHAPE = 400  # bytes: 32 axes of 12 bytes
@@ -84,7 +84,7 @@ def _message(value):
 
 
 def _integers(value):
-    """The integers of a repeated field: packed into one value, or one by one."""
+    """The integers of a repeated field, which is packed into one value or stored one by one."""
     if isinstance(value, int):
         return [value]
     position, found = 0, []
@@ -95,7 +95,7 @@ def _integers(value):
 
 
 def _fields(message) -> Iterator[tuple[int, int | memoryview]]:
-    """The fields of a message: its number, and an integer or the bytes."""
+    """The fields of a message: (field number, integer or bytes)."""
     message, position = _message(message), 0
     while position < len(message):
         tag, position = _integer(message, position)

@@ -19,10 +19,10 @@ WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model", "net", "ne
 def load(path: str | Path) -> dict[str, np.ndarray]:
     """Loads the tensors of a weights file.
 
-    Its kind is told by its ending: .npz, .safetensors, .caffemodel, or PyTorch's .pth, .pt,
-    .pth.tar, .ckpt and .bin. Training checkpoints are unwrapped ('state_dict', 'model', ...), and
-    what else lies in them is left alone. The 'module.' that multi-GPU wrappers put before every
-    name goes, and so do the counters 'num_batches_tracked', which nothing here needs.
+    The format follows from the file's ending: .npz, .safetensors, .caffemodel, or PyTorch's .pth,
+    .pt, .pth.tar, .ckpt and .bin. Training checkpoints are unwrapped ('state_dict', 'model', ...);
+    their other contents are ignored. The prefix 'module.' of multi-GPU wrappers is removed from
+    names, and the counters 'num_batches_tracked', which are not needed here, are left out.
 
     Args:
       path: the file.
@@ -31,7 +31,7 @@ def load(path: str | Path) -> dict[str, np.ndarray]:
       {name: array} in the file's own names and layouts.
 
     Raises:
-      UserError: the file is missing, of another kind, damaged, or holds no tensors.
+      UserError: the file is missing, of an unknown format, damaged, or contains no tensors.
     """
     path = Path(path).expanduser()
     pytorch = dict.fromkeys((".pth", ".pt", ".pth.tar", ".pt.tar", ".ckpt", ".bin"), pth.read)
@@ -69,7 +69,7 @@ def _npz(path: Path) -> dict[str, np.ndarray]:
 
 
 def _npy(name: str, content: bytes) -> np.ndarray:
-    """One array; what its header announces is compared with what is there before room is made."""
+    """Reads one array; compares the size in its header with the data before allocating memory."""
     file = io.BytesIO(content)
     try:
         version = np.lib.format.read_magic(file)
@@ -101,8 +101,8 @@ def _safetensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def _flat(tree: Any, wrapped: bool = False) -> dict[str, np.ndarray]:
-    """Tensors by name. What else lies beside a training checkpoint's weights is left alone, but
-    among the weights nothing else may be.
+    """Tensors by name. Other contents of a training checkpoint are ignored, but its weights have to
+    be tensors only.
     """
     if isinstance(tree, pickles.Foreign):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""How a file of initial weights is read for each architecture, and what it may lack."""
+"""Reads a file of initial weights for each architecture, and lists what it may lack."""
 
 from collections.abc import Mapping
 
@@ -26,7 +26,7 @@ def to_ours(tensors: Mapping[str, np.ndarray], architecture: str) -> dict[str, n
         project.
 
     Returns:
-      {'params/<path>' or 'stats/<path>': array}; names that are not understood stay as they are.
+      {'params/<path>' or 'stats/<path>': array}; unknown names are kept unchanged.
 
     Raises:
       UserError: see `surgery.to_ours`.

@@ -1,4 +1,4 @@
-"""Puts renamed tensors into a network, and says of every one what became of it."""
+"""Puts renamed tensors into a network, and reports which of them were used."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -11,15 +11,15 @@ from jaxseg.errors import UserError
 
 
 class Report(NamedTuple):
-    """What became of every tensor.
+    """The outcome for every tensor of the file and of the network.
 
     Attributes:
       matched: names taken from the file.
       left_over: names in the file that the network lacks.
-      missing: names of the network that the file lacks; they keep their initial values.
-      mismatched: (name, shape in the file, shape in the network); they keep their initial values
+      missing: names in the network that the file lacks; these keep their initial values.
+      mismatched: (name, shape in the file, shape in the network); these keep their initial values
         too.
-      unexcused: the names of the last three that no pattern excuses.
+      unexcused: names among the last three that no pattern excuses.
     """
 
     matched: tuple[str, ...]
@@ -36,7 +36,7 @@ class Report(NamedTuple):
         return "\n".join(lines)
 
     def text(self) -> str:
-        """Every tensor on a line of its own, below what became of it; ends with a line break."""
+        """All tensors, one per line, grouped by outcome; ends with a line break."""
         blocks = []
         for title, meaning, names in self._groups():
             head = f"{title}: {len(names)} ({meaning})"
@@ -60,21 +60,21 @@ def merge(
     *,
     excused: Iterable[str] = (),
 ) -> tuple[dict[str, Any], dict[str, Any], Report]:
-    """Replaces a network's values by a file's.
+    """Replaces a network's values by those of a file.
 
     Args:
       params, stats: nested dicts of arrays, as `Network.init` returns them.
       tensors: {'params/<path>' or 'stats/<path>': array}, from `rename.to_ours`.
-      excused: regular expressions, searched in names (of the network, or of the file for what is
-        left over), of tensors that may be missing, left over or of another shape:
-        `rename.BACKBONE_ONLY` for a file that holds a backbone.
+      excused: regular expressions for the names of tensors that may be missing, left over or of
+        another shape, matched anywhere in the network's name (in the file's name for those left
+        over); such as `rename.BACKBONE_ONLY` for the file of a backbone.
 
     Returns:
       (params, stats, report): new trees of NumPy arrays in the network's dtypes.
 
     Raises:
-      UserError: a tensor that no pattern excuses, or nothing matched, or a tensor with values that
-        are not finite.
+      UserError: some tensor is unexcused, no tensor matches, or a tensor holds values that are not
+        finite.
     """
     excused = tuple(excused)
     wanted = flatten_dict({"params": params, "stats": stats}, sep="/")

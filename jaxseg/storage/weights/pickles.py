@@ -1,14 +1,14 @@
-"""Reads pickles as data: an interpreter of their opcodes that calls nothing and imports nothing.
+"""Reads pickles as data: interprets their opcodes without importing or calling what they name.
 
-A pickle is a program for a small stack machine, and Python's own reader does what it says: it looks
-up any name, calls it, and reserves as much memory as a number in the file asks for. Here the
-opcodes (as `pickletools` splits them, which checks every length against the file) only move values
-about. A name becomes a `Foreign`, an inert note of what stood there, unless the caller knows it;
-calling or changing a Foreign gives a Foreign.
+A pickle is a program for a small stack machine, and Python's own reader executes it: it looks up
+any name, calls it, and allocates as much memory as a number in the file asks for. Here the opcodes
+(as split by `pickletools`, which checks every length against the file) only move values about.
+A name that the caller does not know becomes a `Foreign`, an inert placeholder; calling or changing
+a Foreign gives a Foreign.
 
-Time and memory are bounded by the file: a value is made by an opcode of a byte or more, there are
-at most MOST_OPCODES, keys are texts and small numbers only (a tuple's hash can take for ever), sets
-become lists, and what is shared stays shared.
+The file's size bounds time and memory: each value needs an opcode of at least one byte, there are
+at most MOST_OPCODES, keys are texts and small numbers only (hashing a tuple can take for ever),
+sets become lists, and shared values stay shared.
 """
 
 import pickletools
@@ -17,14 +17,14 @@ from typing import Any, NamedTuple
 
 MOST_OPCODES = 1_000_000  # a network of a thousand tensors has some 50,000
 DEEPEST = 100  # containers within containers
-# A value can be named again and again by two bytes, so that nothing may be done with one that takes
-# time or memory by its length.
+# Two bytes can refer to an earlier value any number of times, so no operation on a value may take
+# time or memory in proportion to its length.
 LONGEST = 4096  # characters of a key or a name
 MOST_ARGUMENTS = 16
 
 
 class Foreign(NamedTuple):
-    """What stands for an object that is not read; `name` says what it was."""
+    """A placeholder for an object that is not read; `name` is its type or function."""
 
     name: str
 
@@ -49,16 +49,16 @@ def load(
     Args:
       file: binary, at the beginning of the pickle; afterwards at its end. Its `read` must not
         reserve memory for more than there is: io.BytesIO and mmap do not.
-      known: {'module.name': function of the arguments that the pickle gives it}.
-      find: 'module.name' that is not known -> a value to push, or None for a Foreign.
-      persistent: what the pickle says of an object that is stored elsewhere -> value.
+      known: {'module.name': function to call with the pickle's arguments}.
+      find: called with any other 'module.name'; returns a value for it, or None for a Foreign.
+      persistent: converts a persistent id (a reference to data outside of the pickle) to a value.
 
     Returns:
-      the value: dicts, lists, tuples, texts, bytes, numbers, None, Foreign, and what `known`,
-      `find` and `persistent` returned. It may be deep or contain itself; see `walked`.
+      The value: dicts, lists, tuples, texts, bytes, numbers, None, Foreign, and results of `known`,
+      `find` and `persistent`. It may be deep or contain itself; see `walked`.
 
     Raises:
-      ValueError: not a pickle, cut short, too long, or with a part that is not read.
+      ValueError: not a pickle, truncated, too long, or with an opcode or value that is refused.
     """
     machine = _Machine([], [], {}, known, find, persistent)
     for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
@@ -76,10 +76,11 @@ def load(
 
 
 def walked(value: Any, leaf: Callable[[Any], Any]) -> Any:
-    """Copies nested dicts, lists and tuples with leaf(item) for all else; shared parts once.
+    """Copies nested dicts, lists and tuples, replacing every other item by leaf(item); shared
+    parts are copied once.
 
     Raises:
-      ValueError: deeper than DEEPEST, as what contains itself is.
+      ValueError: deeper than DEEPEST, as a value that contains itself always is.
     """
     done: dict[int, Any] = {}
 
@@ -119,7 +120,7 @@ def _key(key: Any) -> Any:
         return key
     if isinstance(key, str | bytes) and len(key) <= LONGEST:
         return key
-    if isinstance(key, int) and abs(key) < 2**60:  # beyond, many have one hash
+    if isinstance(key, int) and abs(key) < 2**60:  # many larger numbers share one hash
         return key
     if isinstance(key, tuple) and type(key) is tuple and len(key) < 9:
         if not any(isinstance(part, tuple) for part in key):
@@ -189,7 +190,7 @@ def _call(machine: _Machine, _: Any) -> None:
 
 
 def _build(machine: _Machine, _: Any) -> None:
-    _pop(machine)  # attributes, which plain containers and tensors have no use for
+    _pop(machine)  # attributes, which plain containers and tensors do not need
 
 
 def _get(machine: _Machine, index: int) -> None:

@@ -1,10 +1,10 @@
 """Reads the tensors of a PyTorch file as NumPy arrays, without PyTorch and without running pickled
 code.
 
-Two containers exist: the zip archive (PyTorch 1.6 and later) and the stream of pickles before it,
-in which the published weights of this field came. Both describe tensors by a pickle, and a pickle
-may name any function to be called. `pickles` reads it as data: the handful of names that stand for
-tensors and plain containers mean something here, anything else is a note of what it was.
+There are two formats: a zip archive (PyTorch 1.6 and later), and the earlier stream of pickles,
+which the published weights of this field use. Both describe tensors by a pickle, and a pickle may
+call any function. `pickles` reads it as data: only the names of tensors and plain containers are
+interpreted, all others become placeholders.
 """
 
 import io
@@ -21,7 +21,7 @@ from jaxseg.storage.weights import archives, pickles
 
 STREAM_MAGIC = 0x1950A86A20F9469CFC6C
 MOST_AXES = 32
-MOST_COPIES = 4  # times the storages' bytes that tensors, which may share them, may take
+MOST_COPIES = 4  # tensors may share storages; together they may take this many times the bytes
 DTYPES = {
     "Float": np.dtype("<f4"),
     "Double": np.dtype("<f8"),
@@ -47,7 +47,7 @@ class _Storage(NamedTuple):
 
 
 class _Tensor(NamedTuple):
-    """A view that waits for its storage to be read."""
+    """A view of a storage that is not read yet."""
 
     storage: _Storage
     offset: int
@@ -79,7 +79,7 @@ def _from_type(function, kind, arguments, *unused):
 
 
 def _ordered(pairs=None):
-    """An ordered dict, of a list of pairs if Python 2 wrote it."""
+    """An ordered dict; Python 2 wrote it with a list of pairs."""
     if pairs is None:
         return {}
     if type(pairs) is not list or not all(type(pair) in (list, tuple) for pair in pairs):
@@ -90,7 +90,7 @@ def _ordered(pairs=None):
         if not isinstance(key, str) or len(key) > pickles.LONGEST:
             raise ValueError("an ordered dict with a key that is no text")
         found[key] = value
-    pairs.clear()  # a pickle may name one list a million times
+    pairs.clear()  # so that a pickle cannot make many dicts from one long list
     return found
 
 
@@ -113,7 +113,7 @@ def _storage_type(name: str) -> _StorageType | None:
 
 
 def _unpickled(file: Any, storages: dict[str, _Storage]) -> Any:
-    """One pickle; puts the storages it speaks of into `storages`."""
+    """Reads one pickle; collects the storages that it refers to in `storages`."""
 
     def persistent(pid):
         if not isinstance(pid, tuple) or not 5 <= len(pid) <= 6 or pid[0] != "storage":
@@ -165,7 +165,7 @@ def _check_view(tensor: _Tensor, flat: np.ndarray) -> None:
 def _view(tensor: _Tensor, flat: np.ndarray) -> np.ndarray:
     if 0 in tensor.shape:
         return np.zeros(tensor.shape, flat.dtype)
-    # Of an axis of one element the stride is never taken; it may be anything.
+    # The stride of an axis of one element is never used, and may be any number.
     strides = [
         stride * flat.dtype.itemsize if size > 1 else flat.dtype.itemsize
         for size, stride in zip(tensor.shape, tensor.strides, strict=True)
@@ -226,12 +226,12 @@ def read(path: str | Path) -> Any:
       path: the file.
 
     Returns:
-      What was saved: nested dicts, lists and tuples with NumPy arrays for tensors (copies, C order;
-      bfloat16 through ml_dtypes), and `pickles.Foreign` for objects of any other kind.
+      The saved value: nested dicts, lists and tuples with NumPy arrays for tensors (copies, C
+      order; bfloat16 through ml_dtypes), and `pickles.Foreign` for objects of any other kind.
 
     Raises:
-      ValueError: not such a file, damaged, truncated, or refused because it asks for more time or
-        memory than such a file can need.
+      ValueError: not a PyTorch file, damaged, truncated, or refused because reading it would take
+        more time or memory than such a file can need.
       OSError: the file cannot be read.
     """
     with open(path, "rb") as file:

@@ -1,10 +1,10 @@
-"""Which network a published weights file belongs to, told by its names, shapes and values.
+"""Recognises the network of a published weights file by names, shapes and values.
 
-Names and shapes tell the trunk, the output levels and the number of classes. They do not tell how
-many of the head's four dilation rates were summed, since a file holds all four branches either way.
-ADVENT sums all. AdaptSegNet's released code returns from within its loop and sums the first two, so
-that no gradient ever reached branches 2 and 3; PyTorch's SGD passes over a parameter without
-gradient, weight decay and all, and the two were saved exactly as drawn, from N(0, 0.01).
+Names and shapes determine the trunk, the output levels and the number of classes. They do not tell
+how many of the head's four dilation rates were summed, since a file holds all four branches either
+way. ADVENT sums all. AdaptSegNet's released code returns from within its loop and sums the first
+two, so that branches 2 and 3 never got a gradient. PyTorch's SGD skips a parameter without gradient
+(its weight decay too), so these two branches still hold their initial values from N(0, 0.01).
 `untouched` tests for that.
 """
 
@@ -21,8 +21,8 @@ from jaxseg.storage.weights import transformers, vgg
 from jaxseg.storage.weights.rename import flavour, prefix_of
 
 RATES = (6, 12, 18, 24)
-DRAWN = 0.01  # standard deviation of the heads' first values
-DEVIATIONS = 6.0  # standard errors that chance is allowed
+DRAWN = 0.01  # standard deviation of the heads' initial values
+DEVIATIONS = 6.0  # largest deviation, in standard errors, that is put down to chance
 
 _BRANCH = re.compile(r"(layer[56]|classifier)\.conv2d_list\.(\d+)\.weight")
 _BLOCK = re.compile(r"layer([1-4])\.(\d+)\.")
@@ -30,14 +30,14 @@ _TRUNKS = {"resnet101": "ResNet-101", "resnet50": "ResNet-50", "vgg16": "VGG-16"
 
 
 class Recognised(NamedTuple):
-    """What a weights file was made for.
+    """The network that a weights file belongs to.
 
     Attributes:
-      net: settings of `config.net` to be replaced: architecture, backbone, aux, rates, summed (0
-        for all), preprocess and, of a ResNet, stride_in. Empty for a file in this project's own
-        names, which leaves them to the config.
-      num_classes: classes of its heads.
-      origin: what was concluded, one line for people.
+      net: settings to replace in `config.net`: architecture, backbone, aux, rates, summed (0 for
+        all), preprocess and, for a ResNet, stride_in. Empty for a file with this project's names,
+        for which the config decides.
+      num_classes: number of classes of its heads.
+      origin: the conclusion, as one line of text.
     """
 
     net: dict[str, Any]
@@ -109,21 +109,21 @@ def _transformer(tensors: Mapping[str, np.ndarray], path: Any) -> Recognised:
 
 
 def untouched(kernel: np.ndarray, std: float = DRAWN) -> bool:
-    """Whether values are as drawn from N(0, std), by four statistics with known errors.
+    """Whether values still are as drawn from N(0, std), by four statistics with known errors.
 
-    With z = value / std over n values, training leaves none of these alone:
+    With z = value / std over n values, training changes all of these:
 
-    - mean z^2 is 1 with a standard error of sqrt(2 / n): 0.24 % for a main head's branch of 19
-      classes, 0.34 % for an auxiliary one's or a VGG's. Weight decay alone moves it: by a quarter
-      or more over the papers' schedules.
+    - mean z^2 is 1 with a standard error of sqrt(2 / n): 0.24 % for a branch of a main head with 19
+      classes, 0.34 % for one of an auxiliary head or a VGG. Weight decay alone changes it by a
+      quarter or more over the papers' schedules.
     - mean z^4 is 3, error sqrt(96 / n). Trained kernels have heavy tails.
     - mean z over all is 0, error 1 / sqrt(n).
-    - mean z of each class's n / K values is 0, error sqrt(K / n). The features that the kernel
-      reads are not negative, so the first thing that training learns, which classes are rare, moves
-      all the values of a class the same way.
+    - mean z of each class's n / K values is 0, error sqrt(K / n). The kernel's input features are
+      not negative, so when training first learns which classes are rare, all values of a class move
+      in the same direction.
 
-    All must lie within six standard errors. That misjudges untouched values in fewer than one file
-    in a million; a file that passes by accident would need weights without any structure.
+    All must lie within six standard errors. Untouched values fail this in fewer than one file in a
+    million; trained values could pass it only if they had no structure at all.
 
     Args:
       kernel: [K, C, kh, kw].
@@ -173,7 +173,8 @@ def _trunk(bare: Mapping[str, np.ndarray]) -> str:
             blocks[int(match[1])].add(int(match[2]))
     counts = tuple(len(found) for found in blocks.values())
     for name, sizes in resnet.SIZES.items():
-        # The small ones count as other ResNets do (18 has 2, 2, 2, 2); their stem is thinner.
+        # The small trunks have as many blocks as other ResNets (18 has 2, 2, 2, 2), but a thinner
+        # stem.
         ours = name in resnet.FROM_SCRATCH
         if counts == sizes.blocks and not (ours and _stem(bare) != sizes.stem):
             return name

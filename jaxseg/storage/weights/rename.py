@@ -1,11 +1,11 @@
-"""From PyTorch's names and layouts to this project's: torchvision's ResNets and VGG-16, and the
-references' DeepLabV2.
+"""Converts names and layouts from PyTorch: torchvision's ResNets and VGG-16, and the references'
+DeepLabV2.
 
 torchvision: 'layer1.0.conv1.weight', 'bn1.running_mean', 'layer1.0.downsample.0.weight',
 'fc.weight'. References (AdaptSegNet, ADVENT): the same trunk, heads 'layer5' (aux) and 'layer6'
-(main) with 'conv2d_list.<branch>'; their initial file carries a first component before every name
-('Scale.layer1...') and one head, 'Scale.layer5', of the data set it was trained on. The names of
-VGG-16 are told in `weights/vgg.py`.
+(main) with 'conv2d_list.<branch>'. In their file of initial weights every name has a prefix
+('Scale.layer1...'), and the only head, 'Scale.layer5', is for the classes of another data set.
+`weights/vgg.py` has the names of VGG-16.
 """
 
 import re
@@ -15,8 +15,8 @@ import numpy as np
 
 from jaxseg.storage.weights import vgg
 
-# What an initial file may hold in vain: ImageNet's classifier, and the heads of another set of
-# classes. Its fc6 and fc7 fit 'vgg16_frontend'; the other VGGs draw their own, as AdaptSegNet.
+# Tensors that need not match: ImageNet's classifier, and heads for another set of classes. fc6 and
+# fc7 fit 'vgg16_frontend'; in the other VGGs they keep their initial values, as in AdaptSegNet.
 BACKBONE_ONLY = (
     r"(^|\.)(fc|classifier\.6)\.(weight|bias)$",
     r"^params/((aux|main|depth)_head|decoder)/",
@@ -36,24 +36,24 @@ _PARTS = {"downsample.0": "downsample_conv", "downsample.1": "downsample_bn"}
 
 
 def prefix_of(names: Iterable[str]) -> str:
-    """One component before all names, as 'Scale.' in 'Scale.conv1.weight', or ''."""
+    """The common prefix of all names, such as 'Scale.' in 'Scale.conv1.weight', or ''."""
     first = {name.split(".")[0] for name in names}
     return f"{first.pop()}." if len(first) == 1 and first != {"features"} else ""
 
 
 def to_ours(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Renames and transposes the tensors of a ResNet, a VGG-16 or a DeepLabV2 of either.
+    """Renames and transposes the tensors of a ResNet, a VGG-16 or a DeepLabV2 on either.
 
     Args:
-      tensors: {name: array} as `files.load` returns it. Names of this project ('params/...',
-        'stats/...') and names that are not understood stay as they are; `merge` reports the latter.
+      tensors: {name: array} as `files.load` returns it. This project's names ('params/...',
+        'stats/...') and unknown names are kept unchanged; `merge` reports the latter.
 
     Returns:
       {'params/<path>' or 'stats/<path>': array} with kernels [kh, kw, C, K].
     """
     prefix = prefix_of(tensors)
     bare = {name: name.removeprefix(prefix) for name in tensors}
-    # Networks with one level call their only head 'layer5'; with two it is the auxiliary one.
+    # The only head of a one-level network is 'layer5'; with two levels that is the auxiliary head.
     two_levels = any(name.startswith("layer6.") for name in bare.values())
     heads = {
         "layer5": "aux_head" if two_levels else "main_head",
@@ -81,25 +81,25 @@ def to_ours(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def flavour(tensors: Iterable[str]) -> str:
-    """Where a weights file seems to come from, by its names.
+    """Guesses the origin of a weights file from its names.
 
-    It matters because the trunks differ in what their names and shapes do not show: torchvision's
-    stride lies on the 3x3 convolutions and it was trained on normalised RGB; the references' lies
-    on the first 1x1, with BGR of 0 to 255 less the mean, as in Caffe.
+    Origins differ in ways that names and shapes do not show: torchvision's trunk strides in the 3x3
+    convolutions and was trained on normalised RGB; the references' strides in the first 1x1 and
+    takes BGR in 0..255 minus the mean, as in Caffe.
 
     Args:
       tensors: the names, or the dictionary, that `files.load` returns.
 
     Returns:
       'ours': names of this project.
-      'reference': a DeepLabV2 of the references, or one trained on from it: heads called
-        'conv2d_list', or 'Scale.' before every name.
-      'torchvision': a ResNet with its classifier under plain names ('conv1.weight', 'fc.weight').
-        Strictly it is a guess, for a conversion of Caffe's ResNet that kept the classifier looks
-        the same: a reason to warn, not to refuse.
-      'unknown': anything else. A bare trunk without classifier and heads belongs here: torchvision
-        and Caffe conversions then share every name and every shape. So does every VGG-16 with
-        ImageNet's classifier, for Caffe's is often found under torchvision's names.
+      'reference': the references' DeepLabV2, or one fine-tuned from it: heads named 'conv2d_list',
+        or the prefix 'Scale.'.
+      'torchvision': a ResNet with classifier and names without prefix ('conv1.weight',
+        'fc.weight'). A conversion of Caffe's ResNet that kept the classifier looks the same: a
+        reason to warn, not to refuse.
+      'unknown': anything else, such as a trunk without classifier and heads, for which torchvision
+        and Caffe conversions share every name and shape, and every VGG-16 with ImageNet's
+        classifier, because Caffe's is often published with torchvision's names.
     """
     names = set(tensors)
     if any(name.startswith(("params/", "stats/")) for name in names):

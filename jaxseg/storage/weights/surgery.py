@@ -1,15 +1,15 @@
-"""Fully connected ImageNet networks made fully convolutional ('net surgery', Long et al., 2015).
+"""Makes ImageNet networks fully convolutional ('net surgery', Long et al., 2015).
 
-A fully connected layer that reads a [C, k, k] map is a convolution of that kernel. Files of AlexNet
-and VGG-16 name their tensors by Caffe's layers (conv1 ... conv5 or conv1_1 ... conv5_3, fc6, fc7),
-in one of two layouts, told apart by the first convolution:
+A fully connected layer that reads a [C, k, k] map equals a convolution with a k x k kernel. Files
+of AlexNet and VGG-16 name their tensors by Caffe's layers (conv1 ... conv5 or conv1_1 ... conv5_3,
+fc6, fc7), in one of two layouts, which the first convolution tells apart:
 
 - Caffe's and PyTorch's: [K, C, kh, kw] and [K, C k k], the map flattened channels first.
-- TensorFlow's, also of the widespread vgg16_weights.npz: [kh, kw, C, K] and [k k C, K], channels
+- TensorFlow's, also in the widespread vgg16_weights.npz: [kh, kw, C, K] and [k k C, K], channels
   last.
 
-torchvision's VGG-16 has names of its own, which `rename.to_ours` reads. Its AlexNet is another
-network (64 channels and no groups in the first layers) and fits nothing here.
+torchvision's VGG-16 has other names, which `rename.to_ours` reads. Its AlexNet is a different
+network (64 channels and no groups in the first layers) and fits no network here.
 """
 
 import math
@@ -20,8 +20,8 @@ import numpy as np
 
 from jaxseg.errors import UserError
 
-# What a classifier's file holds in vain, and what an FCN draws itself; of an FCN's own file, the
-# bilinear kernels, which are constants here.
+# Tensors that need not match: ImageNet's classifier; the bilinear kernels in an FCN's file, which
+# are constants here; and an FCN's scores, which may keep their initial values.
 CLASSIFIER_ONLY = (r"^fc8", r"^classifier\.6\.", r"^upscore", r"^params/main_head/")
 
 _NAME = re.compile(r"(conv[1-5](?:_[1-3])?|fc[678]|score_\w+?)[._/](\w+)")
@@ -32,20 +32,20 @@ _LEAVES = {
 
 
 def to_ours(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Renames, transposes and reshapes an AlexNet, a VGG-16, or an FCN made of either.
+    """Renames, transposes and reshapes an AlexNet, a VGG-16, or an FCN based on either.
 
     Args:
       tensors: {name: array} as `files.load` returns it: '<layer>' and 'weight' or 'bias' (also W,
-        b, weights, biases, 0, 1) with '.', '_' or '/' between them. Names that are not understood
-        stay as they are, for `merge` to report; so does fc8, ImageNet's own classifier.
+        b, weights, biases, 0, 1) with '.', '_' or '/' between them. Unknown names are kept
+        unchanged, and `merge` reports them; so is fc8, ImageNet's classifier.
 
     Returns:
       {'params/backbone/<layer>/<kernel or bias>' or 'params/main_head/...': array}, kernels
-      [kh, kw, C, K]; those of fc6 and fc7 have the side that the channels before them imply.
+      [kh, kw, C, K]. The kernel sides of fc6 and fc7 follow from the number of input channels.
 
     Raises:
-      UserError: no first convolution to tell the layout by, or an fc6 that does not read a square
-        map of the last convolution's channels.
+      UserError: the first convolution, which determines the layout, is missing, or fc6 does not
+        read a square map of the last convolution's channels.
     """
     found = {}
     for name, array in tensors.items():
@@ -80,7 +80,7 @@ def _channels_first(kernels):
 
 
 def _convolution(layer, array, kernels, channels_first):
-    """[kh, kw, C, K] of any layer's weights."""
+    """A layer's weights as a convolution kernel [kh, kw, C, K]."""
     if array.ndim == 4 and array.shape[:2] == (1, 1) and channels_first and layer in ("fc6", "fc7"):
         array = array[0, 0]  # Caffe's older files have [1, 1, K, C k k]
     if array.ndim == 4:

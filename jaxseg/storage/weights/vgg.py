@@ -1,9 +1,10 @@
-"""VGG-16 in PyTorch files: which of two numberings a file has, and what each tensor is called here.
+"""VGG-16 in PyTorch files: finds which of two numberings a file has, and renames its tensors.
 
-Both count all layers of `features`, ReLU and pooling included. torchvision's thirteen convolutions
-end at 28 and are followed by fully connected layers: `classifier.0`, `.3` and `.6`, or `.1`, `.4`
-and `.6` in the conversion of Caffe's model. AdaptSegNet took pool4 out, so that stage 5 moves down
-by one, and put fc6 and fc7 at 29 and 31 as convolutions; its head is `classifier.conv2d_list`.
+Both numberings count all layers of `features`, including ReLU and pooling. In torchvision's the
+last of thirteen convolutions is number 28, and fully connected layers follow: `classifier.0`, `.3`
+and `.6`, or `.1`, `.4` and `.6` in the conversion of Caffe's model. AdaptSegNet removed pool4, so
+that the numbers of stage 5 are lower by one, and added fc6 and fc7 as convolutions 29 and 31; its
+head is `classifier.conv2d_list`.
 """
 
 import math
@@ -25,13 +26,13 @@ _CLASSIFIER = re.compile(r"classifier\.(\d+)\.(weight|bias)")
 
 
 def numbering(names: Iterable[str]) -> str:
-    """'torchvision', 'reference', or '' for names that are not a whole VGG-16's."""
+    """'torchvision', 'reference', or '' if the names are not those of a complete VGG-16."""
     found = {int(match[1]) for name in names if (match := _CONV.fullmatch(name))}
     return next((kind for kind, table in NUMBERINGS.items() if found == set(table)), "")
 
 
 def target(name: str, kind: str) -> str | None:
-    """The path in this project of a tensor of a file in numbering `kind`, or None."""
+    """This project's path for a tensor in a file with the numbering `kind`, or None."""
     if match := _CONV.fullmatch(name):
         module = NUMBERINGS[kind][int(match[1])]
     elif kind == "torchvision" and (match := _CLASSIFIER.fullmatch(name)) and match[1] in _FULL:
@@ -42,14 +43,13 @@ def target(name: str, kind: str) -> str | None:
 
 
 def as_convolution(matrix: np.ndarray, path: str) -> np.ndarray:
-    """Reshapes a fully connected layer's weights into a convolution's.
+    """Reshapes the weights of a fully connected layer into a convolution kernel.
 
-    fc6 read a [512, 7, 7] map, channels first, so its rows are kernels over all of that map; fc7
-    becomes 1x1.
+    fc6 reads a [512, 7, 7] map, channels first, so each row becomes a 7x7 kernel; fc7 becomes 1x1.
 
     Args:
       matrix: [O, I].
-      path: the path that `target` gave it.
+      path: from `target`.
 
     Returns:
       [O, C, k, k] with C k k = I: C = 512 for fc6 where that divides I into a square, else k = 1.
