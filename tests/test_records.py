@@ -1,6 +1,7 @@
 """Records of `streets`: content, order, interruptions, damage, wrong names; and the codec."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -135,3 +136,18 @@ def test_a_colour_label_is_refused():
     Image.fromarray(draw(0, *SIZE, 3)).save(buffer, "PNG")
     with pytest.raises(UserError, match="x.png.*mode RGB"), codec.naming("x.png"):
         codec.decode_ids(buffer.getvalue())
+
+
+def test_the_digest_follows_the_renderers_code(tmp_path):
+    """Not its comments; and of no code at all it would be the digest of nothing."""
+    from jaxseg.data import streets as renderer
+
+    assert len(list(Path(renderer.__path__[0]).glob("*.py"))) > 10
+    (tmp_path / "a").mkdir()
+    digests = []
+    for text in ('"""One."""\nx = 1\n', '"""Two."""\nx = 1  # why\n', "x = 2\n"):
+        (tmp_path / "a" / "scene.py").write_text(text)
+        builders_streets.renderer_digest.cache_clear()
+        digests.append(builders_streets.renderer_digest(tmp_path / "a"))
+    assert digests[0] == digests[1] != digests[2]
+    builders_streets.renderer_digest.cache_clear()
