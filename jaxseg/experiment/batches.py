@@ -134,6 +134,34 @@ def source_pictures(config: ConfigDict) -> Iterator[dict[str, Any]]:
         yield {key: values[0] for key, values in batch.items() if key != "valid"}
 
 
+def labelled_images(
+    config: ConfigDict, side: str, most: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """At most `most` images with labels, evenly over a split: (uint8 [H,W,3], uint8 [H,W]).
+
+    Args:
+      config: of the run.
+      side: 'source' for its training split, 'target' for its validation split.
+      most: number of images.
+
+    Yields:
+      Images and labels at the side's training size, in the classes that are learnt.
+    """
+    data = config.data[side]
+    size = experiment_settings.size_of(f"data.{side}.size", data.size)
+    target = side == "target"
+    opened = open_records(
+        config, data, data.val_split if target else data.split, as_published=target
+    )
+    few = _Spread(opened, most)
+    read = pipeline.eval_batches(
+        few, size=size, label_size=size, batch=1, table=_table(config, opened),
+        threads=config.data.threads,
+    )  # fmt: skip
+    for batch in read:
+        yield batch["image"][0], batch["label"][0]
+
+
 def _source_scored(config: ConfigDict) -> bool:
     return bool(config.data.source.val_split) and config.eval.source_images > 0
 

@@ -47,6 +47,7 @@ def write_report(workdir: str | Path) -> Path:
     sections = [f"<header><h1>{html.escape(name)}</h1>{_summary(config, last)}</header>"]
     if last:
         tiles = _tiles(before, best, last, warmup) + _metric_tiles(train, words.tiles)
+        tiles += _blind_tile(read_json(workdir / "blind.json"))
         sections.append(f"<div class=tiles>{''.join(tiles)}</div>")
     sections.append(_warnings(lines))
     if last:
@@ -147,6 +148,17 @@ def _depth_tile(before, last, two: bool) -> list[str]:
     note = f"before: {old:.3f}" if two and old is not None else ""
     return [
         f"<div class=tile><b>{new:.3f}</b><span>relative error of depth</span><em>{note}</em></div>"
+    ]
+
+
+def _blind_tile(found: Mapping[str, Any] | None) -> list[str]:
+    """What predictors reach that hardly look: a network should be well above them."""
+    if not found or found.get("position") is None:
+        return []
+    return [
+        f"<div class=tile><b>{bare(found['colour_and_position'])}<small> %</small></b>"
+        "<span>mIoU by colour and position alone</span>"
+        f"<em>by position: {bare(found['position'])} %</em></div>"
     ]
 
 

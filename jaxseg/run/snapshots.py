@@ -4,8 +4,10 @@ A snapshot is scored on the target's validation split and on held-out source ima
 predictions are compared with those of the snapshot before; `selection` explains why.
 """
 
+import json
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,6 +23,7 @@ from jaxseg.evaluation.results import percent, plain
 from jaxseg.experiment import batches, settings
 from jaxseg.experiment.method import make_predictor
 from jaxseg.report import brought, page, paint, paint_source, paint_views
+from jaxseg.run import yardsticks
 from jaxseg.storage import logs
 from jaxseg.storage import results as storage_results
 
@@ -165,7 +168,19 @@ def conclude(workdir: str, warmup: int, console: Console | None = None) -> None:
         print("the target has no labels: nothing is scored; --mode=predict shows what was learnt")
     else:
         print(f"target mIoU {', '.join(scores)}")
+        _print_yardsticks(workdir)
     print(f"report: {os.path.join(workdir, 'report.html')}")
+
+
+def _print_yardsticks(workdir: str) -> None:
+    """What predictors reach that see no image, or a pixel's colour only."""
+    path = Path(workdir, yardsticks.FILE)
+    if path.exists():
+        found = json.loads(path.read_text())
+        print(
+            f"to compare: the commonest class of each position {percent(found['position'])}, of "
+            f"each colour and position {percent(found['colour_and_position'])}"
+        )
 
 
 def print_choices(comparison: dict[str, Any], console: Console | None = None) -> None:

@@ -20,7 +20,7 @@ from jaxseg.engine import feed, processes, programs
 from jaxseg.engine.interrupt import Interrupt
 from jaxseg.engine.method import State
 from jaxseg.experiment import batches
-from jaxseg.run import callbacks, loop, progress, snapshots, sweep, sweep_tables
+from jaxseg.run import callbacks, loop, progress, snapshots, sweep, sweep_tables, yardsticks
 from jaxseg.run.trained import (
     Trained,
     fingerprint,
@@ -70,6 +70,7 @@ def run(config: ConfigDict, workdir: str) -> int:
             snapshots.write_up(folder, trained.last_warm)
         sweep_tables.print_tables(tabulate())
     elif main:
+        yardsticks.write(trained.config, workdir)
         snapshots.conclude(workdir, trained.last_warm)
     return 0
 
