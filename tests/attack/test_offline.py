@@ -38,6 +38,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from kit import small
+from jaxseg.experiment.finished import Wanted
 from jaxseg.run import evaluate, predict, train
 
 folder = Path({folder!r})
@@ -48,8 +49,9 @@ with pytest.MonkeyPatch.context() as patch:
     config.compile_cache = False
     assert train.run(config, str(folder / "run")) == 0
     Image.fromarray(np.zeros((32, 64, 3), np.uint8)).save(folder / "a.png")
-    evaluate.evaluate(config, str(folder / "run"), "last")
-    predict.predict(config, str(folder / "run"), "last", str(folder / "a.png"), str(folder / "out"))
+    last = Wanted(step="last")
+    evaluate.evaluate(config, str(folder / "run"), last)
+    predict.predict(config, str(folder / "run"), str(folder / "a.png"), str(folder / "out"), last)
 print("done")
 """
 
