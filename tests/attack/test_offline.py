@@ -33,23 +33,22 @@ def watch(event, arguments):
 sys.addaudithook(watch)
 """
 WORK = """
-import pytest
 from pathlib import Path
 import numpy as np
 from PIL import Image
 from kit import small
+from jaxseg.experiment.finished import Wanted
 from jaxseg.run import evaluate, predict, train
 
 folder = Path({folder!r})
-with pytest.MonkeyPatch.context() as patch:
-    small.shrink_networks(patch)
-    config = small.small_config("advent", folder / "records")
-    config.train.steps, config.train.warmup_steps, config.train.eval_every = 2, 1, 2
-    config.compile_cache = False
-    assert train.run(config, str(folder / "run")) == 0
-    Image.fromarray(np.zeros((32, 64, 3), np.uint8)).save(folder / "a.png")
-    evaluate.evaluate(config, str(folder / "run"), "last")
-    predict.predict(config, str(folder / "run"), "last", str(folder / "a.png"), str(folder / "out"))
+config = small.small_config("advent", folder / "records")
+config.train.steps, config.train.warmup_steps, config.train.eval_every = 2, 1, 2
+config.compile_cache = False
+assert train.run(config, str(folder / "run")) == 0
+Image.fromarray(np.zeros((32, 64, 3), np.uint8)).save(folder / "a.png")
+last = Wanted(step="last")
+evaluate.evaluate(config, str(folder / "run"), last)
+predict.predict(config, str(folder / "run"), str(folder / "a.png"), str(folder / "out"), last)
 print("done")
 """
 
