@@ -1,1 +1,1 @@
-"""Networks: flax modules and the pure functions made of them."""
+"""Networks: flax modules, and the pure functions made from them."""

@@ -1,4 +1,4 @@
-"""Domain classifiers: AdaptSegNet's and ADVENT's over patches, and one for single places."""
+"""Domain classifiers: AdaptSegNet's and ADVENT's for patches, and one for single positions."""
 
 from collections.abc import Callable
 
@@ -11,8 +11,8 @@ from jaxseg.models.layers.spectral import SpectralConv
 
 
 def _layers(module: nn.Module, train: bool) -> Callable[..., jax.Array]:
-    """(x, features, kernel, stride, padding, name) -> a convolution of `module` applied to x, as
-    its `spectral` and `init_std` say; to be called within its compact `__call__`.
+    """Makes (x, features, kernel, stride, padding, name) -> convolution of x, with `spectral` and
+    `init_std` of `module`; call it within the module's compact `__call__`.
     """
 
     def conv(x, features, kernel, stride, padding, name):
@@ -36,13 +36,13 @@ class Discriminator(nn.Module):
     size of the image.
 
     Attributes:
-      width: channels of the first convolution; the next have 2, 4 and 8 times as many, the last one
-        has one.
+      width: channels of the first convolution; the next three have 2, 4 and 8 times as many, the
+        last has one.
       dtype: computation dtype, float32 or bfloat16.
       kernel_init: the references leave PyTorch's default, U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
       spectral: divides every kernel by its largest singular value, see `spectral.SpectralConv`; the
-        network then has statistics. Parameters stay the same.
-      init_std: above 0, kernels begin as N(0, init_std) and biases as 0 (GIO-Ada: 0.001).
+        network then has statistics, and the same parameters.
+      init_std: above 0: initial kernels are N(0, init_std) and biases 0 (GIO-Ada: 0.001).
     """
 
     width: int = 64
@@ -53,10 +53,10 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Maps [N, H, W, C] to {'score': float32 [N, h, w, 1]}; h is H / 32 for its multiples.
+        """Maps [N, H, W, C] to {'score': float32 [N, h, w, 1]}; h = H / 32 for multiples of 32.
 
         Raises:
-          ValueError: maps of less than 32 rows or columns, of which nothing would be left.
+          ValueError: maps of less than 32 rows or columns, for which the result would be empty.
         """
         if min(x.shape[1:3]) < 32:
             raise ValueError(
@@ -72,13 +72,13 @@ class Discriminator(nn.Module):
 
 
 class PixelDiscriminator(nn.Module):
-    """Three 1x1 convolutions with leaky ReLU 0.2 between them: one decision for each place.
+    """Three 1x1 convolutions with leaky ReLU 0.2 between them: one decision for each position.
 
-    For feature maps, as in FCNs in the Wild (Hoffman et al., 2016), which leaves its layers open.
+    For feature maps, as in FCNs in the Wild (Hoffman et al., 2016), which does not specify layers.
 
     Attributes:
-      width: of the two hidden layers, in eighths of their channels: 64 gives 512, as many as the
-        widest layer of `Discriminator`.
+      width: the two hidden layers have 8 * width channels: 64 gives 512, as in the widest layer of
+        `Discriminator`.
       others: see `Discriminator`.
     """
 

@@ -1,4 +1,4 @@
-"""A network as a pair of pure functions: all that the rest of the project knows of flax."""
+"""A network as a pair of pure functions, which hide flax from the rest of the project."""
 
 import contextlib
 import zlib
@@ -13,13 +13,13 @@ Tree = dict[str, Any]
 
 
 class Network(NamedTuple):
-    """A network without state.
+    """The pure functions of a network.
 
     Attributes:
       init: `(key, images) -> (params, stats)`; `stats` is {} for a network without BatchNorm.
       apply: `(params, stats, images, train, key=None) -> (outputs {level: float32 array}, new
-        stats)`. The new statistics have the structure of the old ones, and are the old ones when
-        `train` is False.
+        stats)`. The new statistics have the structure of the old ones; without `train` they are
+        unchanged.
     """
 
     init: Callable[..., tuple[Tree, Tree]]
@@ -60,19 +60,19 @@ def network(
 
 
 def _as_it_is(call, args, kwargs, context):
-    """Dropout that drops nothing, for training without a key: a teacher's forward pass."""
+    """Turns dropout off, for training mode without a key, such as a teacher's forward pass."""
     if isinstance(context.module, nn.Dropout) and context.method_name == "__call__":
         return args[0]
     return call(*args, **kwargs)
 
 
 def redrawn(net: Network, std: float, keep: tuple[str, ...] = ("backbone",)) -> Network:
-    """The network with other first values: convolutions N(0, std), their biases 0.
+    """The network with new initial values: convolution kernels N(0, std), their biases 0.
 
     Args:
-      net: any network; its norms begin as they did.
-      std: of the kernels.
-      keep: groups of parameters that are left as they are.
+      net: any network; the initial values of its norms stay.
+      std: standard deviation of the kernels.
+      keep: groups of parameters whose initial values stay.
     """
 
     def draw(tree, key):

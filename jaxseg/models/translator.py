@@ -1,9 +1,9 @@
 """Image transform network of GIO-Ada (Chen et al., 2019: Learning Semantic Segmentation from
-Synthetic Data): a rendered image, its labels and its depth in, a more real image out.
+Synthetic Data): turns a rendered image with labels and depth into a more realistic image.
 
-The body is the residual generator of Johnson et al. (2016) and CycleGAN (Zhu et al., 2017). Where
-those put out an image, this one by default puts out a change of the image it was given: no class
-moves, and training begins with the rendered images as they are.
+The body is the residual generator of Johnson et al. (2016) and CycleGAN (Zhu et al., 2017). Those
+output an image; this one by default outputs a change of its input image, so that classes stay in
+place, and training begins with the unchanged rendered images.
 """
 
 import jax
@@ -34,34 +34,34 @@ class Residual(nn.Module):
 
 
 def moved(image: jax.Array, share: jax.Array) -> jax.Array:
-    """The image moved towards white by a share of the way, or towards black by a negative one.
+    """Moves the image towards white by a share of the way, or towards black for a negative share.
 
-    It never leaves -1..1, is the image itself where the share is 0, and has a gradient for the
-    share also where the image is white or black, which adding before a tanh has not.
+    The result stays in -1..1 and equals the image where the share is 0. Unlike a sum before a tanh,
+    it has a gradient for the share where the image is white or black, too.
 
     Args:
       image: float32 in -1..1.
       share: float32 in -1..1 of the same shape.
     """
-    size = share * jnp.sign(share)  # of which the slope at 0 is 0, the middle of its sides
+    size = share * jnp.sign(share)  # |share|, with a gradient of 0 at 0
     return (1 - size) * image + share
 
 
 class Translator(nn.Module):
-    """Convolution, two that halve the size, residual blocks at a quarter of it, two that double it,
-    convolution; instance norm after all but the last.
+    """A convolution, two that halve the size, residual blocks at a quarter of the size, two that
+    double it, and a convolution; instance norm after all but the last.
 
-    Sizes that are no multiples of 4 are halved upwards, and what is doubled is cut to the size it
-    was halved from. Doubling repeats pixels before a 3x3 convolution, which leaves no checkerboard.
+    Halving rounds sizes up; doubled maps are cropped to the size before halving. Doubling repeats
+    pixels before a 3x3 convolution, which avoids checkerboard artefacts.
 
     Attributes:
       width: channels at full size; half and quarter size have 2 and 4 times as many.
-      blocks: residual blocks.
+      blocks: number of residual blocks.
       kernel: side of the first and last convolution, odd.
-      residual: puts out `moved(image, change)`; otherwise an image of its own. Both end in a tanh.
-      init_std: of all kernels, N(0, init_std); 0 draws them by He and starts the last at zero: with
-        `residual` the network is then the identity, and nothing but its last layer learns in the
-        first step.
+      residual: outputs `moved(image, change)`; otherwise a new image. Both end in a tanh.
+      init_std: initial kernels are N(0, init_std). 0: He initialisation, with zeros in the last
+        layer; with `residual` the network is then the identity, and in the first step only its
+        last layer learns.
       dtype: computation dtype, float32 or bfloat16; the last step is always float32.
     """
 
@@ -76,8 +76,8 @@ class Translator(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
         """Maps [N, H, W, C] to {'image': float32 [N, H, W, 3] in -1..1}.
 
-        The first three channels of the input are the image in -1..1; what follows is up to the
-        caller (GIO-Ada: one-hot labels, all zeros where ignored, and depth).
+        The first three channels of the input are the image in -1..1; the caller chooses the others
+        (GIO-Ada: one-hot labels, all zeros where ignored, and depth).
         """
         del train  # an instance norm is the same function in training
         image = x[..., :IMAGE].astype(jnp.float32)

@@ -1,1 +1,1 @@
-"""Layers that networks are built from."""
+"""Building blocks of networks."""

@@ -1,6 +1,4 @@
-"""What the decoders are built from: a convolution with all that follows it, and DeepLabV3's
-pyramid.
-"""
+"""Building blocks of decoders: convolution with norm and activation, and DeepLabV3's pyramid."""
 
 from collections.abc import Sequence
 
@@ -12,11 +10,11 @@ from jaxseg.models.layers.layers import Conv, Initializer, Norm, he_normal
 
 
 class ConvNorm(nn.Module):
-    """A convolution without bias, its norm and its activation: 'conv' and 'bn' in the parameters.
+    """A convolution without bias ('conv' in the parameters), a norm ('bn') and an activation.
 
     Attributes:
       norm: see `Norm.mode`.
-      others: see `Conv` and `Norm`. The padding keeps the size of an odd kernel's input.
+      others: see `Conv` and `Norm`. For odd kernels the padding keeps the size of the map.
     """
 
     features: int
@@ -52,8 +50,8 @@ def atrous_pyramid(
     """Atrous spatial pyramid with image pooling, merged by a 1x1 convolution (Chen et al., 2017:
     Rethinking Atrous Convolution); dropout comes last.
 
-    Its layers become those of the module that calls it within its compact `__call__`: 'branch0', a
-    1x1 convolution, 'branch1' and so on, 3x3 at one of `rates` each, 'pooling' and 'project'.
+    Call it within a module's compact `__call__`. The module gets the layers 'branch0' (a 1x1
+    convolution), 'branch1' and so on (3x3, dilated by one of `rates` each), 'pooling', 'project'.
 
     Args:
       x: [N, h, w, C].

@@ -1,24 +1,25 @@
 """The one 2-D convolution that every network uses.
 
 On GPU and TPU it is XLA's. XLA's CPU backend computes some convolutions, above all the gradients
-with respect to the kernel and through a stride, several times slower than the matrix products they
-are equal to, so there it takes other routes to the same numbers, each chosen by measurement:
+with respect to the kernel and through a stride, several times slower than equivalent matrix
+products. So the CPU takes other routes to the same numbers, each chosen by measurement:
 
 - 1x1: one matrix product, forward and backward;
-- channel counts that the kernels of XLA's CPU library do badly: a few zero channels more;
+- channel counts for which XLA's CPU library is slow: padded with a few zero channels;
 - few outputs for many inputs (the heads): one product with all kernel elements at once, then shift
   and add;
-- stride: the gradient for the input is one dense convolution per row phase, interleaved by a
-  reshape;
+- stride: the gradient for the input is one dense convolution for each row index modulo the stride,
+  interleaved by a reshape;
 - wide kernels: the gradient for the kernel is one matrix product per kernel element; at stride 1
-  and on small maps both gradients are one product each, of the gradient gathered for all elements;
-- stride 2 and few channels: the gradient for the kernel is that of a dense convolution of the
+  and on small maps each gradient is one product with the output's gradient gathered for all
+  elements;
+- stride 2 and few channels: the gradient for the kernel is that of a dense convolution over the
   input's 2x2 blocks, taken as channels;
 - a few groups: one convolution each, three to sixteen times faster with its gradients.
 
-The choice is made while tracing, by `routes.current()`: a function traced for a GPU and then run on
-a CPU is correct, only slower. The CPU routes have a custom reverse rule, hence no forward mode
-(`jax.jvp`) there.
+The route is chosen while tracing, by `routes.current()`: a function traced for a GPU and then run
+on a CPU is correct, only slower. The CPU routes have custom reverse rules, hence no forward mode
+(`jax.jvp`).
 """
 
 import functools
@@ -31,9 +32,9 @@ from jax import lax
 from jaxseg import routes
 
 Pair = tuple[int, int]
-WIDE = 96 * 96  # input times output channels from which one product per kernel element wins
-GATHERED = 2**22  # values up to which the gradient is gathered for all kernel elements at once
-FEW = 8  # groups up to which they are convolved one by one
+WIDE = 96 * 96  # input times output channels; from here one product per kernel element is faster
+GATHERED = 2**22  # largest number of values of a gradient gathered for all kernel elements
+FEW = 8  # up to this number of groups, they are convolved one by one
 
 
 def conv2d(
@@ -57,7 +58,7 @@ def conv2d(
       [N, H', W', K].
 
     Raises:
-      ValueError: ranks, channels or dtypes that do not fit.
+      ValueError: ranks, channels or dtypes that do not match.
     """
     if x.ndim != 4 or kernel.ndim != 4:
         raise ValueError(
@@ -96,8 +97,8 @@ def _convolve(x, kernel, stride, padding, dilation=(1, 1), groups=1):
 def _transposed_product(a, b):
     """[P, A], [P, B] -> [A, B], summed in float32.
 
-    XLA's CPU library is up to half as fast again if the first is the narrower one; without the
-    barrier XLA would take the transposition into the product again.
+    XLA's CPU library is up to 1.5 times as fast if the first matrix is the narrower one. The
+    barrier keeps XLA from merging the transposition into the product.
     """
     if a.shape[1] > b.shape[1]:
         return lax.optimization_barrier(_transposed_product(b, a)).T
@@ -122,8 +123,8 @@ def _pointwise_forward(x, kernel):
 
 def _pointwise_backward(saved, gradient):
     x, kernel = saved
-    # From the gradient of `jnp.dot` XLA computes the producer of `gradient` (a norm's backward
-    # pass) twice, once in a transposed layout, at the cost of another product.
+    # With the automatic gradient of `jnp.dot`, XLA would compute the operation that produces
+    # `gradient` (a norm's backward pass) twice, which costs as much as another product.
     flat = lax.optimization_barrier(gradient.reshape(-1, gradient.shape[3]))
     to_x = lax.dot_general(flat, kernel[0, 0], (((1,), (1,)), ((), ())))
     to_kernel = _transposed_product(x.reshape(-1, x.shape[3]), flat)
@@ -212,10 +213,10 @@ def _kernel_by_blocks(x, kernel, padding, gradient):
 
 
 def _through_stride(x, kernel, stride, padding, gradient):
-    """Gradient for the input of a strided convolution, without multiplying by the zeros in between.
+    """Gradient for the input of a strided convolution, without multiplications by inserted zeros.
 
-    Rows of the padded input with equal remainder modulo the stride meet the same kernel rows, so
-    that each remainder is a dense convolution of the gradient. The column remainders become
+    Rows of the padded input with equal index modulo the stride are used by the same kernel rows, so
+    that each remainder needs one dense convolution of the gradient. The column remainders become
     channels: [.., blocks, stride * C].
     """
     batch, height, width, channels = x.shape
@@ -235,7 +236,7 @@ def _through_stride(x, kernel, stride, padding, gradient):
     phases = [_convolve(gradient, kernel[:, phase], (1, 1), full) for phase in range(rows)]
     padded = jnp.stack(phases, 2)
     padded = padded.reshape(batch, padded.shape[1] * rows, padded.shape[3] * columns, channels)
-    # Rows and columns that no window reached are missing at the end; the padding goes.
+    # Adds the rows and columns at the end that no window reached, and removes the padding.
     (top, _), (left, _) = padding
     missing = max(0, top + height - padded.shape[1]), max(0, left + width - padded.shape[2])
     padded = jnp.pad(padded, ((0, 0), (0, missing[0]), (0, missing[1]), (0, 0)))
@@ -243,16 +244,16 @@ def _through_stride(x, kernel, stride, padding, gradient):
 
 
 def _gathered_backward(x, kernel, padding, dilation, gradient):
-    """Both gradients at stride 1, a matrix product each, of what every input meets of `gradient`.
+    """Both gradients at stride 1, as one matrix product each with shifted copies of `gradient`.
 
-    Input (h, w) meets kernel element (r, c) in output (h + top - r dilation, w + left - c
-    dilation).
+    Input (h, w) is multiplied by kernel element (r, c) for the output (h + top - r dilation,
+    w + left - c dilation).
     """
     rows, columns, channels, features = kernel.shape
     height, width = x.shape[1:3]
     reach = (rows - 1) * dilation[0], (columns - 1) * dilation[1]
-    # Lower padding than reach widens the gradient here, higher padding crops it: `lax.pad` takes
-    # both signs.
+    # A padding smaller than the kernel's reach extends the gradient, a larger one crops it:
+    # `lax.pad` accepts both signs.
     edges = [(reach[axis] - padding[axis][0], reach[axis] - padding[axis][1], 0) for axis in (0, 1)]
     wide = lax.pad(gradient, jnp.zeros((), gradient.dtype), ((0, 0, 0), *edges, (0, 0, 0)))
     parts = []

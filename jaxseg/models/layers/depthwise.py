@@ -1,14 +1,14 @@
-"""Depthwise convolution: every channel is convolved by itself (Howard et al., MobileNets, 2017).
+"""Depthwise convolution: every channel has its own kernel (Howard et al., MobileNets, 2017).
 
 On GPU and TPU it is XLA's grouped convolution. XLA's CPU backend computes that four to twenty times
-slower than memory allows, forward and backward, so there it is written as sums of shifted products:
+slower than memory bandwidth allows, forward and backward, so the CPU uses sums of shifted products:
 
 - forward: one product and sum per kernel element, which XLA fuses into one loop;
-- gradient for the input: the same with the mirrored kernel; through a stride, one such sum for each
-  phase of rows and columns, interleaved by a reshape, without multiplying by zeros in between;
+- gradient for the input: the same with the mirrored kernel; with a stride, one such sum for each
+  row and column index modulo the stride, interleaved by a reshape, without inserted zeros;
 - gradient for the kernel: a loop over the rows of all images adds each row's products to one sum
   [W, C] for each kernel element; rows and sums stay in the cache. A reduction over all positions,
-  which is what XLA makes of the plain formula, takes ten times as long.
+  as XLA compiles the plain formula, takes ten times as long.
 """
 
 import functools
@@ -22,15 +22,15 @@ from jaxseg import routes
 from jaxseg.models.layers.layers import Initializer
 
 Pair = tuple[int, int]
-# 'fan_out' would count all channels, though each output reads, and each input feeds, one kernel.
+# 'fan_out' would count all channels, although each input channel feeds one output channel only.
 he_depthwise = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
 def same_padding(size: int, kernel: int, stride: int = 1, dilation: int = 1) -> Pair:
-    """Zeros before and after an axis, as TensorFlow's padding 'SAME' has them.
+    """Numbers of zeros before and after an axis in TensorFlow's padding 'SAME'.
 
-    The result has ceil(size / stride) values. Where the zeros do not come in pairs the last one is
-    at the end, so that at stride 2 the windows of an even axis lie differently from PyTorch's.
+    The result has ceil(size / stride) values. If the number of zeros is odd, the extra one is at
+    the end; at stride 2 and even sizes the windows therefore differ from PyTorch's.
     """
     count = -(-size // stride)
     total = max((count - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
@@ -52,14 +52,14 @@ def depthwise(
       kernel: [kh, kw, 1, C], of the dtype of `x`.
       stride, dilation: the same for rows and columns.
       padding: ((top, bottom), (left, right)) zeros.
-      shifted: sums of shifted products, or else XLA's grouped convolution; None chooses by the
-        platform (see `routes`). The first has a reverse rule of its own, hence no forward mode.
+      shifted: True for sums of shifted products, False for XLA's grouped convolution; None chooses
+        by platform (see `routes`). The former has a custom reverse rule, hence no forward mode.
 
     Returns:
       [N, H', W', C].
 
     Raises:
-      ValueError: shapes or dtypes that do not fit.
+      ValueError: shapes or dtypes that do not match.
     """
     if x.ndim != 4 or kernel.shape[2:] != (1, x.shape[-1]) or x.dtype != kernel.dtype:
         raise ValueError(
@@ -109,7 +109,7 @@ def _taps(kernel):
 
 
 def _parts(padded, taps, size, stride, dilation):
-    """What each kernel element meets: a view [N, *size, C] of the padded input for each."""
+    """The part [N, *size, C] of the padded input that each kernel element is multiplied by."""
     height, width = size
     for row, column in taps:
         top, left = row * dilation, column * dilation
@@ -118,7 +118,7 @@ def _parts(padded, taps, size, stride, dilation):
 
 
 def _pad(x, padding):
-    """Zeros around a map; negative numbers cut it."""
+    """Pads a map with zeros; negative numbers crop it."""
     edges = ((0, 0, 0), *((low, high, 0) for low, high in padding), (0, 0, 0))
     return lax.pad(x, jnp.zeros((), x.dtype), edges)
 
@@ -147,7 +147,7 @@ def _shifted_forward(x, kernel, stride, padding, dilation):
 
 def _shifted_backward(stride, padding, dilation, saved, gradient):
     x, kernel = saved
-    # Both gradients read it many times over: it must not be computed again in each of them.
+    # Both gradients read it many times; the barrier keeps XLA from recomputing it each time.
     gradient = lax.optimization_barrier(gradient)
     if stride == 1:
         edges = tuple(
@@ -163,8 +163,8 @@ def _shifted_backward(stride, padding, dilation, saved, gradient):
 def _through_stride(shape, kernel, stride, padding, dilation, gradient):
     """Gradient for the input of a strided convolution.
 
-    Row p of the padded input meets kernel row r in output (p - r dilation) / stride, so the rows
-    with one remainder modulo the stride meet those kernel rows whose r dilation has the same one.
+    Row p of the padded input is multiplied by kernel row r for output (p - r dilation) / stride. So
+    rows p use those kernel rows r for which p and r dilation are equal modulo the stride.
     """
     batch, *sizes, channels = shape
     reach = [(side - 1) * dilation for side in kernel.shape[:2]]

@@ -1,8 +1,8 @@
 """Layers shared by all networks: convolution, normalisation, pooling, input normalisation.
 
-Parameters are float32; `dtype` is what activations and products are computed in (float32 or
-bfloat16). Statistics of a norm are always float32. Layout is NHWC, kernels are HWIO, padding is
-explicit and symmetric as in PyTorch ('SAME' pads a strided convolution differently).
+Parameters are float32; `dtype` is that of activations and products (float32 or bfloat16).
+Statistics of norms are always float32. Layout is NHWC, kernels are HWIO, padding is explicit and
+symmetric as in PyTorch ('SAME' pads a strided convolution differently).
 """
 
 import functools
@@ -90,30 +90,30 @@ class Conv(nn.Module):
 
 
 class Norm(nn.Module):
-    """Normalisation, with the activation that follows it: the kind that `mode` names.
+    """Normalisation of the kind named by `mode`, with the activation that follows it.
 
-    BatchNorm (Ioffe and Szegedy, 2015) over all axes but the last. Without `train` all four use the
-    running statistics and no collective.
-    'frozen': running statistics, fixed affine; nothing moves.
-    'reference': fixed affine, but training uses the statistics of the local batch and moves the
-      running ones, as AdaptSegNet and ADVENT do. Never crosses devices.
-    'local': trained affine; statistics of each device's own batch.
-    'train': trained affine; statistics of the batch over all devices of `axis_name` (if given).
+    BatchNorm (Ioffe and Szegedy, 2015) over all axes but the last. Without `train` all four modes
+    use the running statistics, without communication between devices.
+    'frozen': running statistics and a fixed affine map; nothing changes in training.
+    'reference': a fixed affine map, but training uses the statistics of the device's batch and
+      updates the running ones, as AdaptSegNet and ADVENT do. Devices do not communicate.
+    'local': a trained affine map; statistics of each device's batch.
+    'train': a trained affine map; statistics of the batch over all devices of `axis_name` (if
+      given).
 
-    Norms of each image alone, the same in training and evaluation, without running statistics:
-    'instancenorm' (Ulyanov et al., 2016), without affine. A 1x1 map has nothing to be normalised by
-      and stays as it is.
-    'groupnorm' (Wu and He, 2018): `norm.group_count` groups, trained affine.
-    'evonorm': EvoNorm-S0 (Liu et al., 2020), norm and activation in one, wherever another norm
-      stands: also where no activation follows, as in shortcuts; a network then leaves out the ReLU
-      after a residual sum. All is trained.
-    'evonorm_paper': the same only where an activation follows. Elsewhere an affine map stands, and
-      the ReLU after a sum stays, as in the paper's ResNets.
+    Norms of each image separately, the same in training and evaluation, without running statistics:
+    'instancenorm' (Ulyanov et al., 2016), without an affine map. A 1x1 map is left unchanged.
+    'groupnorm' (Wu and He, 2018): `norm.group_count` groups, a trained affine map.
+    'evonorm': EvoNorm-S0 (Liu et al., 2020), norm and activation in one, replaces every norm, also
+      where no activation follows, as in shortcuts; a network then leaves out the ReLU after a
+      residual sum. All its parameters are trained.
+    'evonorm_paper': as in the paper's ResNets, EvoNorm-S0 only where an activation follows;
+      elsewhere an affine map, and the ReLU after a sum is kept.
 
     Attributes:
       mode: one of `NORM_MODES`.
       axis_name: name of the mapped device axis, or None.
-      momentum: share of the new statistics in the running ones (PyTorch's convention).
+      momentum: weight of the new statistics in the running ones (PyTorch's convention).
       epsilon: added to the variance.
       dtype: dtype of the result.
       limit: upper limit of the ReLU, 6 for ReLU6; EvoNorm has none.
@@ -128,11 +128,11 @@ class Norm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool, activation: bool = False) -> jax.Array:
-        """Maps [N, ..., C] to its like; `activation`: with the ReLU, or what replaces it.
+        """Maps [N, ..., C] to the same shape; `activation` adds the ReLU or its replacement.
 
         Raises:
           ValueError: unknown mode.
-          UserError: BatchNorm in training, of a single value per channel.
+          UserError: BatchNorm in training with a single value per channel.
         """
         if self.mode not in NORM_MODES:
             raise ValueError(f"norm mode {self.mode!r} is not one of {NORM_MODES}")
@@ -202,9 +202,8 @@ def max_pool(
 
     Args:
       x: [N, H, W, C].
-      window, stride, padding: the same for both axes; padding never wins a maximum.
-      ceil_mode: the last window may hang over the edge, as long as it starts inside the padded
-        input.
+      window, stride, padding: the same for both axes; padded values are never the maximum.
+      ceil_mode: the last window may extend over the edge if it starts inside the padded input.
 
     Returns:
       [N, h, w, C] with h = (H + 2 padding - window) / stride + 1, rounded down, or up with
@@ -221,11 +220,11 @@ def max_pool(
 
 
 def _pool_edges(size, window, stride, padding, count):
-    """Padding (negative: cropping) at the end of an axis that fits the last window exactly."""
+    """Padding (negative: cropping) at the end of an axis so that the last window ends there."""
     return (count - 1) * stride + window - size - padding
 
 
-# XLA's gradient of a windowed maximum scatters, on CPU six times slower than these slices.
+# XLA's gradient of a windowed maximum is a scatter, on CPU six times slower than these slices.
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
 def _max_pool(x, window, stride, padding, counts):
     return _max_pool_forward(x, window, stride, padding, counts)[0]

@@ -1,9 +1,8 @@
-"""Normalisations with their textbook gradients written out: BatchNorm (Ioffe and Szegedy, 2015),
-GroupNorm (Wu and He, 2018) and EvoNorm-S0 (Liu et al., 2020).
+"""Normalisations with explicit gradients: BatchNorm (Ioffe and Szegedy, 2015), GroupNorm (Wu and
+He, 2018) and EvoNorm-S0 (Liu et al., 2020).
 
-Automatic differentiation of the two passes over the input costs about twice the memory traffic of
-these gradients, and normalisation is bound by memory traffic. Like every custom reverse rule they
-have no forward mode (`jax.jvp`).
+Automatic differentiation needs about twice the memory traffic of these gradients, which limits the
+speed of normalisation. As with all custom reverse rules there is no forward mode (`jax.jvp`).
 """
 
 import functools
@@ -21,7 +20,7 @@ def _mean(x, axis_name):
 
 
 def _shared(axis_name):
-    """Whether there are other devices; XLA would keep the collectives of one."""
+    """Whether there are other devices; XLA does not remove collectives over a single one."""
     return axis_name is not None and lax.axis_size(axis_name) > 1
 
 
@@ -36,9 +35,9 @@ def normalize_batch(x, scale, bias, epsilon: float, axis_name: str | None):
       axis_name: device axis over which the statistics are shared, or None.
 
     Returns:
-      (y of x's shape and dtype, mean, biased variance), statistics float32 [C] and constants to
-      differentiation. The variance is taken around the mean of all devices, which is safe where
-      E[x^2] - E[x]^2 cancels.
+      (y of x's shape and dtype, mean, biased variance); the statistics are float32 [C] and have no
+      gradient. The variance is computed around the mean of all devices, which avoids the
+      cancellation in E[x^2] - E[x]^2.
     """
     return _forward(x, scale, bias, epsilon, axis_name)[0]
 
@@ -63,7 +62,7 @@ def _backward(epsilon, axis_name, saved, gradients):
     if _shared(axis_name):
         shared_sum, shared_product = lax.pmean((local_sum, local_product), axis_name)
     to_x = (scale * inverse) * (gradient - shared_sum - centred * (inverse * shared_product))
-    # Parameters get the local share: the caller averages gradients over devices.
+    # Parameter gradients stay local to the device: the caller averages them over devices.
     count = math.prod(x.shape[:-1])
     return to_x.astype(x.dtype), count * local_product, count * local_sum
 
@@ -73,13 +72,13 @@ normalize_batch.defvjp(_forward, _backward)
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def clipped_relu(x: jax.Array, limit: float) -> jax.Array:
-    """min(max(x, 0), limit), ReLU6 for a limit of 6; its gradient at either end is 0."""
+    """min(max(x, 0), limit), ReLU6 for a limit of 6; the gradient at 0 and at `limit` is 0."""
     return jnp.clip(x, 0, limit)
 
 
 def _clipped_forward(x, limit):
     y = clipped_relu(x, limit)
-    return y, y  # which the next layer keeps anyway
+    return y, y  # saving y costs nothing: the next layer saves it anyway
 
 
 def _clipped_backward(limit, y, gradient):
@@ -93,15 +92,15 @@ clipped_relu.defvjp(_clipped_forward, _clipped_backward)
 
 
 def group_count(channels: int, wanted: int = 32) -> int:
-    """Number of groups that `channels` are normalised in.
+    """The number of groups in which `channels` are normalised.
 
     Args:
       channels: of the feature map.
-      wanted: groups where they fit; 32 in the papers of GroupNorm and EvoNorm.
+      wanted: preferred number; 32 in the papers of GroupNorm and EvoNorm.
 
     Returns:
-      `wanted`, if every group then has as many channels and at least two (a group of one would be
-      InstanceNorm); otherwise the largest smaller number of which that is true, and 1 at worst.
+      The largest number up to `wanted` that gives groups of equal size with at least two channels
+      (groups of one would be InstanceNorm); 1 if there is none.
     """
     fits = (n for n in range(min(wanted, channels // 2), 0, -1) if channels % n == 0)
     return next(fits, 1)
@@ -127,7 +126,7 @@ def _group_statistics(x, groups, epsilon):
 
 
 def _per_channel(x, share):
-    """Sum over all positions from the means [N, 1.., C] over each image's positions -> [C]."""
+    """Means over each image's positions [N, 1.., C] -> sums over all images and positions [C]."""
     return math.prod(x.shape[1:-1]) * jnp.sum(share, tuple(range(x.ndim - 1)))
 
 
@@ -138,8 +137,8 @@ def normalize_groups(x, scale, bias, groups: int, epsilon: float):
     Args:
       x: [N, ..., C], any floating dtype.
       scale, bias: float32 [C].
-      groups: of neighbouring channels, all of one size; C of them are InstanceNorm (Ulyanov et al.,
-        2016).
+      groups: number of groups of neighbouring channels, of equal size; C gives InstanceNorm
+        (Ulyanov et al., 2016).
       epsilon: added to the variance.
 
     Returns:
@@ -176,8 +175,8 @@ def evonorm_s0(x, v, scale, bias, groups: int, epsilon: float):
     Args:
       x: [N, ..., C], any floating dtype.
       v, scale, bias: float32 [C].
-      groups: the standard deviation is taken over each image's positions and one of so many groups
-        of neighbouring channels.
+      groups: number of groups of neighbouring channels; the standard deviation is taken over one
+        group and each image's positions.
       epsilon: added to the (biased) variance.
 
     Returns:

@@ -1,9 +1,10 @@
 """Where the pixels of a feature map lie in the image: the arithmetic behind the crops of fully
 convolutional networks (Long et al., 2015).
 
-A convolution or pooling of kernel k, stride s and padding p reads around s i - p + (k - 1) / 2 of
-its input for output index i. A transposed convolution is the same map the other way round. So every
-chain of layers is an affine map, and two maps of the same scale fit together by a shift.
+For output index i, a convolution or pooling of kernel k, stride s and padding p reads a window
+centred at s i - p + (k - 1) / 2 of its input. A transposed convolution is the inverse map. So every
+chain of layers is an affine map of indices, and feature maps of one scale can be aligned by a
+shift.
 """
 
 from collections.abc import Iterable
@@ -21,14 +22,14 @@ class Step(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Index i of a map lies at `scale * i + shift` of the image, counted in pixels."""
+    """Index i of a feature map lies at `scale * i + shift` in the image, in pixels."""
 
     scale: Fraction
     shift: Fraction
 
 
 def place(steps: Iterable[Step]) -> Place:
-    """Where the output of a chain of layers lies in its input; no layers, the input itself."""
+    """Where the output of a chain of layers lies in its input; without layers, the identity."""
     scale, shift = Fraction(1), Fraction(0)
     for step in steps:
         middle = Fraction(step.kernel - 1, 2) - step.padding
@@ -42,16 +43,16 @@ def place(steps: Iterable[Step]) -> Place:
 
 
 def crop_offset(larger: Iterable[Step], smaller: Iterable[Step]) -> int:
-    """First row and column of a map to keep so that it lies on another one.
+    """The first row and column to keep when a map is cropped to align with another one.
 
     Args:
-      larger, smaller: the chains of layers from the image to either map.
+      larger, smaller: the chains of layers from the image to the two maps.
 
     Returns:
-      The index in `larger` that lies where index 0 of `smaller` does.
+      The index in `larger` at the position of index 0 in `smaller`.
 
     Raises:
-      ValueError: the maps have different scales, or do not fit by cropping whole pixels.
+      ValueError: the maps have different scales, or cropping whole pixels cannot align them.
     """
     larger, smaller = place(larger), place(smaller)
     offset = (smaller.shift - larger.shift) / larger.scale

@@ -18,9 +18,9 @@ FIRST = 15  # rounds of the power iteration at the start; each step of training 
 class SpectralConv(nn.Module):
     """`layers.Conv` without dilation and groups, its kernel divided by its largest singular value.
 
-    The kernel counts as the matrix [kh kw C, features]. Its largest singular value is found by
-    power iteration, whose vector, 'u' [features] in 'batch_stats', is kept from step to step and
-    moves in training only. The vectors are constants to differentiation, the kernel is not.
+    The kernel is taken as the matrix [kh kw C, features]. Its largest singular value is found by
+    power iteration, whose vector, 'u' [features] in 'batch_stats', is kept between steps and
+    updated in training only. Gradients flow through the kernel, not through the vectors.
     Parameters have the names and shapes of `layers.Conv`.
     """
 
@@ -37,7 +37,7 @@ class SpectralConv(nn.Module):
         """Maps [N, H, W, C] to [N, h, w, features].
 
         Raises:
-          UserError: there are no statistics: the method keeps none of its discriminators.
+          UserError: no statistics are given: the method keeps none for its discriminators.
         """
         shape = (self.kernel, self.kernel, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
@@ -72,12 +72,12 @@ def largest_singular_value(
 
     Args:
       kernel: float32 [..., features], a matrix of the last axis against all others.
-      u: float32 [features], of length 1, from before.
-      rounds: of the iteration, 0 for `u` as it is.
+      u: float32 [features] of length 1, from the previous call.
+      rounds: number of iterations; 0 uses `u` unchanged.
 
     Returns:
-      (sigma [], never above the true value but for rounding, differentiable by `kernel`; the new
-      `u`, a constant to differentiation).
+      (sigma [], differentiable with respect to `kernel` and, up to rounding, never above the true
+      value; the new `u`, without gradient).
     """
     matrix = kernel.reshape(-1, kernel.shape[-1])
     fixed = lax.stop_gradient(matrix)
@@ -91,7 +91,7 @@ def largest_singular_value(
 
 
 def _product(a, b):
-    """In full float32, also where matrices are multiplied in fewer bits by default."""
+    """Matrix product in full float32, also where the default precision is lower."""
     return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
 
 

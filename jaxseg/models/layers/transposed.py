@@ -1,5 +1,5 @@
-"""Transposed convolution of each channel by itself: the upsampling of fully convolutional networks
-(Long et al., 2015), which begins, and in the published networks stays, bilinear.
+"""Depthwise transposed convolution: the upsampling of fully convolutional networks (Long et al.,
+2015), which is bilinear initially, and in the published networks always.
 """
 
 import jax
@@ -9,8 +9,8 @@ from jax import lax
 
 
 def bilinear_kernel(size: int) -> np.ndarray:
-    """The kernel, float32 [size, size], with which a transposed convolution interpolates bilinearly
-    by the factor (size + 1) // 2; odd and even sizes are both centred.
+    """The kernel, float32 [size, size], of a transposed convolution that upsamples bilinearly by
+    the factor (size + 1) // 2; both odd and even sizes are centred.
     """
     factor = (size + 1) // 2
     distance = np.abs(np.arange(size) - (size - 1) / 2) / factor
@@ -21,9 +21,9 @@ def bilinear_kernel(size: int) -> np.ndarray:
 def upsample(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     """Transposed convolution without padding, one kernel per channel.
 
-    Every pixel of the input adds its multiple of the kernel to the output. Rows with the same
-    remainder modulo the stride meet the same few kernel rows, so that all of them are one product
-    and sum over the input's shifts, without the zeros between the input's pixels.
+    Every pixel of the input adds the kernel times its value to the output. Output rows with equal
+    index modulo the stride use the same few kernel rows, so that they are computed together as a
+    sum of products with shifted inputs, without inserted zeros.
 
     Args:
       x: [N, h, w, C].
