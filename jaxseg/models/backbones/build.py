@@ -1,4 +1,4 @@
-"""Backbones by name. A family of them is a module of this package; segmenters know no family.
+"""Backbones by name. Each family is a module of this package; segmenters depend on no family.
 
 A family has
 
@@ -6,8 +6,8 @@ A family has
   share a name;
 - `STRIDES`: the strides that its last stage may have;
 - `make(sizes, *, output_stride, ..., name)`: a flax module whose `__call__(x, train)` maps
-  normalised [N, H, W, 3] to `stages.Stages`. Of `OFFERED` it takes what means anything to it; any
-  further keyword is a setting of its own, `config.net.<keyword>`, with a default;
+  normalised [N, H, W, 3] to `stages.Stages`. It takes those arguments of `OFFERED` that apply to
+  it; any further keyword is a setting of its own, `config.net.<keyword>`, with a default;
 - `FROM_SCRATCH`, optional: names that are meant to be trained from scratch;
 - `ONE_LEVEL`, optional: True if no auxiliary head goes with it.
 """
@@ -61,17 +61,17 @@ def family_of(backbone: Backbone) -> ModuleType:
 
 
 def sizes_of(backbone: Backbone) -> Any:
-    """The numbers of a backbone, given by name or themselves."""
+    """The sizes of a backbone, given by name or as `Sizes`."""
     return family_of(backbone).SIZES[backbone] if isinstance(backbone, str) else backbone
 
 
 def settings_of(backbone: Backbone) -> dict[str, Any]:
-    """{setting of the family's own: its default}."""
+    """{setting that only this family has: its default}."""
     return own_settings(family_of(backbone).make, ("output_stride", "name", *OFFERED))
 
 
 def own_settings(make: Any, shared: tuple[str, ...]) -> dict[str, Any]:
-    """{keyword of a `make` with a default, but for the shared ones: the default}."""
+    """{keyword of `make` that is not shared: its default}."""
     return {
         name: parameter.default
         for name, parameter in inspect.signature(make).parameters.items()
@@ -80,12 +80,12 @@ def own_settings(make: Any, shared: tuple[str, ...]) -> dict[str, Any]:
 
 
 def has_remat(backbone: Backbone) -> bool:
-    """Whether its blocks can be computed again in the backward pass."""
+    """Whether it can recompute its blocks in the backward pass."""
     return "remat" in inspect.signature(family_of(backbone).make).parameters
 
 
 def one_level(backbone: Backbone) -> bool:
-    """Whether no auxiliary head goes with it."""
+    """Whether it allows no auxiliary head."""
     return getattr(family_of(backbone), "ONE_LEVEL", False)
 
 
@@ -107,7 +107,7 @@ def stride_of(backbone: Backbone, wanted: int | None, usual: tuple[int, ...], wh
       what: the segmenter, for messages.
 
     Raises:
-      UserError: neither usual nor, where the backbone has none of the usual ones, the backbone's.
+      UserError: the stride is not usual, or, if the backbone has no usual stride, not one of its.
     """
     strides = family_of(backbone).STRIDES
     choices = [stride for stride in usual if stride in strides] or list(strides)

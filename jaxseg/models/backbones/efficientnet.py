@@ -18,7 +18,7 @@ from jaxseg.models.layers.conv import conv2d
 from jaxseg.models.layers.depthwise import DepthwiseConv, same_padding
 from jaxseg.models.layers.layers import Conv, Norm, he_normal
 
-# Of the seven groups of blocks, the same for every size.
+# One entry for each of the seven groups of blocks, the same in all sizes.
 KERNELS = (3, 3, 5, 3, 5, 5, 3)
 STEPS = (1, 2, 2, 2, 1, 2, 1)
 EXPANSIONS = (1, 6, 6, 6, 6, 6, 6)
@@ -67,8 +67,8 @@ class StemConv(nn.Module):
 class InvertedResidual(nn.Module):
     """1x1 to `expansion` times the channels (none for 1), depthwise, 1x1 to `width`.
 
-    `strides`: the published block does, in which case the input is not added, also where it is
-    dilated instead.
+    `strides`: whether the published block strides; its input is then not added to the result, even
+    if the block dilates instead.
     """
 
     width: int
@@ -102,9 +102,9 @@ class InvertedResidual(nn.Module):
 class EfficientNet(nn.Module):
     """The trunk, up to the classifier's last convolution.
 
-    At stride 32 or dilated: the stages beyond `output_stride` keep the resolution, and dilate after
-    the convolution that would have strided. On even sizes every second row and column of the result
-    (1, 3, ...) is then exactly the result that striding gives.
+    Below stride 32 it is dilated: stages beyond `output_stride` keep the resolution, and dilate
+    after the convolution that would have strided. For even sizes, rows and columns 1, 3, ... of the
+    result are exactly the result of striding.
 
     Attributes:
       sizes: blocks and widths.
@@ -159,7 +159,7 @@ class EfficientNet(nn.Module):
 
 
 class Classifier(nn.Module):
-    """The whole ImageNet classifier, which tells whether weights were read as they should be."""
+    """The whole ImageNet classifier, for testing that weights are read correctly."""
 
     num_classes: int = 1000
     sizes: Sizes = SIZES["efficientnet_lite0"]

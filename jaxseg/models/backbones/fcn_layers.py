@@ -31,9 +31,9 @@ class Sizes(NamedTuple):
       widths: channels of AlexNet's five convolutions, or of VGG's five stages.
       blocks: convolutions of VGG's stages.
       full: channels of fc6 and fc7.
-      full_kernel: side of fc6, as wide as the last pooling's map in the classifier.
-      padding: of the image, in the first convolution: enough for fc6, which pads nothing, to reach
-        over every border.
+      full_kernel: kernel side of fc6, the size of the last pooling's map in the classifier.
+      padding: of the image, in the first convolution: large enough that fc6, which has no padding,
+        covers every border.
     """
 
     family: str
@@ -64,9 +64,9 @@ class Upsampling(NamedTuple):
     Attributes:
       name: 'upscore...' as in the published networks.
       kernel, stride: of the transposed convolution.
-      skip: name of the pooling whose scores are then added, cropped by `offset`; '' for the last,
-        whose own result is cropped by `offset` to the image.
-      offset: first row and column kept.
+      skip: name of the pooling whose scores are cropped by `offset` and added; '' for the last
+        upsampling, whose result is cropped by `offset` to the image.
+      offset: first row and column to keep.
     """
 
     name: str
@@ -120,14 +120,14 @@ def _reduce(stage, order):
 
 
 def upsamplings(sizes: Sizes, stride: int = 32) -> tuple[Upsampling, ...]:
-    """The way back to the image's size, with every crop offset derived from the layers.
+    """The upsamplings to the image's size, with crop offsets derived from the layers.
 
     Args:
       sizes: the numbers of the trunk.
-      stride: 32 goes there at once; 16 joins pool4's scores on the way, and 8 pool3's too (VGG).
+      stride: 32 upsamples in one step; 16 adds the scores of pool4, and 8 those of pool3 too (VGG).
 
     Raises:
-      ValueError: a stride that the family does not have, or maps that no crop brings together.
+      ValueError: a stride that the family does not have, or maps that cropping cannot align.
     """
     if stride not in ((32,) if sizes.family == "alexnet" else (8, 16, 32)):
         raise ValueError(f"FCN of {sizes.family} has no stride {stride}")

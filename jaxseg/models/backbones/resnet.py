@@ -15,7 +15,7 @@ EXPANSION = 4
 
 
 class Sizes(NamedTuple):
-    """The numbers of a trunk; a block puts out four times its stage's width."""
+    """The numbers of a trunk; a block's output has four times its stage's width."""
 
     blocks: tuple[int, int, int, int]
     widths: tuple[int, int, int, int] = (64, 128, 256, 512)
@@ -84,16 +84,16 @@ class ResNet(nn.Module):
       axis_name: device axis of BatchNorm's statistics.
       dtype: computation dtype.
       kernel_init: initializer of all convolutions.
-      output_stride: 8: stages 3 and 4 keep the resolution and dilate by 2 and 4; 16: stage 4 does,
-        dilated by 2; 32: none.
-      lag: the first block of a stage dilates as the stage before, as in torchvision; otherwise
-        every block as its stage, as in the references.
-      ceil_pool: the pooling after the stem keeps a last window that hangs over the edge, as in
+      output_stride: 8: stages 3 and 4 keep the resolution and dilate by 2 and 4; 16: stage 4 keeps
+        it and dilates by 2; 32: no dilation.
+      lag: True: the first block of a stage has the dilation of the stage before, as in torchvision;
+        False: all blocks have that of their stage, as in the references.
+      ceil_pool: the pooling after the stem keeps a last window that extends over the edge, as in
         Caffe and the references; torchvision drops it.
-      remat: keeps only the blocks' inputs for the backward pass, which computes each block again
-        (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016); the same numbers.
-        XLA on CPU merges the two computations again, unless it is compiled with
-        `programs.KEEP_BARRIERS`, as training is.
+      remat: saves only the blocks' inputs for the backward pass, which recomputes each block (Chen
+        et al., "Training Deep Nets with Sublinear Memory Cost", 2016); results do not change. XLA
+        on CPU undoes this, unless the program is compiled with `programs.KEEP_BARRIERS`, as
+        training is.
     """
 
     sizes: Sizes = SIZES["resnet101"]
@@ -166,7 +166,7 @@ def make(
     is '1x1' by Caffe's conventions, '3x3' by torchvision's.
 
     Raises:
-      UserError: a `stride_in` that there is not.
+      UserError: unknown `stride_in`.
     """
     torchvision = conventions == "torchvision"
     stride_in = stride_in or ("3x3" if torchvision else "1x1")
@@ -182,10 +182,10 @@ def make(
 def add_relu(x: jax.Array, y: jax.Array) -> jax.Array:
     """relu(x + y) of two finite maps [N, H, W, C], bit for bit: the end of a residual block.
 
-    XLA's CPU backend would compute it again in each of its readers, and so in every block all sums
-    of the blocks before (a fifth of the time of a ResNet-101): whatever ends in an operation on one
-    map is copied into its readers, reshapes included. Hence an operation on two, on the shape that
-    1x1 convolutions read.
+    XLA's CPU backend copies operations on a single map (reshapes too) into each operation that
+    reads the result, and so would recompute in every block the sums of all blocks before, which
+    takes a fifth of a ResNet-101's time. So this ends in an operation on two maps, in the shape
+    that 1x1 convolutions read.
     """
     channels = x.shape[-1]
     flat_x, flat_y = x.reshape(-1, channels), y.reshape(-1, channels)

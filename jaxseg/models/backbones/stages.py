@@ -1,4 +1,4 @@
-"""What every backbone returns: all its stages by name, so that any head fits any backbone."""
+"""The output of every backbone: all its stages by name, so that any head fits any backbone."""
 
 from typing import NamedTuple
 

@@ -1,18 +1,20 @@
 """Dilated VGG-16 trunks (Simonyan and Zisserman, 2015) whose fully connected layers became
 convolutions.
 
-Pooling 4 and 5 are gone and stage 5 dilates by 2 instead, so that the output stride is 8. Two
+Poolings 4 and 5 are removed and stage 5 dilates by 2 instead, so that the output stride is 8. Two
 published forms differ in fc6 and fc7:
 
-- 'vgg16', AdaptSegNet's (Tsai et al., 2018): both 3x3 dilated by 4 with 1024 channels, drawn anew.
+- 'vgg16', AdaptSegNet's (Tsai et al., 2018): both 3x3 dilated by 4 with 1024 channels, trained from
+  random values.
 - 'vgg16_frontend', the front-end of Yu and Koltun (2016), which FCNs in the Wild adapts: 7x7
   dilated by 4 and 1x1, 4096 channels each, which ImageNet's fully connected layers fit.
 
 Both pad with zeros so that only the three poolings change the size, H -> floor(H / 8), as
-AdaptSegNet does and as VGG-16 was trained. Yu and Koltun pad no layer but mirror 186 pixels of the
-image onto every side, 2.4 times the pixels at 512x1024; more than 186 pixels away from the border
-the two are the same function, on the same grid.
-Neither has dropout: AdaptSegNet left it out, and the front-end (0.5 after fc6 and fc7) follows it.
+AdaptSegNet does and as VGG-16 was trained. Yu and Koltun pad no layer, but extend the image by 186
+mirrored pixels on every side (2.4 times as many pixels at 512x1024); more than 186 pixels away from
+the border the results are the same.
+Neither has dropout here: AdaptSegNet left it out, and so does this front-end (published with 0.5
+after fc6 and fc7).
 """
 
 from typing import NamedTuple
@@ -24,14 +26,14 @@ from flax import linen as nn
 from jaxseg.models.backbones.stages import Stage, Stages
 from jaxseg.models.layers.layers import Conv, he_normal, max_pool, torch_bias, torch_uniform
 
-POOLED = 3  # the first so many stages end in a 2x2 max-pooling
-# Without a norm the activations keep their size only by the inputs; torchvision's goes by the
-# outputs, for files to be loaded over it.
+POOLED = 3  # number of first stages that end in a 2x2 max-pooling
+# Without norms, activations keep their scale only if kernels are scaled by fan-in. torchvision
+# scales by fan-out, where weights are loaded afterwards.
 he_fan_in = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
 class Full(NamedTuple):
-    """A fully connected layer made a convolution; padded to keep the size."""
+    """A fully connected layer as a convolution, padded to keep the size."""
 
     kernel: int
     dilation: int
@@ -75,8 +77,8 @@ class VGG(nn.Module):
 
     Attributes:
       sizes: see `Sizes`.
-      initial: 'reference' draws the convolutions as torchvision does (He, no bias) and fc6 and fc7
-        by PyTorch's default, as AdaptSegNet; 'he' draws all by He, by their inputs.
+      initial: 'reference' initialises convolutions as torchvision does (He, biases 0), fc6 and fc7
+        with PyTorch's default, as AdaptSegNet does; 'he' uses He with fan-in for all.
       dtype: computation dtype.
     """
 

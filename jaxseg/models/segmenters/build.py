@@ -1,10 +1,10 @@
 """Segmenters by name. An architecture is a module of this package with
 
 - `make(num_classes, backbone, *, ..., own settings with defaults)`: a flax module whose
-  `__call__(images, train)` returns {level: float32 array}. Of `OFFERED` it takes what means
-  anything to it; any further keyword is a setting of its own, `config.net.<keyword>`;
-- `BACKBONES`, optional: {name: ...} of what it is built on where that is none of the backbones that
-  all others share (`backbones.build`).
+  `__call__(images, train)` returns {level: float32 array}. It takes those arguments of `OFFERED`
+  that apply to it; any further keyword is a setting of its own, `config.net.<keyword>`;
+- `BACKBONES`, optional: {name: ...} of its own backbones, if it does not use those that all others
+  share (`backbones.build`).
 
 Whether a setting can be given is read from the signatures: one that neither the architecture nor
 its backbone has is refused.
@@ -73,7 +73,7 @@ def settings_of(architecture: str, backbone: Any) -> dict[str, Any]:
 def unused(net: Mapping[str, Any]) -> list[str]:
     """The settings in a config's `net` that its architecture and backbone do not have.
 
-    None and False are no settings: they are what a config says of what it leaves alone.
+    Settings with the value None or False count as not set.
 
     Raises:
       UserError: unknown architecture or backbone.

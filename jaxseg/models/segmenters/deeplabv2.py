@@ -22,8 +22,8 @@ class Head(nn.Module):
     """Atrous spatial pyramid: the sum of parallel 3x3 convolutions at several dilation rates, with
     bias.
 
-    `summed` keeps only the first so many branches in the sum, while all have parameters: the
-    released code of AdaptSegNet returns from inside its loop and so sums two of its four.
+    `summed` is the number of first branches in the sum; all branches have parameters. The released
+    code of AdaptSegNet returns from inside its loop, and so sums two of its four.
     """
 
     num_classes: int
@@ -58,13 +58,13 @@ class DeepLabV2(nn.Module):
     Attributes:
       num_classes: K.
       backbone: one of `backbones.names()`, or a family's `Sizes`.
-      rates: dilation rates of the heads; (6, 12, 18, 24) is DeepLabV2's, for maps of about 65x129.
-        The head of 'vgg16_frontend' is one 1x1 convolution, which has none.
-      summed: how many of the rates are summed; None is all (see `Head`).
-      aux: builds the auxiliary head; of a VGG there is none.
-      depth: adds 'depth', one channel without activation, in whatever unit the loss compares; see
+      rates: dilation rates of the heads; DeepLabV2's are (6, 12, 18, 24), for maps of about 65x129.
+        The head of 'vgg16_frontend' is one 1x1 convolution without rates.
+      summed: how many of the branches are summed; None is all (see `Head`).
+      aux: builds the auxiliary head; not for a VGG.
+      depth: adds 'depth', one channel without activation, in the unit of the loss's targets; see
         `DepthHead`.
-      fusion: with `depth`, the main head sees the features as gated by the depth head (DADA).
+      fusion: with `depth`, the main head reads the features gated by the depth head (DADA).
       features: also returns the backbone's last feature map, before any fusion.
       norm, axis_name: see `layers.Norm`; a VGG has none.
       initial: 'reference', N(0, 0.01) in every convolution of a ResNet (`vgg.VGG` says what in a
@@ -163,7 +163,7 @@ def make(
         raise UserError(f"config.net.summed={summed} of {len(rates)} config.net.rates")
     if fusion and not depth:
         raise UserError("config.net.fusion=True is for --config.net.depth=True")
-    # The last feature map costs nothing where nobody looks at it.
+    # `features` costs nothing: XLA removes an output that nobody uses.
     return DeepLabV2(
         num_classes, backbone, tuple(rates), summed or None, aux, depth, fusion, features=True,
         norm=norm, axis_name=axis_name, dtype=dtype, remat=remat, trunk=trunk,

@@ -17,15 +17,15 @@ STRIDES = (8, 16)
 
 
 def channels_of(backbone: backbones.Backbone) -> int:
-    """Channels of the pyramid, unless chosen: fewer for what is trained from scratch."""
+    """Default channels of the pyramid: fewer for backbones to be trained from scratch."""
     return 256 if backbones.initial_of(backbone) == "reference" else 64
 
 
 def rates_of(rates: tuple[int, ...] | None, output_stride: int) -> tuple[int, ...]:
-    """Dilation rates, unless given: the paper's, (6, 12, 18) at stride 16 and twice as much at 8.
+    """The given dilation rates; by default the paper's, (6, 12, 18) at stride 16, doubled at 8.
 
     Raises:
-      UserError: none at all.
+      UserError: `rates` is empty.
     """
     if rates is None:
         return tuple(max(rate * 16 // output_stride, 1) for rate in (6, 12, 18))

@@ -21,8 +21,8 @@ class Decoder(nn.Module):
     """The pyramid's map enlarged to the first stage's size, joined with that stage's map, reduced
     to a few channels, and refined by two 3x3 convolutions.
 
-    The maps are enlarged with aligned corners, as the paper's code does and as the logits are.
-    Convolutions are plain ones where the paper's Xception has separable ones.
+    Maps are enlarged with aligned corners, as in the paper's code and as the logits are.
+    Convolutions are ordinary ones, where the paper's Xception variant has separable ones.
     """
 
     rates: tuple[int, ...]

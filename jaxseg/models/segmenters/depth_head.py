@@ -10,19 +10,19 @@ from jaxseg.models.layers.layers import Conv, Initializer, torch_bias
 
 
 class DepthHead(nn.Module):
-    """Encodes the backbone's features and takes depth as the mean of the code's channels; with
-    `fusion` the code is decoded again and gates the features that the classifier sees.
+    """Encodes the backbone's features; depth is the mean of the code's channels. With `fusion` the
+    code is decoded to a gate for the features that the classifier reads.
 
-    The encoder is 1x1, 3x3 and 1x1 convolutions to a quarter, a quarter and a sixteenth of the
-    features' channels (512, 512 and 128 of ResNet's 2048), with ReLUs between them and none after
-    the last, so that depth has either sign. The decoder is a 1x1 convolution back to the features'
-    width with a ReLU; its product with the features replaces them. There is no norm in it.
+    The encoder has 1x1, 3x3 and 1x1 convolutions to a quarter, a quarter and a sixteenth of the
+    features' channels (512, 512 and 128 of ResNet's 2048), with ReLUs between them but none after
+    the last, so that depth can have either sign. The decoder is a 1x1 convolution back to the
+    features' width with a ReLU; its output is multiplied by the features. There are no norms.
 
     Attributes:
       fusion: see above.
       kernel_init: of the first two convolutions; the others draw N(0, 0.01).
-      open_gate: the decoder's bias begins as 1, so that the fused features begin as about the
-        features themselves; otherwise by PyTorch's default, as all biases of the reference.
+      open_gate: the decoder's initial bias is 1, so that the fused features initially are about the
+        features themselves; otherwise PyTorch's default, as for all biases of the reference.
       dtype: computation dtype.
     """
 

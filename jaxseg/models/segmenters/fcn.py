@@ -10,7 +10,7 @@ from jaxseg.models.backbones.fcn_layers import SIZES, Sizes, Upsampling, trunk, 
 from jaxseg.models.layers.layers import Conv, max_pool
 from jaxseg.models.layers.transposed import bilinear_kernel, upsample
 
-# Its trunks are no backbones of others: the padding of 100 pixels shifts their maps off the image.
+# Other segmenters cannot use these trunks: the padding of 100 pixels shifts their feature maps.
 BACKBONES = SIZES
 STRIDES = {"alexnet": (32,), "vgg16": (8, 16, 32)}
 msra = nn.initializers.variance_scaling(2.0, "fan_in", "normal")  # He et al., 2015; Caffe's name
@@ -65,7 +65,7 @@ class Trunk(nn.Module):
 
 
 class Head(nn.Module):
-    """Scores of the top and of the skipped poolings, brought together at the image's size."""
+    """Sum of the scores of the last map and the skipped poolings, upsampled to the image's size."""
 
     num_classes: int
     plan: tuple[Upsampling, ...]
@@ -79,8 +79,8 @@ class Head(nn.Module):
             total = upsample(total, self._kernel(step), step.stride)
             if step.skip:
                 score = self._score(f"score_{step.skip}", maps[step.skip])
-                # A small fc6 can leave the sum a row or column wider than the skipped map; the
-                # image does not reach there.
+                # A small fc6 can make the sum a row or column wider than the skipped map, outside
+                # of the image.
                 reach = [
                     min(have, at_skip - step.offset)
                     for have, at_skip in zip(total.shape[1:3], score.shape[1:3], strict=True)
@@ -128,8 +128,9 @@ class FCN(nn.Module):
       backbone: a name in `fcn_layers.SIZES`, or `fcn_layers.Sizes`.
       stride: 32, 16 or 8; AlexNet has 32 alone.
       order: of pooling and normalisation in AlexNet, see `fcn_layers.trunk`.
-      learn_upsampling: the transposed convolutions, one kernel per class, become parameters that
-        begin bilinear; otherwise they are constants, as in the published networks, whose rate is 0.
+      learn_upsampling: the transposed convolutions, one kernel per class, are parameters with
+        bilinear initial values; otherwise constants, as in the published networks (learning rate
+        0).
       dropout: rate after fc6 and fc7.
       dtype: computation dtype of the trunk, float32 or bfloat16.
     """
@@ -164,10 +165,10 @@ def make(
     output_stride: int | None = None,
     dropout: float = 0.5,
 ) -> FCN:
-    """See `FCN`; `output_stride` is its `stride`, None the finest there is.
+    """See `FCN`; `output_stride` is its `stride`, None for the smallest.
 
     Raises:
-      UserError: a stride that there is not.
+      UserError: a stride that the backbone does not have.
     """
     sizes = SIZES[backbone] if isinstance(backbone, str) else backbone
     strides = STRIDES[sizes.family]

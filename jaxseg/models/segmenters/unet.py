@@ -8,8 +8,8 @@ from jaxseg.models.layers.blocks import ConvNorm
 from jaxseg.models.layers.layers import Conv, max_pool
 from jaxseg.resize import resize_bilinear
 
-# Channels of each resolution on the way down; on the way up a level puts out the channels of the
-# one above it.
+# The encoder's channels at each resolution; a decoder level outputs the channels of the level above
+# it.
 SIZES = {
     "unet": (64, 128, 256, 512, 512),  # the MiniCity tutorial's; the paper ends with 1024
     "small": (12, 24, 48, 64, 64),
@@ -54,11 +54,11 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Doubles the resolution level by level, joins the encoder's map, and puts out logits.
+    """Doubles the resolution level by level, concatenates the encoder's map, and outputs logits.
 
-    The maps are enlarged bilinearly with half-pixel centres, which are the centres of the pooling's
-    windows, and what hangs over the encoder's map at the right and below is cut off: sizes that are
-    not multiples of 16 stay aligned.
+    Maps are enlarged bilinearly with half-pixel centres, the centres of the pooling windows, and
+    cropped at the right and bottom to the encoder's map, so that sizes that are not multiples of 16
+    stay aligned.
     """
 
     num_classes: int
