@@ -71,7 +71,7 @@ def _network(config, scratch):
             groups=((r"/backbone/", dict(rate=1 / 3)),),
         )
     )
-    config.train.update(dict(steps=300, warmup_steps=100, eval_every=50))
+    config.train.update(dict(steps=210, warmup_steps=70, eval_every=70))
 
 
 def _rendered(domain, size):
