@@ -1,4 +1,4 @@
-"""Two fake CPU devices for every test; warnings are errors (pyproject.toml)."""
+"""Every test has two simulated CPU devices; warnings are errors (pyproject.toml)."""
 
 import gc
 import os
@@ -25,7 +25,7 @@ MAPPINGS = 20_000
 
 
 def mappings() -> int:
-    """How many memory mappings this process has; 0 where the system does not say."""
+    """Number of memory mappings of this process; 0 if the system does not report it."""
     try:
         with open("/proc/self/maps", "rb") as file:
             return sum(1 for _ in file)

@@ -1,4 +1,4 @@
-"""What every method asks of the target and whose statistics it keeps, against hand values."""
+"""Each method's losses on the target, and whose statistics it keeps, against hand values."""
 
 import jax
 import jax.numpy as jnp
@@ -31,9 +31,9 @@ MODULES = {"adaptsegnet": adaptsegnet, "advent": advent}
 
 
 def segmenter():
-    """Logits are the image's channels (times the identity, at first) at both levels.
+    """Logits are the image's channels times a matrix, initially the identity, at both levels.
 
-    The statistics are the running mean of all pixels, which starts at 1 and moves by half; only
+    The statistics are the running mean of all pixels, which starts at 1 and moves half way; only
     `train=False` subtracts it.
     """
 

@@ -66,7 +66,7 @@ PRIOR = {"weight": 2.0, "mu": 0.5}
 
 
 def test_class_prior_by_hand():
-    """The only labelled source pixel is of class 0, so that half of the target should be."""
+    """The only labelled source pixel is of class 0, so half of the target should be of class 0."""
     make = {
         "minent": lambda **settings: minent.make(
             segmenter(), entropy_weights={"main": 0.5}, **settings
@@ -134,7 +134,7 @@ def with_features():
 
 
 def test_features_as_a_level_by_hand():
-    """The discriminator sees them as they are, at their own size, and the source's too."""
+    """The discriminator gets the unchanged features of both domains, at their own size."""
     method = adaptsegnet.make(
         with_features(),
         discriminator(),

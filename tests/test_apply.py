@@ -1,4 +1,4 @@
-"""Finished networks put to use: checkpoints, weight files, folders of them, ensembles."""
+"""Using trained networks: checkpoints, weight files, folders of them, ensembles."""
 
 import json
 import shutil
@@ -48,7 +48,7 @@ def shapes_of(config):
 
 
 def drawn(config, seed, shapes=None):
-    """A state with values drawn by NumPy: nothing is compiled, nothing trained."""
+    """A state with random values from NumPy, without compilation or training."""
     draw = np.random.default_rng(seed)
 
     def leaf(path, shape):
@@ -63,7 +63,7 @@ def drawn(config, seed, shapes=None):
 
 
 def write_run(config, workdir, scores):
-    """A run whose checkpoints were scored `scores` {step: mIoU or metrics}."""
+    """A run whose checkpoints have the `scores` {step: mIoU or metrics}."""
     shapes = shapes_of(config)
     with checkpoint.open_manager(workdir / "checkpoints", keep=9) as manager:
         for step, score in scores.items():
@@ -82,7 +82,7 @@ def run(records, tmp_path_factory):
 
 
 def by_hand(config, loaded):
-    """What an evaluator says of a network, without `apply`."""
+    """The evaluator's result for a network, without `apply`."""
     classes = experiment_settings.label_set(config).classes
     predict = make_predictor(config, loaded.method)
     evaluator = make_evaluator(predict, len(classes), scored=experiment_settings.scored(config))

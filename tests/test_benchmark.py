@@ -1,4 +1,4 @@
-"""The benchmark's table from fabricated run folders; which folders it takes for its own."""
+"""The benchmark's table from fabricated run folders, and which folders it reads."""
 
 import json
 import re

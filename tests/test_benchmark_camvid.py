@@ -1,4 +1,4 @@
-"""The ablation's table from fabricated run folders; its cells are settings that there are."""
+"""The ablation's table from fabricated run folders; all settings of its cells exist."""
 
 import functools
 import json

@@ -1,4 +1,4 @@
-"""The benchmark of evaluation: our side on a tiny network, and what is told of unequal work."""
+"""The benchmark of evaluation: our side on a tiny network, and the message about unequal work."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""GIO-Ada's table from fabricated run folders; its cells are settings that there are."""
+"""GIO-Ada's table from fabricated run folders; all settings of its cells exist."""
 
 import ast
 import functools

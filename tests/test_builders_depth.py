@@ -93,7 +93,7 @@ def test_cityscapes_depth_that_is_missing_matters_only_when_asked_for(tmp_path):
 
 
 def instance_files(root, seed=0):
-    """Real ids, up to 33 999, in place of what the layouts were made with."""
+    """Replaces the instance ids in the layouts by real ones, up to 33 999."""
     found = {}
     for path in sorted(root.rglob("val/**/*_gtFine_instanceIds.png")):
         seed += 1

@@ -21,7 +21,7 @@ COLOURS = {  # of the published colors.txt, with the classes that they become
 
 
 def painted(seed, colours):
-    """An image of random listed colours, and the train ids that it stands for."""
+    """An image of random listed colours, and its train ids."""
     listed = list(colours)
     choice = draw(seed, *SIZE, high=len(listed))
     names = [255 if n is None else labels.CITYSCAPES.classes.index(n) for n in colours.values()]

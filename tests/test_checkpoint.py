@@ -1,4 +1,4 @@
-"""Checkpoints: bit-equal round trips, and every way a folder can be damaged or not fit."""
+"""Checkpoints: bit-equal round trips, and all ways in which a folder can be damaged or not fit."""
 
 import os
 import shutil
@@ -59,7 +59,7 @@ def assert_same(a, b):
 
 
 def flip_bytes(folder):
-    """Flips one bit in the middle of each file of arrays (some are copies that nobody reads)."""
+    """Flips one bit in the middle of each file of arrays (some are copies that are never read)."""
     for path in folder.rglob("d/*"):
         data = bytearray(path.read_bytes())
         data[len(data) // 2] ^= 1

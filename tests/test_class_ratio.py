@@ -1,4 +1,4 @@
-"""Class shares: the prior, the size constraints and what is remembered of the source."""
+"""Class shares: the prior, the size constraints and the memory of the source's labels."""
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ def test_class_prior_by_hand():
 
 
 def test_class_prior_gradient_in_float64():
-    """It pushes up the classes that fall short, and only through the softmax."""
+    """It raises the classes with too small a share, through the softmax only."""
     prior, mu = np.array([0.5, 0.3, 0.2]), 1.0
 
     def by_numpy(logits):

@@ -1,4 +1,4 @@
-"""The decoder by libpng against Pillow's, which it takes the place of where it is installed."""
+"""The libpng decoder against Pillow's, which it replaces where it is installed."""
 
 import io
 

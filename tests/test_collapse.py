@@ -1,4 +1,4 @@
-"""Which histories of a run make the detector speak, and how often."""
+"""Which histories of a run cause warnings, and how often."""
 
 import math
 
@@ -14,7 +14,7 @@ def lines(accuracy, name="accuracy/main"):
 
 
 def said(history, window=5):
-    """{number of the line: messages} of a whole run, as the training loop hears it."""
+    """{line number: warnings} of a whole run, as the training loop gets them."""
     watch, found = collapse.start(window), {}
     for number, line in enumerate(history):
         watch, messages = collapse.follow(watch, line)
@@ -81,7 +81,7 @@ def test_a_short_history_and_other_names_say_nothing():
 
 
 def test_a_name_that_is_missing_waits():
-    """During a warm-up there is no discriminator."""
+    """During a warm-up the discriminator's metrics are missing."""
     warm = [{"loss/gen": 1.0}] * 30
     found = said([*lines([0.999] * 3), *warm, *lines([0.999] * 3)])
     assert list(found) == [34]

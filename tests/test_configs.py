@@ -98,7 +98,7 @@ FRONTEND = {"net.backbone": "vgg16_frontend", "net.rates": (), "optim.gen.head_m
 
 
 def settings_of(config):
-    """(weights of the labels, weights asked of the target) of a config's method."""
+    """(weights of the supervised losses, weights of the target's losses) of a config's method."""
     settings = config.method.settings.to_dict()
     asked = {k: v for k, v in settings.items() if k in ("adversarial_weights", "entropy_weights")}
     assert len(asked) <= 1
@@ -171,7 +171,7 @@ def flat(tree, prefix=""):
 
 
 def test_the_backbone_is_updated_as_often_as_in_the_references():
-    """Their lists hold a stage's convolutions 3 times, its shortcuts' 4 times, the stem's once."""
+    """The references list a stage's convolutions 3 times, shortcuts 4 times, the stem once."""
     config = load("advent", "reference")
     method, players = make_method(config), make_optimisers(config)
     params = abstract_state(config, method, players).params["gen"]

@@ -35,7 +35,7 @@ def make_advent():
 
 
 class Transcription:
-    """Batch of one, everything by hand in float64: gradients of the segmenter (source CE, target
+    """One update, batch of one, by hand in float64: gradients of the segmenter (source CE, target
     fooling), then of the discriminators on the old predictions, then all optimisers step."""
 
     def __init__(self, start):

@@ -1,4 +1,4 @@
-"""DADA: steps against a float64 NumPy transcription, what its discriminator sees, its settings."""
+"""DADA: steps against a float64 NumPy transcription, the discriminator's input, settings."""
 
 from functools import partial
 

@@ -61,7 +61,7 @@ def torchvision_shapes(blocks, num_classes=21):
 
 
 def recipe(name, shape):
-    """Values of a tensor that depend on nothing but its name and shape."""
+    """Values of a tensor that depend on its name and shape only."""
     generator = np.random.default_rng(zlib.crc32(name.encode()))
     if name.endswith("running_var"):
         return generator.uniform(0.5, 1.5, shape).astype(np.float32)
@@ -191,7 +191,7 @@ def test_dropout_needs_a_key_and_only_training_has_it():
 
 
 def test_dilation_lags_by_a_block():
-    """torchvision dilates the first block of a stage as the stage before: 1, 2 and 2, 4."""
+    """In torchvision a stage's first block has the dilation of the stage before: 1, 2 and 2, 4."""
     sizes = Sizes((1, 1, 2, 2), widths=(1, 1, 1, 1), stem=2)
 
     def dilations(module):

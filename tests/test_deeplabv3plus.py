@@ -25,7 +25,7 @@ RESNET50, RESNET101 = 23_508_032, 42_500_160  # torchvision's, without their cla
 
 
 def by_hand(backbone, into, channels, low_into, low, classes):
-    """Parameters from the layers: kernels, two values a channel of every norm, biases."""
+    """Number of parameters by hand: kernels, two values per channel of every norm, biases."""
     pyramid = into * channels + 3 * 9 * into * channels + into * channels + 5 * channels * channels
     decoder = low_into * low + 9 * (channels + low) * channels + 9 * channels * channels
     norms = 2 * (6 * channels + low + 2 * channels)
@@ -227,7 +227,7 @@ def test_initial_deviation_by_config():
 
 
 def test_runs_from_before_these_settings(tmp_path):
-    """Their networks had none of it, whatever the config that they are evaluated with says."""
+    """Networks of older runs lack these settings, whatever the config for evaluation says."""
     saved = plus().to_dict()
     for group, names in run_folder.LATER.items():
         for name in names:

@@ -88,7 +88,7 @@ def test_head_against_float64():
 
 
 def test_first_values():
-    """Made for loaded weights: the reference's; from scratch: fusion begins as the identity."""
+    """For loaded weights: the reference's; from scratch: fusion is initially the identity."""
     x = np.random.default_rng(0).normal(size=(1, 6, 6, 64)).astype(np.float32)
 
     def first(open_gate):

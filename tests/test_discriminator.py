@@ -1,4 +1,4 @@
-"""Discriminators beyond the published one: spectral norm, first values, second derivatives."""
+"""Discriminators beyond the published one: spectral norm, initial values, second derivatives."""
 
 import importlib
 
@@ -125,7 +125,7 @@ def test_first_values(kind, spectral):
 @pytest.mark.parametrize("spectral", [False, True])
 @pytest.mark.parametrize("kind, side", [(Discriminator, 4), (PixelDiscriminator, 1)])
 def test_twice_differentiable(kind, side, spectral):
-    """The gradients of sum |d score / d x|^2 by parameters and maps, against XLA's convolutions."""
+    """Gradients of sum |d score / d x|^2 for parameters and maps, against XLA's convolutions."""
     net = network(kind(1, spectral=spectral))
     x = maps(batch=1)
     params, stats = quick(net.init, KEY, x)

@@ -1,7 +1,7 @@
 """Two processes on this machine against one, and what happens when one of them ends.
 
-Two processes with two devices each are started once; they train, are interrupted, go on, evaluate,
-predict, and fail. What they leave behind is then compared.
+Two processes with two devices each are started once; they train, are interrupted, resume, evaluate,
+predict, and fail. The tests compare their files and messages.
 """
 
 import os
@@ -106,7 +106,7 @@ def free_port():
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    """The folder of two processes that have run `child`, with what they said, and exit codes."""
+    """The folder of two processes that have run `child`, with their messages and exit codes."""
     folder = tmp_path_factory.mktemp("two")
     (folder / "photos").mkdir()
     for i in range(3):
@@ -132,7 +132,7 @@ def two(tmp_path_factory):
 
 
 def both(two, name):
-    """What the two processes told under a name."""
+    """The values that the two processes reported under a name."""
     paths = [two[0] / f"{name}.{index}" for index in range(2)]
     missing = [path for path in paths if not path.exists()]
     said = [(two[0] / f"err.{index}").read_text() for index in range(2)]
@@ -155,7 +155,8 @@ def config(two):
 
 
 def test_two_processes_learn_what_one_does(two, config, tmp_path):
-    """The one has one device, whose micro-batch is four images; the two have four with one each.
+    """One process has one device with micro-batches of four images; two have four devices with one
+    image each.
 
     Only the order of sums differs, so everything is equal up to float32's rounding, which BatchNorm
     and ReLU let grow from step to step.

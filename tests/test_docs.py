@@ -1,4 +1,4 @@
-"""The pages: links, paths, names, commands and settings that they show exist; tables agree."""
+"""All links, paths, names, commands and settings shown in the pages exist; tables agree."""
 
 import ast
 import functools
@@ -73,7 +73,7 @@ def names_in(path):
 
 
 def missing(span):
-    """Of `room/file.function` or `room/file.{a, b}`: what is not there."""
+    """The missing names of `room/file.function` or `room/file.{a, b}`."""
     path, _, names = span.partition(".")
     if names in ("", "py") or path.endswith("/"):
         place = ROOT / "jaxseg" / path
@@ -150,7 +150,7 @@ def test_commands(page):
 
 @of_pages
 def test_presets_and_settings(page):
-    """Those that stand alone, as `--config=configs/advent.py:reference` or `--config.net.norm=`."""
+    """Those shown alone, such as `--config=configs/advent.py:reference` or `--config.net.norm=`."""
     text = page.read_text()
     for given in re.findall(r"`--config=([^`\s]+)`", text):
         load(given)

@@ -21,7 +21,7 @@ PARAMETERS = {"lite0": 4_652_008, "lite1": 5_416_680, "lite2": 6_092_072}
 
 
 def compiled(function, *given):
-    """What a function returns, compiled without optimisation, which would take most of the time."""
+    """A function's result, compiled without optimisations, which would take most of the time."""
     options = {"xla_backend_optimization_level": 0}
     return jax.jit(function).lower(*given).compile(compiler_options=options)(*given)
 
@@ -97,7 +97,7 @@ def test_it_knows_a_photograph():
 
 @pytest.mark.parametrize("output_stride, stages", [(16, (4, 8, 16, 16)), (8, (4, 8, 8, 8))])
 def test_dilation_keeps_the_values_of_striding(output_stride, stages):
-    """On even sizes at every second row and column; `EfficientNet` says which."""
+    """For even sizes, at the rows and columns that `EfficientNet` names."""
     strided = EfficientNet(TINY)
     dilated = EfficientNet(TINY, output_stride=output_stride)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 64, 96, 3)), jnp.float32)

@@ -91,7 +91,7 @@ def test_pictures_may_be_chosen_by_id():
 
 
 def coarse_by_hand(image):
-    """Logits in float64 at the pixels that snapshots are compared by: of 5 x 9 every second."""
+    """Float64 logits at the pixels for comparing snapshots: every second of 5 x 9."""
     logits = image[:, ::4, ::4] / 255.0 @ model()[0]["gen"]["seg"]["kernel"].astype(np.float64)
     return logits[:, 1::2, 1::2]
 
@@ -136,7 +136,7 @@ def test_what_chooses_a_snapshot_is_the_same_whatever_the_devices_and_the_batch(
 
 
 def test_two_processes_bring_their_images_together(monkeypatch):
-    """Each with half of the images and batches of its own, the last of the second one empty."""
+    """Each has its own batches of half the images; the second process's last batch is empty."""
     image, label = images_and_labels()
     names = np.array([f"image{i}" for i in range(5)])
 
@@ -186,7 +186,7 @@ def test_logits_of_full_size_are_looked_at_as_sparsely():
 
 @pytest.mark.parametrize("devices", [1, 2])
 def test_images_of_several_sizes(devices):
-    """As with `eval.full_resolution`: all count the same, whatever their sizes."""
+    """As with `eval.full_resolution`: images of all sizes count equally."""
     draw = np.random.default_rng(3)
     other = draw.integers(0, 256, (2, 25, 49, 3)).astype(np.uint8)
     truth = draw.choice([0, 1, 2, 255], (2, 25, 49)).astype(np.uint8)

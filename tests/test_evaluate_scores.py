@@ -1,5 +1,5 @@
-"""All that an evaluation reports, from files to results.json: cityscapesScripts on the same images,
-depth against NumPy in float64, the same for any number of devices and processes."""
+"""Everything that an evaluation reports, from files to results.json, against cityscapesScripts and
+(depth) float64 NumPy on the same images; equal for any number of devices and processes."""
 
 import concurrent.futures
 import io
@@ -51,8 +51,7 @@ def train_ids(ids):
 
 
 def write(root, scenes):
-    """The scenes as Cityscapes publishes them; an image holds what is to be predicted in its red
-    channel."""
+    """Writes the scenes in Cityscapes' layout; an image's red channel holds its prediction."""
     for i, (label, instances, prediction) in enumerate(scenes):
         for kind, array in (
             ("leftImg8bit/val/ulm/{}_leftImg8bit.png", spread(prediction)),
@@ -69,7 +68,7 @@ def spread(prediction):
 
 
 def read_off(params, stats, memory, images):
-    """Logits that say what an image's red channel does."""
+    """Logits for the classes in an image's red channel."""
     return 9.0 * jax.nn.one_hot(images[..., 0] // 10, 19)
 
 
@@ -100,7 +99,7 @@ def stream(source, batch, shard=(0, 1), keys=("instances",)):
 
 
 def together(count, work, monkeypatch):
-    """[work(0), work(1), ...] as processes that exchange what they gather."""
+    """[work(0), work(1), ...], run as processes that gather from each other."""
     barrier, sent, own = threading.Barrier(count, timeout=60), [None] * count, threading.local()
 
     def gather(array):

@@ -89,7 +89,7 @@ def softmax(params, images):
 
 
 def sizes(shares):
-    """10th and 90th percentile of each class over the images that hold it."""
+    """10th and 90th percentile of each class's size over the images that contain it."""
     found = []
     for k in range(K):
         held = [s[k] for s in shares if s[k] > 0]

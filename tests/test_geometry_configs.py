@@ -1,4 +1,4 @@
-"""The presets of GIO-Ada and DADA: their numbers, and what they assemble to at full size."""
+"""The presets of GIO-Ada and DADA: their settings and their networks at full size."""
 
 import jax
 import jax.numpy as jnp
@@ -87,7 +87,7 @@ def test_the_recipes_numbers():
 
 
 def test_schedules_follow_the_steps():
-    """The discriminators' cycle is that of the steps they play."""
+    """The discriminators' cycle has the length of the steps in which they are trained."""
     config = load("gio_ada")
     config.train.steps, config.train.warmup_steps = 900, 200
     assert config.optim.gen.schedule_steps == 900 and config.optim.disc.schedule_steps == 700

@@ -139,7 +139,7 @@ def disc_loss(params, batch, smooth, r1):
 
 
 def gen_loss(params, batch, ramp, lam_identity, fixed):
-    """`fixed`: the transform network's kernel as the task network's side sees it, a constant."""
+    """`fixed`: the transform network's kernel, a constant for the task network's losses."""
     image = seen_by_translator(batch) @ params["gen/kernel"]
     learnt = image if fixed is None else seen_by_translator(batch) @ fixed
     p, depth = outputs(params, learnt)
@@ -230,8 +230,8 @@ def test_three_steps_are_the_transcription(settings, devices):
 
 
 def test_the_discriminators_lead():
-    """The networks meet the discriminators that have just moved: another order gives other steps,
-    and the difference is far above what the transcription is compared to."""
+    """The networks are trained with the updated discriminators. Another order gives other steps;
+    the difference is far above the tolerance of the transcription."""
     data = list(batches(3))
     start, in_turn, _ = run(make(), TXS, data)
     _, at_once, _ = run(make()._replace(alternate=False), TXS, data)
@@ -244,7 +244,7 @@ def test_the_discriminators_lead():
 
 
 def test_r1_every_second_step():
-    """It is left out in between, and counts twice where it is computed: in steps 0 and 2."""
+    """R1 is computed in steps 0 and 2, with double weight, and left out in between."""
     data = list(batches(2))
     for every, weight in ((1, 30.0), (2, 15.0)):
         first = run(make(r1=weight, r1_every=every), TXS, data[:1])[1]
@@ -426,7 +426,7 @@ def test_what_the_transform_network_is_shown():
 
 
 def test_unlabelled_pixels_and_missing_depth_count_for_nothing():
-    """Without any label or depth the adversaries alone move the networks."""
+    """Without labels and depth only the adversarial losses update the networks."""
     (batch,) = batches(1)
     nothing = {**batch, "source_label": np.full_like(batch["source_label"], 255),
                "source_depth": np.zeros_like(batch["source_depth"])}  # fmt: skip

@@ -10,7 +10,7 @@ from jaxseg.errors import UserError
 
 
 def make(root, name, numbers):
-    """Images of 2x3 pixels, the first of which says their number."""
+    """Images of 2x3 pixels, whose first pixel is the image's number."""
     folders = {"gta5": ("images", "labels", 5), "synthia": ("RGB", "GT/LABELS", 7)}[name]
     for number in numbers:
         for folder in folders[:2] + (("Depth",) if name == "synthia" else ()):

@@ -101,7 +101,7 @@ def test_windows_that_cover_an_image():
 
 
 def test_windows_that_are_drawn():
-    """Multiples of 8 from 0 to 504, for margins of 512: the reference never draws the last."""
+    """Multiples of 8 from 0 to 504 for margins of 512: like the reference, 512 is never drawn."""
     module = built(window=(512, 512))
     images = jax.ShapeDtypeStruct((1, 1024, 1024, 3), np.float32)
     draw = jax.jit(

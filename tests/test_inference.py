@@ -1,4 +1,4 @@
-"""Protocols of prediction against loops in NumPy, and where they must change nothing."""
+"""Prediction protocols against loops in NumPy, and cases in which they must change nothing."""
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +17,12 @@ PARAMS = {"kernel": KERNEL}
 
 
 def pointwise(params, stats, memory, images):
-    """A 1x1 convolution: what a pixel is called depends on nothing else."""
+    """A 1x1 convolution: each pixel's logits depend on that pixel only."""
     return images.astype(jnp.float32) @ params["kernel"] / 255
 
 
 def contextual(params, stats, memory, images):
-    """At half the size; depends on all that is seen and on left and right."""
+    """Logits at half the size that depend on the whole input and on its orientation."""
     seen = images.astype(jnp.float32) / 255
     small = seen[:, ::2, ::2] @ params["kernel"]
     ramp = jnp.linspace(0, 1, small.shape[2])[:, None] * jnp.arange(K)

@@ -51,7 +51,7 @@ def fcn(tmp_path):
 
 
 def built_on(config, sizes, stride):
-    """With a trunk of these numbers, which has no name."""
+    """The network on a trunk of these sizes, which has no name."""
     with config.ignore_type():
         config.net.backbone = sizes
     config.net.output_stride = stride

@@ -1,4 +1,4 @@
-"""Who may import whom: downward only, by the rank of a room; see docs/design.md."""
+"""Imports point downward only, by the rank of a room (folder); see docs/design.md."""
 
 import ast
 import graphlib
@@ -36,7 +36,7 @@ def imports(path):
 
 
 def faults(path):
-    """What is wrong with the imports of a file, a line for each."""
+    """The faults among a file's imports, one line each."""
     parts = path.relative_to(ROOT / "jaxseg").with_suffix("").parts
     for name in imports(path):
         first, *rest = name.split(".")
@@ -96,7 +96,7 @@ def test_no_private_name_of_another_module():
 
 
 def test_no_circle():
-    """Of files, those within a room included; graphlib names the files of a circle."""
+    """No circular imports of files, within a room either; graphlib names the files."""
     names = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in FILES}
     graph = {
         name: {m for i in imports(path) for m in (i, i.rpartition(".")[0]) if m in names}

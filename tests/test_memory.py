@@ -16,7 +16,7 @@ SHAPE = (2, 3, 1)
 
 
 def numbered(first, count):
-    """Images that hold nothing but their number."""
+    """Images filled with their number."""
     values = jnp.arange(first, first + count, dtype=jnp.float32)
     return jnp.broadcast_to(values[:, None, None, None], (count, *SHAPE))
 
@@ -54,7 +54,7 @@ def pool_run(devices, steps=12, batch=4, room=5, chance=0.5):
 
 
 def test_the_pool_follows_the_rules_of_cyclegans():
-    """What was shown says what was drawn; a plain list that follows it ends up the same."""
+    """Shown images reveal the draws; a plain list with the same draws ends in the same state."""
     room, batch = 5, 4
     shown, kept = pool_run(1, room=room, batch=batch)
     pool, swaps = [], 0

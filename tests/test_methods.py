@@ -36,7 +36,7 @@ def batches(classes, reads, n=4, seed=0):
 
 
 def two_steps(name, folder):
-    """[one device, two devices]: (movement of the parameters, their end, statistics, metrics)."""
+    """[one device, two devices]: (change of parameters, final parameters, statistics, metrics)."""
     config = small_config(name, folder)
     config.data.source.size = config.data.target.size = SIZE
     config.net.dropout = 0.0  # each device draws its own
@@ -87,7 +87,7 @@ def difference(one, two):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_two_devices_equal_one(name, monkeypatch, tmp_path):
-    """The project's code with each of its float32 made float64, so that only mistakes differ.
+    """The project's code in float64 instead of float32, so that only mistakes make a difference.
 
     The movement of every parameter in two steps is compared, as a share of the largest movement
     in its leaf: measured 3e-11 at most. In float32 the same share is up to 7e-3 where the

@@ -48,7 +48,7 @@ def scene(seed, classes, predictable):
 
 
 def by_cityscapes(folder, scenes):
-    """What cityscapesScripts says of them."""
+    """The scores of cityscapesScripts for these scenes."""
     for i, (label, instances, prediction) in enumerate(scenes):
         Image.fromarray(label).save(folder / f"{i}_labelIds.png")
         Image.fromarray(instances).save(folder / f"{i}_instanceIds.png")
@@ -85,7 +85,7 @@ def count(scenes, table):
 
 
 def same(found, expected):
-    """Equal to the last digit; None stands for nan, and for what is not listed at all."""
+    """Equal to the last digit; None stands for nan and for missing entries."""
     for key, value in expected.items():
         assert found.get(key) == (None if np.isnan(value) else value), key
     assert set(found) <= set(expected)

@@ -1,4 +1,4 @@
-"""What the user gave wrong is one line; a developer's own mistake keeps its traceback."""
+"""A user's mistake becomes one line; a developer's mistake keeps its traceback."""
 
 import importlib
 import subprocess
@@ -22,7 +22,7 @@ def make(*, num_classes, statistics, weight, sharp=False):
 
 
 def method_of(text, folder, monkeypatch, **settings):
-    """`make_method` of a method file that is there for this test alone."""
+    """`make_method` for a method file that exists for this test only."""
     (folder / "toy.py").write_text(text)
     monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(folder)])
     monkeypatch.delitem(sys.modules, "jaxseg.methods.toy", raising=False)

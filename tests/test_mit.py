@@ -52,7 +52,7 @@ def test_parameters_by_stage():
 
 
 def parts_of(name):
-    """Parameters of each stage; a block of it is traced once, all others are like it."""
+    """Parameter count of each stage; one block is traced, the others are equal."""
     sizes = mit.SIZES[name]
     module = mit.make(sizes._replace(blocks=(1, 1, 1, 1)))
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)

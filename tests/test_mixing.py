@@ -1,8 +1,8 @@
 """CutMix, ClassMix and CopyBlob against loops in NumPy.
 
-The images say of each pixel where it is: (image, row, column). So the output tells what was pasted
-from where, and whether this was a legal paste is worked out by loops that know nothing of the
-implementation's draws.
+Each pixel holds its own position (image, row, column), so the output shows what was pasted from
+where. Independent loops, which do not use the implementation's random draws, check that the paste
+is allowed.
 """
 
 import functools
@@ -57,20 +57,20 @@ def compiled(mix, settings):
 
 
 def draws(mix, images=IMAGES, labels=LABELS, probability=1.0, seed=0, **settings):
-    """DRAWS results for as many keys: images [DRAWS,N,H,W,3] and labels [DRAWS,N,H,W]."""
+    """The results for DRAWS keys: images [DRAWS,N,H,W,3] and labels [DRAWS,N,H,W]."""
     many = compiled(mix, tuple(settings.items()))
     return tuple(map(np.asarray, many(keys(seed=seed), images, labels, probability)))
 
 
 def partner_of(image, number):
-    """Whose pixels were pasted into an image, or None."""
+    """The image whose pixels were pasted into this one, or None."""
     foreign = set(np.unique(image[..., 0])) - {number}
     assert len(foreign) <= 1
     return int(foreign.pop()) if foreign else None
 
 
 def in_place(image, label, number):
-    """The mask of a paste in place, with its partner; labels must have come along."""
+    """(mask of a paste at the same position, partner); checks that labels were pasted too."""
     partner = partner_of(image, number)
     mask = image[..., 0] != number
     np.testing.assert_array_equal(image[..., 1:], IMAGES[0][..., 1:])

@@ -44,7 +44,7 @@ def test_ids_that_are_no_class_are_never_pasted():
 
 
 def flood(label, start):
-    """The pixels 4-connected with one through equal labels, by a stack."""
+    """The pixels 4-connected to a pixel through equal labels, found with a stack."""
     seen, stack = set(), [start]
     while stack:
         y, x = stack.pop()

@@ -1,4 +1,4 @@
-"""Every normalisation: float64 values, gradients by differences, and that a setting swaps all."""
+"""Every normalisation: float64 values, finite differences, and the setting that replaces all."""
 
 import jax
 import jax.numpy as jnp
@@ -186,8 +186,8 @@ def test_the_setting_swaps_every_norm(name):
 
 
 def test_where_relus_are():
-    """EvoNorm leaves none; the paper's form those after sums; the others one after each norm but
-    those inside the sum."""
+    """With EvoNorm there are none; in the paper's form those after sums; otherwise one after each
+    norm that is not inside a sum."""
     expected = {"train": 13, "groupnorm": 13, "instancenorm": 13, "evonorm": 0, "evonorm_paper": 4}
     x = jnp.zeros((1, 32, 32, 3))
     for mode, relus in expected.items():

@@ -84,7 +84,7 @@ def lion(gradient, mean, square, t, b1=0.9, b2=0.95):
 
 @pytest.mark.parametrize("name, rule, more", [("adamw", adamw, "eps=1e-6"), ("lion", lion, "")])
 def test_adamw_and_lion_with_groups_are_float64s(name, rule, more):
-    """DAFormer's groups: the head at ten times the rate, decayed whole; norms elsewhere without."""
+    """DAFormer's groups: the head at ten times the rate, with decay; other norms without."""
     tx = gen(
         optimiser=name, settings=more, betas=(0.9, 0.95), weight_decay=0.03, schedule="linear",
         schedule_steps=10, head_multiplier=1.0,
@@ -133,7 +133,7 @@ def test_the_papers_sgd_takes_groups_too_and_frozen_parameters_no_memory(clip):
 
 
 def test_without_groups_the_state_is_the_papers():
-    """Structure and all: checkpoints written before go on."""
+    """The state has the same structure, so that older checkpoints can be resumed."""
     params = single(tree(0))
     plain = optim.sgd(schedules.constant(0.1), multipliers=[("head", 1.0)])
     structure = jax.tree.structure(gen().init(params))

@@ -1,4 +1,4 @@
-"""Barriers on CPU: kept in what is compiled, and nothing else is changed."""
+"""Barriers are kept in programs compiled for CPU, and nothing else changes."""
 
 import jax
 import jax.numpy as jnp

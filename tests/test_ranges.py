@@ -1,5 +1,5 @@
-"""The range of every setting that is a number: the shipped configs are within, what cannot be meant
-is refused by name before anything is written.
+"""The range of every setting that is a number: all configs are within, and other values
+are refused by name before anything is written.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""Published files: which network they belong to, what is refused, and VGG-16's names."""
+"""Published weights: which network a file belongs to, refused files, and VGG-16's names."""
 
 import re
 

@@ -11,7 +11,7 @@ from jaxseg.losses import region
 
 
 def images(seed=0, batch=3, size=(4, 5), classes=4):
-    """Logits and labels; classes are absent here and there, pixels and one image ignored."""
+    """Logits and labels; some classes are absent, some pixels and one image are ignored."""
     draw = np.random.default_rng(seed)
     logits = draw.normal(0, 2, (batch, *size, classes))
     labels = draw.integers(0, classes, (batch, *size))
@@ -27,7 +27,7 @@ def softmax(logits):
 
 
 def dice_by_numpy(logits, labels, squared=False):
-    """Of one image, in float64; nan without labels."""
+    """Dice loss of one image in float64; nan without labels."""
     valid = labels < logits.shape[-1]
     p, labels = softmax(logits)[valid], labels[valid]
     losses = []
@@ -39,7 +39,7 @@ def dice_by_numpy(logits, labels, squared=False):
 
 
 def lovasz_by_numpy(logits, labels):
-    """Of one image, in float64, from the definition: the Jaccard loss of growing sets of wrong
+    """Loss of one image in float64, from the definition: the Jaccard loss of growing sets of wrong
     pixels, |wrong| / |truth or wrong|."""
     valid = labels < logits.shape[-1]
     p, labels = softmax(logits)[valid], labels[valid]

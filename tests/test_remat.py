@@ -1,4 +1,4 @@
-"""Blocks that are computed again in the backward pass: the same numbers from less memory."""
+"""Recomputing blocks in the backward pass gives the same numbers with less memory."""
 
 import jax
 import jax.numpy as jnp

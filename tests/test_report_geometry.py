@@ -110,7 +110,7 @@ def test_the_curves_of_such_a_run(tmp_path):
 
 
 def test_a_run_from_before_methods_brought_titles(tmp_path):
-    """Everything but the method's own words is there."""
+    """Everything except the method's own titles is shown."""
     page = Page(geometry_run(tmp_path, words=False).read_text())
     assert SOURCE in page.texts and page.tags.count("svg") == 1 + 3 + 5
     assert {"transform", "Accuracy of the discriminator"} <= set(page.texts)

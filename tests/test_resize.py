@@ -64,7 +64,7 @@ def run(platform, x, weight, size, align_corners):
 @pytest.mark.parametrize("align_corners", [True, False])
 @pytest.mark.parametrize("size", [(9, 4), (1, 13), (3, 2), (6, 9)])
 def test_both_ways_agree(size, align_corners):
-    """The one of the CPU and that of other devices, with their gradients."""
+    """The CPU's route and that of other devices agree, also in their gradients."""
     generator = np.random.default_rng(2)
     x = jnp.asarray(generator.normal(size=(2, 6, 7, 3)), jnp.float32)
     weight = jnp.asarray(generator.normal(size=(2, *size, 3)), jnp.float32)

@@ -1,4 +1,4 @@
-"""What is traced for another platform than the one at hand."""
+"""Tracing for another platform than that of this machine."""
 
 import re
 import threading

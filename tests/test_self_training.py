@@ -1,4 +1,4 @@
-"""Self-training: the teacher, pseudo labels, mixtures, and whole steps against float64 twins."""
+"""Self-training: the teacher, pseudo labels, mixing, and whole steps against float64 versions."""
 
 import functools
 
@@ -25,7 +25,7 @@ OFF = dict(jitter=0.0, blur_probability=0.0)
 
 
 def on_one_device(function):
-    """The function under the axis of devices, with one of them."""
+    """The function under pmap's device axis, with one device."""
 
     def call(*args):
         args = jax.tree.map(lambda x: jnp.asarray(x)[None], args)
@@ -273,7 +273,7 @@ class Twin:
         return p / p.sum(-1, keepdims=True)
 
     def gradient(self, images, labels, weights, over_all):
-        """Of the mean loss with respect to the kernel, and the loss."""
+        """(gradient of the mean loss for the kernel, loss)."""
         p, valid = self.probabilities(images), labels != 255
         count = valid.size if over_all else valid.sum()
         hot = np.eye(K)[np.where(valid, labels, 0)]
@@ -354,7 +354,7 @@ def test_three_steps_equal_a_transcription(name):
 
 @pytest.mark.parametrize("name", ["dacs", "daformer", "cbst", "masked"])
 def test_one_device_equals_two(name):
-    """Each source image shows one class, so that nothing is left to chance."""
+    """Each source image has one class, so that the random choice of classes has no effect."""
     data = list(batches(2))
     for batch in data:
         batch["source_label"][:] = 1

@@ -1,4 +1,4 @@
-"""What a run does with its snapshots, on a tiny network and the real data: goes on where it was."""
+"""A run's evaluation of snapshots, with a tiny network and real data, also after a resume."""
 
 import io
 import json

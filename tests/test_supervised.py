@@ -96,7 +96,7 @@ def test_two_devices_equal_one():
 
 
 def mixed(number=4, size=(24, 32), pairs=((2, 0),), **chances):
-    """Images that tell their number, row and column; before and after."""
+    """(before, after) mixing images whose pixels hold image number, row and column."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, (number, 6, 8)).repeat(4, 1).repeat(4, 2).astype(np.uint8)
     labels[:, :2] = 255
@@ -137,7 +137,7 @@ def test_only_the_pairs_are_copied():
 
 
 def test_mixing_trains_on_the_mixed_labels():
-    """With the labels alone replaced, the loss is another one; the key of the step decides."""
+    """Replacing the labels only changes the loss; the step's key decides about mixing."""
     batch = next(linear_batches(1, n=4))
     made = dict(num_classes=LINEAR_K, segmentation_weights={"main": 1.0})
     values = []

@@ -1,4 +1,4 @@
-"""The presets of the supervised experiments: their numbers, and what they assemble to."""
+"""The presets of the supervised experiments: their settings, and the networks that they build."""
 
 import jax
 import jax.numpy as jnp

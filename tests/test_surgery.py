@@ -1,4 +1,4 @@
-"""Net surgery and .caffemodel files: classifiers become the same function, convolved."""
+"""Net surgery and .caffemodel files: classifiers become convolutions of the same function."""
 
 import struct
 

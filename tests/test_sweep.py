@@ -1,4 +1,4 @@
-"""Members of a sweep against the same runs alone; what can be swept; resuming; what is left."""
+"""Members of a sweep against separate runs; settings that can be swept; resuming; files."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def linear(monkeypatch):
 
 
 def difference(a, b):
-    """The largest, as a share of the largest value."""
+    """The largest difference, as a share of the largest value."""
     return np.abs(np.asarray(a, np.float64) - b).max() / (np.abs(b).max() + 1e-6)
 
 

@@ -112,7 +112,7 @@ def test_a_run_leaves_what_it_promises_and_is_resumed_bit_for_bit(
 
 
 def score_as(scores, monkeypatch):
-    """The target's evaluations say what the iterator `scores` does."""
+    """Replaces the scores of the target's evaluations by those of the iterator `scores`."""
     original = snapshots.make_evaluator
 
     def make(*args, **kwargs):
@@ -158,7 +158,7 @@ def test_what_a_criterion_chooses_is_still_there_at_the_end(config, tmp_path, ca
 
 
 def test_both_validation_sets_are_there_before_the_first_step(config, tmp_path, monkeypatch):
-    """A preparation of hours must not begin at the first evaluation."""
+    """Preparing data may take hours, and must not begin at the first evaluation."""
     opened, original = [], batches.open_records
     monkeypatch.setattr(
         batches, "open_records",

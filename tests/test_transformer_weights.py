@@ -297,7 +297,7 @@ def load_config(**net):
 
 
 def with_classes(state, count):
-    """The same with a classifier of `count` classes."""
+    """The same weights with a classifier of `count` classes."""
     return {
         name: np.resize(array, (count, *array.shape[1:])) if "conv_seg" in name else array
         for name, array in state.items()
@@ -323,7 +323,7 @@ def test_a_checkpoint_from_file_to_network(tmp_path):
 
 
 def test_an_encoder_as_initial_weights(tmp_path):
-    """Of Hugging Face's file for a DAFormer the encoder fits; classifier and heads are told."""
+    """The encoder in Hugging Face's file fits a DAFormer; classifier and heads are reported."""
     state = hugging_face({f"backbone.{name}": array for name, array in mit().items()})
     state["classifier.weight"] = np.zeros((1000, 64), np.float32)
     save_file(state, tmp_path / "mit.safetensors")

@@ -78,8 +78,8 @@ def test_wrong_settings_are_one_line():
 
 
 def as_ever(before, seed, *, flip=0.0, scale=None, crop=None, jitter=0.0):
-    """Flip, scale, crop and jitter with the draws that they have made since there were no others:
-    a run's batches must not change because a setting was added.
+    """Flip, scale, crop and jitter with the random draws of the first version: a run's batches must
+    not change when a setting is added.
     """
     rng, after = np.random.default_rng(seed), dict(before)
     height, width = crop or before["image"].shape[:2]
@@ -148,7 +148,7 @@ def test_colours_and_blur_leave_the_geometry():
 
 
 class Asked:
-    """Answers with the upper end and notes what was asked."""
+    """A random generator that returns the upper end and records the requests."""
 
     def __init__(self):
         self.calls = []

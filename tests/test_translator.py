@@ -29,7 +29,7 @@ def pictures(size=(20, 28), batch=2, seed=0):
 
 
 def first(module, x, seed=0):
-    """(params, image) at the first values."""
+    """(params, image) with the initial values."""
 
     def run(key, x):
         params, stats = network(module).init(key, x)
@@ -145,7 +145,7 @@ def test_gradients_reach_every_parameter_and_the_image():
 
 
 def test_labels_and_depth_count():
-    """Once trained: what is put out depends on every kind of input, of its own image only."""
+    """After training, the output depends on every kind of input, but on no other image."""
     x = pictures((12, 16))
     params, _ = first(SMALL.clone(init_std=0.1), x)
     run = jax.jit(lambda x: network(SMALL).apply(params, {}, x, True)[0]["image"])

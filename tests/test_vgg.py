@@ -93,7 +93,7 @@ def test_logits_against_float64(sizes, summed):
 
 
 def test_the_front_end_is_its_authors_away_from_the_border():
-    """Unpadded layers on an image with 186 pixels more on every side, theirs, against ours."""
+    """Their unpadded layers on an image extended by 186 pixels on every side, against ours."""
     sizes = TINY_FRONTEND._replace(blocks=(2, 2, 3, 3, 3))  # the 186 depend on all of them
     net = network(DeepLabV2(2, sizes, aux=False))
     x = np.random.default_rng(0).normal(size=(1, 448, 456, 3)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""A method's views: what each kind of function is given, how its map is painted, and the report."""
+"""A method's views: the input of each kind of view, how its map is drawn, and the report."""
 
 import json
 

@@ -62,7 +62,7 @@ def test_parameters(name, wanted):
 
 
 def backbone_of(sizes, file):
-    """A backbone's parameters, every one of them from the file."""
+    """A backbone's parameters, all of them from the file."""
     found = references.nested(rename_dino.to_ours(transformers.values(file)))
     assert set(found) == {"params"} and set(found["params"]) == {"backbone"}
     wanted = shapes_only(vit.ViT(sizes), (2 * sizes.patch,) * 2)["params"]

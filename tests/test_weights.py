@@ -1,4 +1,4 @@
-"""Weight files: the two PyTorch containers written by hand here, refusals, names, merging."""
+"""Weight files: PyTorch's two formats written by hand here, refusals, names, merging."""
 
 import os
 

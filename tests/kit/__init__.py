@@ -1,1 +1,1 @@
-"""What tests share: tiny experiments, files to read, float64 twins of the networks."""
+"""Shared by tests: tiny experiments, files to read, float64 versions of the networks."""

@@ -1,4 +1,4 @@
-"""Float64 layers in NumPy, and values for networks, that several tests check against."""
+"""Float64 layers in NumPy and random values for networks, used by several tests."""
 
 import math
 
@@ -46,7 +46,7 @@ def drawn(module, size, seed=7):
 
 
 def quick(function, *args):
-    """Runs it once, compiled without optimisation, which would take most of the time."""
+    """Runs a function once, compiled without optimisations, which would take most of the time."""
     options = {"xla_backend_optimization_level": 0}
     return jax.jit(function).lower(*args).compile(options)(*args)
 
@@ -79,7 +79,7 @@ def conv(x, kernel, bias=0, stride=1, padding=0, dilation=1, groups=1):
 
 
 def pool(x, window, stride):
-    """Max-pooling whose last window may hang over the edge."""
+    """Max-pooling whose last window may extend over the edge."""
     rows, columns = (-(-(n - window) // stride) + 1 for n in x.shape[1:3])
     y = np.empty((len(x), rows, columns, x.shape[3]))
     for i in range(rows):

@@ -1,8 +1,8 @@
-"""Stand-ins for the published weights: state_dicts in their names and shapes, of values that names
-and shapes alone decide, and images to try them on.
+"""Stand-ins for the published weights: state_dicts with the published names and shapes, and values
+that depend on these only; and images to run them on.
 
-The references' own networks, loaded with the same values, gave the logits that are stored in
-fixtures/published_logits.npz, which is made by no code of this project:
+The logits in fixtures/published_logits.npz were computed by the references' own networks with the
+same values, not by code of this project:
 
 - AdaptSegNet: `DeeplabMulti`, `Res_Deeplab` and `DeeplabVGG`; ADVENT: `get_deeplab_v2` with two
   levels; 19 classes, evaluation mode, float32, PyTorch on a CPU;
@@ -10,8 +10,8 @@ fixtures/published_logits.npz, which is made by no code of this project:
   122.67891434), channels first;
 - kept as '<file>/<level>/<height>x<width>' are SAMPLES logits at `positions` of the flat [K, h, w].
 
-Values come from `RandomState`, whose stream NumPy has frozen; uniform ones, for no rounding of a
-logarithm enters them.
+Values come from `RandomState`, whose stream NumPy has frozen. They are uniform, because normal ones
+would depend on the rounding of logarithms.
 """
 
 import math
@@ -81,7 +81,7 @@ def resnet101():
 
 
 def heads(file):
-    """What 'adaptsegnet', 'advent' or 'single' (AdaptSegNet's single level) adds to the trunk."""
+    """The heads of 'adaptsegnet', 'advent' or 'single' (AdaptSegNet, one level)."""
     if file == "single":
         return _head("layer5", 2048, 2, 0.15)
     trained = 2 if file == "adaptsegnet" else 4

@@ -1,4 +1,4 @@
-"""Compares networks with what the references gave, as fixtures/transformers.npz keeps it."""
+"""Compares networks with the references' outputs in fixtures/transformers.npz."""
 
 import jax
 import numpy as np
@@ -42,13 +42,13 @@ def picture(size):
 
 
 def sample(key, output):
-    """What the fixture keeps of [1, h, w, K]."""
+    """The values of [1, h, w, K] that the fixture stores."""
     flat = np.asarray(output)[0].transpose(2, 0, 1).ravel()
     return flat[published.positions(key, flat.size)]
 
 
 def check(expected, network, outputs, size):
-    """Compares {level: [1, h, w, K]} with what the reference gave, to 1e-4 of its spread."""
+    """Compares {level: [1, h, w, K]} with the reference's output, to 1e-4 of its spread."""
     for level, output in outputs.items():
         key = f"{network}/{level}/{size[0]}x{size[1]}"
         want = expected[key]

@@ -1,4 +1,4 @@
-"""Writes tensors in the two containers of PyTorch, without PyTorch, as far as the tests need it."""
+"""Writes tensors in PyTorch's two file formats, without PyTorch, as far as the tests need it."""
 
 import collections
 import io
@@ -15,7 +15,7 @@ TYPES = {"float32": "FloatStorage", "float16": "HalfStorage", "int64": "LongStor
 
 
 def stand_in(monkeypatch):
-    """Stand-ins that pickle under PyTorch's names: the writer needs them, not the reader."""
+    """Stand-ins that are pickled under PyTorch's names; needed for writing only."""
     torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
 
     def _rebuild_tensor_v2(*arguments):

@@ -1,8 +1,8 @@
-"""Stand-ins for published transformers: state_dicts in the references' names and shapes, of values
-that names and shapes alone decide.
+"""Stand-ins for published transformers: state_dicts with the references' names and shapes, and
+values that depend on these only.
 
-The references' own networks, loaded with the same values, gave the outputs that are stored in
-fixtures/transformers.npz, which is made by no code of this project: MiT, the DAFormer, SegFormer
+The outputs in fixtures/transformers.npz were computed by the references' own networks with the
+same values, not by code of this project: MiT, the DAFormer, SegFormer
 and HRDA heads of MIC's repository, DINOv2's, DINOv3's and VFM-UDA's, of the small sizes below, in
 evaluation mode, float32, PyTorch on a CPU; input `published.image(size)`, normalised with
 ImageNet's mean and standard deviation. Kept as '<network>/<output>/<height>x<width>' are values at
@@ -96,7 +96,7 @@ def daformer(fusion="sepaspp", prefix="decode_head."):
 
 
 def segformer(prefix="decode_head."):
-    """MIC's SegFormerHead on mit_tiny, with the layer that nothing reads."""
+    """MIC's SegFormerHead on mit_tiny, with its unused layer."""
     shapes = layer(f"{prefix}conv_seg", CLASSES, CHANNELS, 1, 1)
     for index, width in enumerate(WIDTHS):
         shapes |= layer(f"{prefix}linear_c.{index}.proj", CHANNELS, width)
