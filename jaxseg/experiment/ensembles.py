@@ -51,7 +51,7 @@ def load(
         f"ensemble of {len(loaded)}",
         {"ensemble": names, "ensemble_weights": shares},
         config,
-        loaded[0].method._replace(predict=predict, depth=None, transform=None),
+        loaded[0].method._replace(predict=predict, views={}),
         {key: tuple(one.model[key] for one in loaded) for key in ("params", "stats", "memory")},
     )
 
