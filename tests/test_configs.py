@@ -94,7 +94,8 @@ SOURCES = {
     "cityscapes_crosscity": {"data.source.name": "cityscapes", "data.source.size": (512, 1024),
                              "data.target.name": "crosscity", "data.classes": "crosscity13"},
 }  # fmt: skip
-FRONTEND = {"net.backbone": "vgg16_frontend", "net.rates": (), "optim.gen.head_multiplier": 1.0}
+FRONTEND = {"net.backbone": "vgg16_frontend", "net.rates": (), "net.stride_in": None,
+            "optim.gen.head_multiplier": 1.0}  # fmt: skip
 
 
 def settings_of(config):
