@@ -90,13 +90,8 @@ def train_stream(
         where = source.where(record)
         return transforms.decode(record, where=where, size=size, keys=keys, table=table)
 
-    def reference(rng: np.random.Generator) -> np.ndarray:
-        record = looks[int(rng.integers(len(looks)))]
-        decoded = transforms.decode(record, where=looks.where(record), size=size, keys=("image",))
-        return decoded["image"]
-
     def change(sample: dict, rng: np.random.Generator, shows=None) -> dict:
-        other = reference(rng) if wants_look else None
+        other = _any_image(looks, rng, size) if wants_look else None
         return transforms.augment_sample(sample, rng, **settings, reference=other, shows=shows)
 
     def with_rare_class(_: int, rng: np.random.Generator) -> dict:
@@ -119,6 +114,12 @@ def train_stream(
         lambda sample: {batch_key(side, key): array for key, array in sample.items()}
     )
     return iter(dataset[start:].to_iter_dataset(_reading(threads)))
+
+
+def _any_image(source: Source, rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
+    record = source[int(rng.integers(len(source)))]
+    where = source.where(record)
+    return transforms.decode(record, where=where, size=size, keys=("image",))["image"]
 
 
 class JoinedStreams:

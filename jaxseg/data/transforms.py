@@ -180,30 +180,43 @@ def augment_sample(
     """
     target = tuple(crop or sample["image"].shape[:2])
     if reference is not None:
-        sample = {
-            **sample,
-            "image": _looking_like(sample["image"], reference, rng, lab, histogram, fda),
-        }
+        image = _looking_like(sample["image"], reference, rng, lab, histogram, fda)
+        sample = {**sample, "image": image}
     if scale:
-        factor = rng.uniform(*scale)
-        size = tuple(max(1, round(n * factor)) for n in sample["image"].shape[:2])
-        sample = {
-            key: (codec.resize_image if key == "image" else codec.resize_nearest)(array, size)
-            for key, array in sample.items()
-        }
+        sample = _scaled(sample, rng.uniform(*scale))
     if crop_cap and "label" not in sample:
         raise UserError("augmentation crop_cap needs labels, which are not read here; set it to 0")
     if scale or crop:
-        for _ in range(crop_tries if crop_cap or shows else 1):
-            take, put = _window(sample["image"].shape[:2], target, rng)
-            label = sample["label"][take] if crop_cap or shows else None
-            varied = not crop_cap or _varied(label, crop_cap)
-            if varied and (not shows or np.count_nonzero(label == shows[0]) > shows[1]):
-                break
-        sample = {key: _cut(array, target, take, put, key) for key, array in sample.items()}
+        sample = _windowed(sample, target, rng, crop_cap, crop_tries, shows)
     if flip and rng.random() < flip:
         sample = {key: np.ascontiguousarray(array[:, ::-1]) for key, array in sample.items()}
-    factors = dict(zip(_PARTS, (brightness, contrast, saturation), strict=True))
+    parts = (brightness, contrast, saturation)
+    image = _developed(sample["image"], rng, parts, jitter, hue, blur, blur_sigma, noise)
+    return {**sample, "image": image}
+
+
+def _scaled(sample, factor):
+    size = tuple(max(1, round(n * factor)) for n in sample["image"].shape[:2])
+    return {
+        key: (codec.resize_image if key == "image" else codec.resize_nearest)(array, size)
+        for key, array in sample.items()
+    }
+
+
+def _windowed(sample, target, rng, crop_cap, crop_tries, shows):
+    """A window of the sample that shows what it must, or the last one that was tried."""
+    for _ in range(crop_tries if crop_cap or shows else 1):
+        take, put = _window(sample["image"].shape[:2], target, rng)
+        label = sample["label"][take] if crop_cap or shows else None
+        varied = not crop_cap or _varied(label, crop_cap)
+        if varied and (not shows or np.count_nonzero(label == shows[0]) > shows[1]):
+            break
+    return {key: _cut(array, target, take, put, key) for key, array in sample.items()}
+
+
+def _developed(image, rng, parts, jitter, hue, blur, blur_sigma, noise):
+    """The image with other colours, blur and noise, in this order."""
+    factors = dict(zip(_PARTS, parts, strict=True))
     if jitter:
         factors = dict(zip(_PARTS, rng.uniform(1 - jitter, 1 + jitter, 3), strict=True))
     else:
@@ -211,14 +224,13 @@ def augment_sample(
     if hue:
         factors["hue"] = rng.uniform(-hue, hue)
     if factors:
-        sample = {**sample, "image": colour.adjust(sample["image"], **factors)}
+        image = colour.adjust(image, **factors)
     if blur and rng.random() < blur:
-        sample = {**sample, "image": colour.blur(sample["image"], rng.uniform(*blur_sigma))}
+        image = colour.blur(image, rng.uniform(*blur_sigma))
     if noise:
-        grain = rng.normal(0, rng.uniform(0, noise), sample["image"].shape)
-        image = np.clip(np.round(sample["image"] + grain), 0, 255).astype(np.uint8)
-        sample = {**sample, "image": image}
-    return sample
+        grain = rng.normal(0, rng.uniform(0, noise), image.shape)
+        image = np.clip(np.round(image + grain), 0, 255).astype(np.uint8)
+    return image
 
 
 def _looking_like(image, reference, rng, lab, histogram, fda):

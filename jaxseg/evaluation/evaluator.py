@@ -111,11 +111,8 @@ def make_evaluator(
             if chosen := _chosen(batch, pictures, len(examples)):
                 shown = {"prediction": each["prediction"], **jax.tree.map(_join, shown)}
                 examples += [_example(batch, shown, truth, i) for i in chosen]
-        total = tally.total()
-        return (
-            results.result(classes, **total, scored=scored, also=also, cap=depth_cap),
-            examples,
-        )
+        counted = dict(tally.total(), scored=scored, also=also, cap=depth_cap)
+        return results.result(classes, **counted), examples
 
     return evaluate
 

@@ -117,6 +117,24 @@ def mixed(key: jax.Array, batch, pseudo: PseudoLabels, num_classes: int, mixture
     return strong_view(view_key, images, mixture.view), labels, weights
 
 
+def _learner(segmenter: Network, levels: Mapping[str, float], over_all: bool) -> Callable:
+    """(params, carry, images, labels, weights, key) -> (loss, losses of levels, outputs, carry)."""
+
+    def learn(params, carry, images, labels, weights, key):
+        outputs, stats = segmenter.apply(
+            params["gen"]["segmenter"], carry.stats["segmenter"], images, True, key
+        )
+        parts = {
+            level: mean_loss(upsampled(outputs[level], labels), labels, weights, over_all)
+            for level in levels
+        }
+        total = sum(levels[level] * value for level, value in parts.items())
+        carry = carry._replace(stats={**carry.stats, "segmenter": stats})
+        return total, parts, outputs, carry
+
+    return learn
+
+
 def make(
     segmenter: Network,
     levels: Mapping[str, float],
@@ -158,17 +176,7 @@ def make(
             remembered |= start(net, stats)
         return {"gen": {"segmenter": net}}, {"segmenter": stats}, remembered
 
-    def learn(params, carry, images, labels, weights, key):
-        outputs, stats = segmenter.apply(
-            params["gen"]["segmenter"], carry.stats["segmenter"], images, True, key
-        )
-        parts = {
-            level: mean_loss(upsampled(outputs[level], labels), labels, weights, over_all)
-            for level in levels
-        }
-        total = sum(levels[level] * value for level, value in parts.items())
-        carry = carry._replace(stats={**carry.stats, "segmenter": stats})
-        return total, parts, outputs, carry
+    learn = _learner(segmenter, levels, over_all)
 
     def on_source(params, carry, batch, key):
         total, parts, outputs, carry = learn(
@@ -195,16 +203,12 @@ def make(
             images, labels, weights = batch["target_image"], pseudo.labels, pseudo.weights
         else:
             images, labels, weights = mixed(mix_key, batch, pseudo, num_classes, mixture)
-        on_target, parts, _, carry = learn(params, carry, images, labels, weights, net_key)
-        total += target_weight * on_target
+        value, parts, _, carry = learn(params, carry, images, labels, weights, net_key)
+        total += target_weight * value
         kind = "pseudo" if mixture is None else "mixed"
         metrics |= {f"{kind}/{level}": value for level, value in parts.items()}
         shared = {**carry.shared, PSEUDO: pseudo}
         return total, carry._replace(shared=shared, metrics={**carry.metrics, **metrics})
 
-    return Method(
-        init,
-        {"gen": gen},
-        teacher.evaluated(align.predictor(segmenter), of_teacher),
-        warmup={"gen": on_source},
-    )
+    predict = teacher.evaluated(align.predictor(segmenter), of_teacher)
+    return Method(init, {"gen": gen}, predict, warmup={"gen": on_source})
