@@ -157,15 +157,14 @@ def test_vfm_logits_of_the_reference(expected):
 
 
 def test_masked_tokens():
-    module = VFM(transformers.CLASSES, vit.ViT(TINY), upsample=False)
+    module = VFM(transformers.CLASSES, vit.ViT(TINY._replace(blocks=1)), upsample=False)
     params = shapes(module, (64, 64))[0]
     params = jax.tree.map(lambda leaf: np.random.RandomState(0).normal(size=leaf.shape) / 9, params)
     picture, key = references.picture((64, 64)), jax.random.PRNGKey(0)
 
     def logits(ratio, image=picture):
         def run(params, image, key):
-            rngs = {"dropout": key}
-            return module.apply({"params": params}, image, True, mask_ratio=ratio, rngs=rngs)
+            return network(module).apply(params, {}, image, True, key, mask_ratio=ratio)[0]
 
         return quick(run, params, image, key)["main"]
 

@@ -17,9 +17,9 @@ class Network(NamedTuple):
 
     Attributes:
       init: `(key, images) -> (params, stats)`; `stats` is {} for a network without BatchNorm.
-      apply: `(params, stats, images, train, key=None) -> (outputs {level: float32 array}, new
-        stats)`. The new statistics have the structure of the old ones; without `train` they are
-        unchanged.
+      apply: `(params, stats, images, train, key=None, **inputs) -> (outputs {level: float32 array},
+        new stats)`. The new statistics have the structure of the old ones; without `train` they
+        are unchanged. `inputs` are an architecture's own, as `mask_ratio` of `vfm.VFM`.
     """
 
     init: Callable[..., tuple[Tree, Tree]]
@@ -45,15 +45,16 @@ def network(
         variables = module.init(key, prepare(images), train=False)
         return variables["params"], variables.get("batch_stats", {})
 
-    def apply(params, stats, images, train, key=None):
+    def apply(params, stats, images, train, key=None, **inputs):
         variables = {"params": params, "batch_stats": stats}
         rngs = None if key is None else {"dropout": key}
         if not train:
-            return module.apply(variables, prepare(images), train=False), stats
+            return module.apply(variables, prepare(images), train=False, **inputs), stats
         with nn.intercept_methods(_as_it_is) if key is None else contextlib.nullcontext():
             outputs, changed = module.apply(
-                variables, prepare(images), train=True, rngs=rngs, mutable=["batch_stats"]
-            )
+                variables, prepare(images), train=True, rngs=rngs, mutable=["batch_stats"],
+                **inputs,
+            )  # fmt: skip
         return outputs, changed.get("batch_stats", stats)
 
     return Network(init, apply)
