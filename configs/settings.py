@@ -52,7 +52,8 @@ def network(architecture: str, backbone: str, **given) -> ConfigDict:
         drop_path=float,  # rate of a transformer's last block
         hrda=tuple,  # a window (height, width): the network at two scales (HRDA)
         low_level=int,  # channels of the first stage in DeepLabV3+'s decoder
-        dropout=float,  # of DeepLabV3, V3+, FCN, SegFormer and DAFormer
+        dropout=float,  # of DeepLabV3, V3+, FCN, SegFormer, DAFormer and FPN
+        aux_dropout=float,  # in FPN's auxiliary head
         stride_in=str,  # where a ResNet's block strides: "1x1" as Caffe, "3x3" as torchvision
     )
     net = ConfigDict({**settings, **{key: placeholder(kind) for key, kind in own.items()}})

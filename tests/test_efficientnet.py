@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from kit.oracle64 import quick
 from kit.small import small_config
 from PIL import Image
 
@@ -61,7 +62,7 @@ def test_logits_of_published_weights(number):
     module, variables = published(f"efficientnet_lite{number}")
     fixture = np.load(Path(__file__).parent / "fixtures" / "efficientnet_logits.npz")
     capture = dict(mutable=["intermediates"], capture_intermediates=True)
-    logits, seen = compiled(
+    logits, seen = quick(
         lambda v, x: module.apply(v, x, **capture), variables, normalised(fixture["image"])
     )
     expected = fixture[f"logits{number}"]
@@ -89,7 +90,7 @@ def test_it_knows_a_photograph():
     module, variables = published("efficientnet_lite0")
     image = Image.open(path).convert("RGB").crop((0, 44, 512, 556))  # the square in the middle
     image = np.asarray(image.resize((224, 224), Image.Resampling.BICUBIC))
-    logits = compiled(module.apply, variables, normalised(image[None]))
+    logits = quick(module.apply, variables, normalised(image[None]))
     probability = jax.nn.softmax(logits[0])
     assert probability.argmax() == 652
     assert abs(probability[652] - 0.4294) < 2e-3  # in float64, PyTorch
@@ -101,8 +102,8 @@ def test_dilation_keeps_the_values_of_striding(output_stride, stages):
     strided = EfficientNet(TINY)
     dilated = EfficientNet(TINY, output_stride=output_stride)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 64, 96, 3)), jnp.float32)
-    variables = compiled(lambda key, x: strided.init(key, x, False), jax.random.PRNGKey(0), x)
-    coarse, fine = compiled(
+    variables = quick(lambda key, x: strided.init(key, x, False), jax.random.PRNGKey(0), x)
+    coarse, fine = quick(
         lambda v, x: [net.apply(v, x, False) for net in (strided, dilated)], variables, x
     )
     assert tuple(stage.stride for stage in fine.values()) == stages
@@ -117,7 +118,7 @@ def test_dilation_keeps_the_values_of_striding(output_stride, stages):
 def test_training_moves_statistics_by_one_hundredth():
     module = EfficientNet(TINY)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 33, 40, 3)), jnp.float32)
-    variables = compiled(lambda key, x: module.init(key, x, False), jax.random.PRNGKey(0), x)
+    variables = quick(lambda key, x: module.init(key, x, False), jax.random.PRNGKey(0), x)
 
     def train(params, stats):
         def loss(params):
@@ -129,7 +130,7 @@ def test_training_moves_statistics_by_one_hundredth():
 
         return jax.grad(loss, has_aux=True)(params)
 
-    gradient, stats = compiled(train, variables["params"], variables["batch_stats"])
+    gradient, stats = quick(train, variables["params"], variables["batch_stats"])
     assert all(np.isfinite(g).all() and np.abs(g).max() > 0 for g in jax.tree.leaves(gradient))
     var = stats["stem_bn"]["var"]
     stem = variables["params"]["stem_conv"]["kernel"]

@@ -33,7 +33,7 @@ def tiny():
 
 
 @pytest.mark.parametrize("backbone", tiny())
-@pytest.mark.parametrize("architecture", ["deeplabv2", "deeplabv3", "deeplabv3plus"])
+@pytest.mark.parametrize("architecture", ["deeplabv2", "deeplabv3", "deeplabv3plus", "fpn"])
 def test_any_head_on_any_backbone(architecture, backbone):
     rates = dict(rates=(1,)) if "rates" in segmenters.settings_of(architecture, backbone) else {}
     module = segmenters.build(architecture, 5, backbone, **SHARED, **rates)
@@ -41,7 +41,7 @@ def test_any_head_on_any_backbone(architecture, backbone):
     rows, first = (5 * stride, stride) if stride in PATCHES else (64, 4)
     outputs = output_shapes(module, (rows, 8 * stride), 2)
     height = {"deeplabv2": rows // max(stride, 8), "deeplabv3": rows}
-    height["deeplabv3plus"] = rows // first
+    height["deeplabv3plus"] = height["fpn"] = rows // first
     assert abs(outputs["main"][1] - height[architecture]) <= 1
     assert outputs["main"][3] == 5
 

@@ -67,6 +67,7 @@ RANGES = (
     Range("optim.*.high_momentum", least=0, below=1),
     Range("optim.*.betas", least=0, below=1),
     Range("net.dropout", least=0, below=1),
+    Range("net.aux_dropout", least=0, below=1),
     Range("net.drop_path", least=0, below=1),
     Range("method.settings.*_weights.*", least=0),
     Range("method.settings.*_weight", least=0),

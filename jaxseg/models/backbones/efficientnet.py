@@ -22,7 +22,8 @@ from jaxseg.models.layers.layers import Conv, Norm, he_normal
 KERNELS = (3, 3, 5, 3, 5, 5, 3)
 STEPS = (1, 2, 2, 2, 1, 2, 1)
 EXPANSIONS = (1, 6, 6, 6, 6, 6, 6)
-STRIDES = (8, 16, 32)  # that the last stage may have
+STRIDES = (32, 16, 8)  # that the last stage may have
+FROM_SCRATCH = ("efficientnet_tiny",)
 ENDS = {1: "stage1", 2: "stage2", 4: "stage3", 6: "stage4"}  # group that a stage ends with
 HEAD = 1280  # channels before the classifier
 EPSILON, MOMENTUM = 1e-3, 0.01  # of BatchNorm

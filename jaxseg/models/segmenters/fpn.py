@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxseg.errors import UserError
 from jaxseg.models.backbones import build as backbones
 from jaxseg.models.backbones.stages import Stages
 from jaxseg.models.layers.blocks import ConvNorm
@@ -137,13 +136,9 @@ def make(
     """See `FPN`; `output_stride` None is 32.
 
     Raises:
-      UserError: settings that cannot work.
+      UserError: a stride that it does not have.
     """
     stride = backbones.stride_of(backbone, output_stride, STRIDES, "fpn")
-    if channels < 1:
-        raise UserError(f"config.net.channels={channels}: it must be at least 1")
-    if not 0 <= aux_dropout < 1:
-        raise UserError(f"config.net.aux_dropout={aux_dropout}: give 0 or more, and less than 1")
     return FPN(
         num_classes, backbone, channels, stride, depth, aux, features=True, dropout=dropout,
         aux_dropout=aux_dropout, norm=norm, axis_name=axis_name, dtype=dtype, remat=remat,
