@@ -21,14 +21,14 @@ the epoch, so that the rate stays what it was: --config.optim.gen.schedule=poly
 from configs import supervised
 
 PRESETS = ("streets", "camvid", "minicity", "folder")
-MODIFIERS = ("resnet101", "scratch")
+MODIFIERS = ("resnet101", "pretrained", "scratch")
 
 
 def get_config(preset: str = "streets"):
     """See `supervised` for the presets; `minicity` and `folder` take `+resnet101`."""
     config = supervised.experiment("baseline", preset, PRESETS, MODIFIERS)
     base, *modifiers = preset.split("+")
-    embedded, small = base in ("streets", "camvid"), "scratch" in modifiers
+    embedded, small = base in ("streets", "camvid"), config.net.backbone == "small"
     if embedded and "resnet101" in modifiers:
         raise ValueError(f"the preset {base} has no modifier 'resnet101'")
     config.method = supervised.method(supervised.PAIRS.get(base, ()), cross_entropy=1.0)

@@ -9,7 +9,10 @@ A preset names a pair of data sets together with the scale at which it is traine
   cityscapes_crosscity  Cityscapes -> a city of Cross-City (NTHU), 13 classes (AdaptSegNet)
 
 Modifiers follow after a plus sign, as in `gta5_cityscapes+vgg16`:
-  scratch    a small network without pretrained weights, on the embedded pairs (`streets...`)
+  pretrained  on the embedded pairs (`streets...`) a feature pyramid on EfficientNet-Lite0 with
+             ImageNet weights: the default where there are photographs
+  scratch    on the embedded pairs a small network without pretrained weights: the default of
+             `streets`, which then takes minutes
   vgg16      the VGG-16 of the papers instead of ResNet-101 (on the embedded pairs a small VGG,
              trained from scratch)
   reference  what the released code does, its quirks included; docs/methods.md lists them.
@@ -31,7 +34,7 @@ PRESETS = (
     "synthia_cityscapes",
     "cityscapes_crosscity",
 )
-MODIFIERS = ("scratch", "vgg16", "reference")
+MODIFIERS = ("pretrained", "scratch", "vgg16", "reference")
 # Whose released code a method comes from: the step at which it stops on GTA5, how often it saves,
 # and how many of the four rates of its heads it sums (0 for all).
 FAMILIES = {
@@ -68,8 +71,13 @@ def experiment(method: str, preset: str, family: str = "advent") -> ConfigDict:
       ValueError: unknown preset or modifier, or no reference to reproduce.
     """
     base, modifiers = parse(preset)
-    if "scratch" in modifiers and not base.startswith("streets"):
-        raise ValueError(f"'scratch' is for the embedded pairs, not for {base}: leave it out")
+    chosen = [m for m in ("pretrained", "scratch") if m in modifiers]
+    if chosen and not base.startswith("streets"):
+        raise ValueError(f"{chosen[0]!r} is for the embedded pairs, not for {base}: leave it out")
+    if len(chosen) == 2 or ("pretrained" in chosen and "vgg16" in modifiers):
+        raise ValueError(
+            f"{chosen[0]!r} and {'vgg16' if len(chosen) < 2 else chosen[1]!r}: choose one"
+        )
     if "reference" in modifiers and (not family or base.startswith("streets")):
         what = f"the preset {base}" if family else method
         raise ValueError(f"there is no released code of {what} to reproduce: leave out 'reference'")
@@ -149,7 +157,8 @@ def experiment(method: str, preset: str, family: str = "advent") -> ConfigDict:
         )
     )
     if base.startswith("streets"):
-        embedded.pair(config, base, scratch="scratch" in modifiers or "vgg16" in modifiers)
+        scratch = bool({"scratch", "vgg16"} & set(modifiers))
+        embedded.pair(config, base, scratch or (base == "streets" and not chosen))
     else:
         _papers(config)
         facts = FAMILIES[family or "advent"]

@@ -36,11 +36,13 @@ def experiment(
             choices = f"choose one of {', '.join(known)}" if known else f"{name} has none"
             raise ValueError(f"unknown {kind} {unknown[0]!r}; {choices}")
     embedded = {"streets": "streets", "camvid": "streets_camvid"}
-    scratch = scratch or "scratch" in given
-    if scratch and base not in embedded:
-        raise ValueError(f"'scratch' is for {' and '.join(embedded)}, not for {base}")
+    chosen = [m for m in ("pretrained", "scratch") if m in given]
+    if chosen and base not in embedded:
+        raise ValueError(f"{chosen[0]!r} is for {' and '.join(embedded)}, not for {base}")
+    scratch = scratch or "scratch" in given or (base == "streets" and not chosen)
     pair = embedded.get(base, "gta5_cityscapes")
-    config = common.experiment(name, pair + "+scratch" * scratch)
+    how = ("+scratch" if scratch else "+pretrained") if base in embedded else ""
+    config = common.experiment(name, pair + how)
     config.name = "_".join((name, base, *given))
     if base not in embedded:
         data = dict(name=base, split="train", val_split="val", size=(1024, 2048))

@@ -200,7 +200,14 @@ def test_vgg16_replaces_the_network():
     "name, preset, match",
     [
         ("advent", "cityscapes", "unknown preset 'cityscapes'; choose one of streets"),
-        ("advent", "streets+vgg19", "unknown modifier 'vgg19'; choose one of scratch, vgg16"),
+        (
+            "advent",
+            "streets+vgg19",
+            "unknown modifier 'vgg19'; choose one of pretrained, scratch, vgg16",
+        ),
+        ("advent", "gta5_cityscapes+scratch", "is for the embedded pairs, not for gta5_cityscapes"),
+        ("advent", "streets+pretrained+scratch", "choose one"),
+        ("advent", "streets+pretrained+vgg16", "choose one"),
         ("advent", "streets+reference", "no released code of the preset streets"),
         ("fcns_in_the_wild", "reference", "no released code of fcns_in_the_wild"),
     ],
@@ -230,7 +237,7 @@ OTHERS = (*(p for p in common.PRESETS if p not in ("streets", "gta5_cityscapes")
 ASSEMBLED = [
     (name, preset)
     for name in METHODS
-    for preset in ("streets", "streets+scratch", "gta5_cityscapes")
+    for preset in ("streets", "streets+pretrained", "gta5_cityscapes")
 ]
 ASSEMBLED += [(name, preset) for name in ("advent", "minent_prior") for preset in OTHERS]
 ASSEMBLED += [("fcns_in_the_wild", preset) for preset in OTHERS if preset != "reference"]

@@ -84,7 +84,7 @@ def test_messages():
 
 
 def test_the_table_tells_each_settings_range():
-    config = advent.get_config("streets+scratch")
+    config = advent.get_config("streets")
     rows = {path: (value, span) for path, value, span in ranges.rows(config)}
     assert rows["train.batch"] == ("4", "at least 1")
     assert rows["optim.gen.momentum"] == ("0.9", "at least 0 and below 1")

@@ -10,7 +10,7 @@ from jaxseg.experiment.method import make_method
 from jaxseg.experiment.optimisers import make_optimisers
 from jaxseg.experiment.state import abstract_state
 
-PRESETS = ("streets", "streets+scratch", "streets_camvid", "gta5_cityscapes")
+PRESETS = ("streets", "streets+pretrained", "streets_camvid", "gta5_cityscapes")
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -61,12 +61,12 @@ def test_daformer_groups_parameters_as_the_paper():
 
 @pytest.mark.parametrize("name", ["advent", "minent", "dacs"])
 def test_masked_consistency_lifts_any_method_with_target_images(name):
-    config = load(name, "streets+scratch")
+    config = load(name, "streets")
     config.mic.update(dict(weight=1.0, block=32))
     method = make_method(config)
     state = abstract_state(config, method, make_optimisers(config))
     assert "teacher" in state.memory
-    blind = load("source_only", "streets+scratch")
+    blind = load("source_only", "streets")
     blind.mic.weight = 1.0
     from jaxseg.errors import UserError
 
