@@ -43,6 +43,14 @@ COLOUR = (
     ("hue 0.1", dict(hue=0.1), 4),
     ("MiniCity: all 0.3", dict(jitter=0.3, hue=0.3), 4),
     ("blur, sigma 2", dict(blur=1.0, blur_sigma=(2.0, 2.0)), 0),
+    ("noise, up to 30", dict(noise=30.0), 1),
+)
+# Of a rendered scene, with the photographic one as the reference.
+LOOKS = (
+    ("rendered", {}, 0),
+    ("colours in Lab", dict(lab=1.0), 0),
+    ("histograms", dict(histogram=1.0), 0),
+    ("FDA, beta 0.05", dict(fda=0.05), 0),
 )
 # caption, partner, function of (key, images, labels), key
 MIXING = (
@@ -59,9 +67,9 @@ PAIRS = (
 )
 
 
-def scene(index: int) -> Sample:
-    """Renders image and label of photographic scene `index` at SIZE."""
-    rendered = streets_scene.render(SEED, index, "photographic", SIZE)
+def scene(index: int, domain: str = "photographic") -> Sample:
+    """Renders image and label of scene `index` at SIZE."""
+    rendered = streets_scene.render(SEED, index, domain, SIZE)
     return {"image": rendered["image"], "label": rendered["label"]}
 
 
@@ -89,10 +97,16 @@ def strip(captions: Sequence[str], samples: Sequence[Sample], *, labels: bool = 
 def sheet() -> np.ndarray:
     """Draws all augmentations, uint8 [H, WIDTH, 3]."""
     main, strips = scene(MAIN), []
-    for table in (GEOMETRY, COLOUR):
+    for table in (GEOMETRY, COLOUR, LOOKS):
+        looks = table is LOOKS
+        before = scene(MAIN, "rendered") if looks else main
+        reference = main["image"] if looks else None
         samples = [
             transforms.augment_sample(
-                main, np.random.default_rng(key), **transforms.check_augment(settings)
+                before,
+                np.random.default_rng(key),
+                **transforms.check_augment(settings),
+                reference=reference,
             )
             for _, settings, key in table
         ]

@@ -27,6 +27,8 @@ def test_the_sheet_is_drawn(tmp_path, monkeypatch, capsys):
 
 def test_every_host_augmentation_is_on_it():
     shown = set()
-    for _, settings, _ in augmentation_sheet.GEOMETRY + augmentation_sheet.COLOUR:
+    for _, settings, _ in (
+        augmentation_sheet.GEOMETRY + augmentation_sheet.COLOUR + augmentation_sheet.LOOKS
+    ):
         shown |= transforms.check_augment(settings).keys()
     assert shown | {"crop_tries"} >= transforms._AUGMENT.keys()

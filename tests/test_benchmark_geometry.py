@@ -46,4 +46,4 @@ def test_cells_are_settings_that_work(cell):
         changed[key] = value if isinstance(old, str) else type(old)(ast.literal_eval(value))
     config.update_from_flattened_dict(changed)
     check.check(config)
-    method.method(config)
+    method.make_method(config)
