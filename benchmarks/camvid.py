@@ -46,13 +46,17 @@ CELLS = {
 PROTOCOL = ["--config.eval.scales=(0.5,0.75,1.0,1.25,1.5,1.75,2.0,2.2)", "--config.eval.flip=True"]
 
 
+# The ablations are those of networks trained from scratch.
+PRESETS = {"baseline": "camvid+scratch", "fcn": "camvid"}
+
+
 def flags_of(cell: str, seed: int, overrides: list[str]) -> list[str]:
     """Returns the flags of one run, without --workdir."""
     config, own = CELLS[cell]
     # Evaluate only at the end. One device, because images are mixed within a device's batch.
     shared = ["--config.train.eval_every=0", "--config.train.devices=1"]
     return [
-        f"--config=configs/{config}.py:camvid", f"--config.seed={seed}", *shared, *own, *overrides,
+        f"--config=configs/{config}.py:{PRESETS[config]}", f"--config.seed={seed}", *shared, *own, *overrides,
     ]  # fmt: skip
 
 

@@ -40,7 +40,7 @@ def test_table_tells_what_exceeds_the_seed_noise(tmp_path):
 @pytest.mark.parametrize("cell", camvid.CELLS)
 def test_cells_are_settings_that_work(cell):
     name, _ = camvid.CELLS[cell]
-    config = {"baseline": baseline, "fcn": fcn}[name].get_config("camvid")
+    config = {"baseline": baseline, "fcn": fcn}[name].get_config(camvid.PRESETS[name])
     changed = {}
     for flag in camvid.flags_of(cell, 1, [])[1:]:
         key, value = flag.removeprefix("--config.").split("=")
