@@ -56,8 +56,12 @@ def flags_of(cell: str, seed: int, overrides: list[str]) -> list[str]:
     # Evaluate only at the end. One device, because images are mixed within a device's batch.
     shared = ["--config.train.eval_every=0", "--config.train.devices=1"]
     return [
-        f"--config=configs/{config}.py:{PRESETS[config]}", f"--config.seed={seed}", *shared, *own, *overrides,
-    ]  # fmt: skip
+        f"--config=configs/{config}.py:{PRESETS[config]}",
+        f"--config.seed={seed}",
+        *shared,
+        *own,
+        *overrides,
+    ]
 
 
 def evaluate_scales(folder: Path, seed: int, overrides: list[str]) -> None:

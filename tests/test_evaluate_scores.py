@@ -394,7 +394,7 @@ def test_wrong_settings(config):
     with pytest.raises(UserError, match="config.eval.boundary='sometimes': give one of 'evaluate'"):
         check.check(config)
     config.eval.boundary, config.eval.depth_cap = "always", 0.0
-    with pytest.raises(UserError, match="config.eval.depth_cap=0.0 metres"):
+    with pytest.raises(UserError, match="config.eval.depth_cap=0.0 must be above 0.001"):
         check.check(config)
 
 
