@@ -185,7 +185,10 @@ def test_by_config():
             dict(UNET, depth=True, output_stride=None, rates=None, stride_in=None),
             "depth=True: unet of small has no such setting; it has none; depth is for deeplabv2, d",
         ),
-        (dict(architecture="segnet"), "net.architecture='segnet'; choose one of deeplabv2, "),
+        (
+            dict(architecture="segnet"),
+            "net.architecture='segnet'; choose one of daformer, deeplabv2, ",
+        ),
         (
             dict(V2, output_stride=None, fusion=True, depth=True, init_std=1e-3),
             "init_std=0.001: with fusion the features would be multiplied by about 0",

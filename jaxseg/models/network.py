@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 Tree = dict[str, Any]
+NO_DROPOUT = "no dropout"  # in place of a key: trains as it is, and nothing is dropped
 
 
 class Network(NamedTuple):
@@ -37,7 +38,8 @@ def network(
         order='BGR', ...)`.
 
     Returns:
-      The pair of functions. `key` feeds dropout; without one, dropout is off in training as well.
+      The pair of functions. `key`, where given, feeds dropout; `NO_DROPOUT` in its place switches
+      dropout off in training, as for a teacher, while BatchNorm still uses its batch.
     """
     prepare = preprocess if preprocess is not None else lambda images: images
 
@@ -47,10 +49,11 @@ def network(
 
     def apply(params, stats, images, train, key=None, **inputs):
         variables = {"params": params, "batch_stats": stats}
-        rngs = None if key is None else {"dropout": key}
+        off = isinstance(key, str) and key == NO_DROPOUT
+        rngs = None if key is None or off else {"dropout": key}
         if not train:
             return module.apply(variables, prepare(images), train=False, **inputs), stats
-        with nn.intercept_methods(_as_it_is) if key is None else contextlib.nullcontext():
+        with nn.intercept_methods(_as_it_is) if off else contextlib.nullcontext():
             outputs, changed = module.apply(
                 variables, prepare(images), train=True, rngs=rngs, mutable=["batch_stats"],
                 **inputs,
@@ -61,7 +64,7 @@ def network(
 
 
 def _as_it_is(call, args, kwargs, context):
-    """Turns dropout off, for training mode without a key, such as a teacher's forward pass."""
+    """Passes the input of every dropout layer through."""
     if isinstance(context.module, nn.Dropout) and context.method_name == "__call__":
         return args[0]
     return call(*args, **kwargs)

@@ -14,7 +14,7 @@ from jax import lax
 from jaxseg.engine.method import AXIS, Carry
 from jaxseg.errors import UserError
 from jaxseg.methods.parts.levels import upsampled
-from jaxseg.models.network import Network
+from jaxseg.models.network import NO_DROPOUT, Network
 
 NAME = "teacher"  # in State.memory
 
@@ -117,7 +117,7 @@ def look(segmenter: Network, teacher: dict[str, Any], images: jax.Array):
     Returns:
       float32 [N, H, W, K], constants to differentiation, and the teacher.
     """
-    outputs, stats = segmenter.apply(teacher["params"], teacher["stats"], images, True)
+    outputs, stats = segmenter.apply(teacher["params"], teacher["stats"], images, True, NO_DROPOUT)
     probabilities = jax.nn.softmax(upsampled(outputs["main"], images), -1)
     return lax.stop_gradient((probabilities, {**teacher, "stats": stats}))
 
