@@ -218,7 +218,7 @@ def test_wrong_presets_are_told(name, preset, match):
         ("method.settings.lam_depth", 0.0, "is not learnt; give --config.net.depth=False"),
         ("optim.gen.schedule", "poly", "high_momentum=0.95: it is for --config.optim.gen.schedule"),
         ("optim.gen.optimiser", "sgd", "the momentum of sgd stays"),
-        ("optim.disc.optimiser", "lamb", "choose one of sgd, adam"),
+        ("optim.disc.optimiser", "lamb", "high_momentum is for --config.optim.disc.optimiser=adam"),
         ("optim.disc.betas", (0.9, 1.0), "are not two numbers within 0..1"),
         (
             "optim.disc.schedule_steps",
