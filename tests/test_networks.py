@@ -76,7 +76,7 @@ def test_no_two_families_share_a_name():
 
 
 def test_what_a_preset_says_of_another_architecture_is_taken_back():
-    config = load("baseline", "camvid", architecture="unet")
+    config = load("baseline", "camvid+scratch", architecture="unet")
     networks.settle(config, {"net.architecture": "unet"})
     networks.check(config.net)
     assert config.net.rates is None and config.net.dropout is None
@@ -89,7 +89,7 @@ def test_what_a_preset_says_of_another_architecture_is_taken_back():
     "net", [dict(rates=(1, 2)), dict(low_level=7), dict(output_stride=16), dict(stride_in="3x3")]
 )
 def test_what_is_given_by_hand_is_not(net):
-    config = load("baseline", "camvid", architecture="unet", **net)
+    config = load("baseline", "camvid+scratch", architecture="unet", **net)
     networks.settle(config, {f"net.{key}": value for key, value in net.items()})
     (key,) = net
     assert config.net[key] == net[key]
@@ -109,7 +109,7 @@ BEFORE = dict(
     [
         ("advent", "streets", {}),
         ("advent", "streets+vgg16", dict(aux=False)),
-        ("baseline", "camvid", dict(rates=(2, 4, 6), stride_in="3x3", aux=False)),
+        ("baseline", "camvid+scratch", dict(rates=(2, 4, 6), stride_in="3x3", aux=False)),
         ("fcn", "streets", dict(rates=(), aux=False)),
         ("gio_ada", "streets", dict(rates=(2, 4, 6), stride_in="3x3", low_level=16, dropout=0.1,
                                     aux=False, depth=True)),
