@@ -30,19 +30,27 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import turns
-from configs import advent
+from configs import advent, settings
 from jaxseg.engine import (
     optim,
     programs,
 )
 from jaxseg.experiment import settings as experiment_settings
-from jaxseg.models.backbones import resnet
+from jaxseg.models.backbones import build as backbones
 from jaxseg.models.layers import layers
+
+CHANNELS = 96  # of the feature pyramid
 
 
 def configured(job: dict):
     """Returns the preset with the size, batch and dtype of the job."""
     config = advent.get_config(job["preset"])
+    if job["backbone"]:
+        # Dropout would draw other values on either side.
+        config.net = settings.network(
+            "fpn", job["backbone"], aux=True, aux_dropout=0.0, channels=CHANNELS
+        )
+        config.optim.gen.optimiser = "sgd"  # as on the other side
     config.data.source.size, config.data.target.size = map(tuple, job["size"])
     config.train.batch = job["batch"]
     config.net.dtype = config.disc.dtype = job["dtype"]
@@ -64,18 +72,19 @@ def batch_of(job: dict) -> dict[str, np.ndarray]:
 def facts(config) -> dict:
     """Returns the settings of the config that PyTorch needs."""
     paper = config.net.preprocess == "caffe"
-    settings = config.method.settings
+    weights = config.method.settings
     return dict(
         classes=len(experiment_settings.label_set(config).classes),
-        rates=list(config.net.rates),
-        sizes=resnet.SIZES[config.net.backbone]._asdict(),
+        rates=list(config.net.rates or ()),
+        channels=CHANNELS if config.net.architecture == "fpn" else 0,
+        sizes=backbones.sizes_of(config.net.backbone)._asdict(),
         disc_width=config.disc.width,
         fixed_affine=config.net.norm in layers.FIXED_AFFINE,
         mean=layers.CAFFE_MEAN_BGR if paper else layers.IMAGENET_MEAN,
         std=(1.0, 1.0, 1.0) if paper else layers.IMAGENET_STD,
         order="BGR" if paper else "RGB",
-        segmentation=settings.segmentation_weights.to_dict(),
-        adversarial=settings.adversarial_weights.to_dict(),
+        segmentation=weights.segmentation_weights.to_dict(),
+        adversarial=weights.adversarial_weights.to_dict(),
         gen=config.optim.gen.to_dict(),
         disc=config.optim.disc.to_dict(),
     )

@@ -2,6 +2,7 @@
 
     python benchmarks/step.py                              # the `streets` default
     python benchmarks/step.py --size=resnet101             # ResNet-101 at 128x256, batch 1 + 1
+    python benchmarks/step.py --size=lite0 --channels_last # EfficientNet-Lite0 with a pyramid
     python benchmarks/step.py --torch_python=venv/bin/python --threads=1
     python benchmarks/step.py --size=paper --gpu --batch=4 --dtype=bfloat16 --compile
 
@@ -32,7 +33,11 @@ SIZES = {
     "streets": ("streets", ((96, 192), (96, 192)), 4),
     "resnet101": ("gta5_cityscapes", ((128, 256), (128, 256)), 1),
     "paper": ("gta5_cityscapes", ((720, 1280), (512, 1024)), 1),
+    "lite0": ("streets", ((128, 256), (128, 256)), 4),
 }
+BACKBONES = {
+    "lite0": "efficientnet_lite0"
+}  # with a feature pyramid, instead of the preset's network
 FIRST_LOSS = 2e-3  # largest relative difference of the first step's losses in float32
 MISSING = (
     "{python} has no PyTorch: pip install -e '.[bench]', or --torch_python=FILE of an environment "
@@ -94,7 +99,8 @@ def main(argv: list[str] | None = None) -> int:
     preset, size, batch = SIZES[args.size]
     folder = Path(tempfile.mkdtemp(prefix="jaxseg-step-"))
     job = dict(
-        preset=preset, size=size, batch=args.batch or batch, dtype=args.dtype, gpu=args.gpu,
+        preset=preset, backbone=BACKBONES.get(args.size, ""), size=size,
+        batch=args.batch or batch, dtype=args.dtype, gpu=args.gpu,
         threads=args.threads, cores=available()[: args.threads], warmup=3, remat=args.remat,
         cache=str(folder / "compiled"), arrays=str(folder / "arrays.npz"),
         compile=args.compile, channels_last=args.channels_last,

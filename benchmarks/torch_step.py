@@ -20,6 +20,7 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import turns
+from benchmarks.torch_lite import LiteFPN
 from benchmarks.torch_networks import DeepLabV2, Discriminator, load
 
 SOURCE, TARGET = 0.0, 1.0
@@ -34,7 +35,10 @@ class Training:
         self.layout = torch.channels_last if job["channels_last"] else torch.contiguous_format
         arrays = dict(np.load(job["arrays"]))
         place = dict(device=self.device, memory_format=self.layout)
-        self.net = DeepLabV2(job["classes"], job["rates"], **job["sizes"])
+        if job["channels"]:
+            self.net = LiteFPN(job["classes"], job["channels"], **job["sizes"])
+        else:
+            self.net = DeepLabV2(job["classes"], job["rates"], **job["sizes"])
         load(self.net, _below(arrays, "gen/segmenter/"))
         self.net = self.net.to(**place).train()
         if job["fixed_affine"]:
@@ -50,8 +54,10 @@ class Training:
         label = torch.from_numpy(arrays["source_label"]).long()
         self.batch["source_label"] = label.to(self.device)
         gen, disc = job["gen"], job["disc"]
-        heads = [p for n, p in self.net.named_parameters() if "_head." in n]
-        trunk = [p for n, p in self.net.named_parameters() if "_head." not in n if p.requires_grad]
+        named = [(n, p) for n, p in self.net.named_parameters() if p.requires_grad]
+        is_head = lambda name: "_head." in name or name.startswith("decoder.")  # noqa: E731
+        heads = [p for n, p in named if is_head(n)]
+        trunk = [p for n, p in named if not is_head(n)]
         self.trained = heads + trunk
         self.sgd = torch.optim.SGD(
             [dict(params=trunk, factor=1.0), dict(params=heads, factor=gen["head_multiplier"])],

@@ -21,12 +21,6 @@ TINY = SIZES["efficientnet_tiny"]
 PARAMETERS = {"lite0": 4_652_008, "lite1": 5_416_680, "lite2": 6_092_072}
 
 
-def compiled(function, *given):
-    """A function's result, compiled without optimisations, which would take most of the time."""
-    options = {"xla_backend_optimization_level": 0}
-    return jax.jit(function).lower(*given).compile(compiler_options=options)(*given)
-
-
 def normalised(images):
     return preprocess(jnp.asarray(images), IMAGENET_MEAN, IMAGENET_STD)
 
