@@ -168,8 +168,10 @@ def test_two_processes_learn_what_one_does(two, config, tmp_path):
     assert ours.keys() == theirs.keys()
     for path, one in ours.items():
         scale = max(np.abs(one).max(initial=0), 1e-3)
-        # Up to 6e-4 was measured, for a bias of the first BatchNorm, whose gradient nearly cancels.
-        np.testing.assert_allclose(theirs[path], one, rtol=0, atol=1e-3 * scale, err_msg=path)
+        # Runs differ, as sums over processes are taken in another order each time: 6e-4 and 1.1e-3
+        # were measured, for one channel of the first BatchNorm. That nothing else differs is held
+        # in float64 by test_methods, to 1e-8.
+        np.testing.assert_allclose(theirs[path], one, rtol=0, atol=5e-3 * scale, err_msg=path)
     lines, others = logs.read(tmp_path), logs.read(two[0] / "whole")
     assert len(lines) == len(others) == STEPS + 2  # written by process 0 alone
     for one, other in zip(lines, others, strict=True):
