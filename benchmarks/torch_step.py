@@ -201,7 +201,7 @@ def main() -> None:
         if number == 0:
             first = time.perf_counter() - began
     flops = None
-    if not job["compile"]:
+    if not (job["compile"] or job["channels"]):  # it counts grouped convolutions as dense ones
         from torch.utils.flop_counter import FlopCounterMode
 
         with FlopCounterMode(display=False) as counter:

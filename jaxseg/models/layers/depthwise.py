@@ -202,23 +202,30 @@ def _through_stride(shape, kernel, stride, padding, dilation, gradient):
 def _to_kernel(x, kernel, stride, padding, dilation, gradient):
     """Gradient for the kernel [kh, kw, C]."""
     batch, height, width, channels = gradient.shape
+    rows, columns = kernel.shape[:2]
     wide = jnp.promote_types(x.dtype, jnp.float32)
-    padded, taps = lax.optimization_barrier(_pad(x, padding)), _taps(kernel)
-    reach = (kernel.shape[0] - 1) * dilation + 1
+    padded = lax.optimization_barrier(_pad(x, padding))
+    reach = (rows - 1) * dilation + 1
+    span = (width - 1) * stride + 1
 
+    # One sum for each kernel column: one for each element would be hundreds of loops to compile.
     def add_row(index, sums):
         image, row = index // height, index % height
-        seen = lax.dynamic_slice(
-            padded, (image, row * stride, 0, 0), (1, reach, *padded.shape[2:])
-        ).astype(wide)
+        start = (image, row * stride, 0, 0)
+        seen = lax.dynamic_slice(padded, start, (1, reach, *padded.shape[2:])).astype(wide)
         share = lax.dynamic_slice(gradient, (image, row, 0, 0), (1, 1, width, channels))
-        moved = _parts(seen, taps, (1, width), stride, dilation)
-        return tuple(total + part * share for total, part in zip(sums, moved, strict=True))
+        lefts = [column * dilation for column in range(columns)]
+        parts = [
+            lax.slice(
+                seen, (0, 0, left, 0), (1, reach, left + span, channels), (1, dilation, stride, 1)
+            )
+            for left in lefts
+        ]
+        return tuple(total + part * share for total, part in zip(sums, parts, strict=True))
 
-    zeros = (jnp.zeros((1, 1, width, channels), wide),) * len(taps)
+    zeros = (jnp.zeros((1, rows, width, channels), wide),) * columns
     sums = lax.fori_loop(0, batch * height, add_row, zeros)
-    found = jnp.stack(sums).sum((1, 2, 3))
-    return found.reshape(kernel.shape).astype(kernel.dtype)
+    return jnp.stack([total.sum((0, 2)) for total in sums], 1).astype(kernel.dtype)
 
 
 _shifted.defvjp(_shifted_forward, _shifted_backward)
