@@ -3,22 +3,25 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
-from kit.small import run
+from kit.alignment import (
+    KERNEL,
+    LABEL,
+    SOURCE,
+    TARGET,
+    K,
+    by_hand,
+    discriminator,
+    mean_softplus,
+    one_step,
+    segmenter,
+    to_logits,
+)
 
 from jaxseg.engine.method import AXIS, Carry
 from jaxseg.errors import UserError
 from jaxseg.methods import adaptsegnet, advent, minent, source_only
-from jaxseg.models.network import Network
 
-K = 4  # log2(K) = 2, so that entropies of dyadic probabilities are short decimals
-# Probabilities of three pixels of each domain; the last two pixels of the source have no label.
-SOURCE = np.array([[1 / 2, 1 / 4, 1 / 8, 1 / 8], [1 / 4] * 4, [1 / 4] * 4])
-TARGET = np.array([[1 / 8, 1 / 8, 1 / 4, 1 / 2], [1 / 4, 1 / 8, 1 / 8, 1 / 2], [1 / 4] * 4])
-LABEL = np.array([0, 255, 255])
-# What the networks start from: scores are 8 (map_3 - map_0) + 0.25.
-KERNEL, BIAS = np.array([[-8.0], [0.0], [0.0], [8.0]]), 0.25
 SELF_INFORMATION = {
     "source": [[0.25, 0.25, 0.1875, 0.1875], [0.25] * 4, [0.25] * 4],
     "target": [[0.1875, 0.1875, 0.25, 0.25], [0.25, 0.1875, 0.1875, 0.25], [0.25] * 4],
@@ -30,37 +33,6 @@ SCORES = {
 MODULES = {"adaptsegnet": adaptsegnet, "advent": advent}
 
 
-def segmenter():
-    """Logits are the image's channels times a matrix, initially the identity, at both levels.
-
-    The statistics are the running mean of all pixels, which starts at 1 and moves half way; only
-    `train=False` subtracts it.
-    """
-
-    def init(key, images):
-        del key, images
-        return {"main": jnp.eye(K), "aux": jnp.eye(K)}, {"mean": jnp.ones(())}
-
-    def apply(params, stats, images, train, key=None):
-        del key
-        mean = 0.0 if train else stats["mean"]
-        logits = {level: (images - mean) @ kernel for level, kernel in params.items()}
-        return logits, {"mean": 0.5 * stats["mean"] + 0.5 * jnp.mean(images)} if train else stats
-
-    return Network(init, apply)
-
-
-def discriminator():
-    def init(key, maps):
-        assert maps.shape[-1] == K
-        return {"kernel": jnp.asarray(KERNEL, jnp.float32), "bias": jnp.full((1,), BIAS)}, {}
-
-    def apply(params, stats, maps, train, key=None):
-        return {"score": maps @ params["kernel"] + params["bias"]}, stats
-
-    return Network(init, apply)
-
-
 def make(name, *, seg=None, target=None, **settings):
     """A method by name; `seg` and `target` are the weights by level."""
     seg, target = seg or {"main": 1.0}, target or {"main": 0.5}
@@ -70,22 +42,6 @@ def make(name, *, seg=None, target=None, **settings):
     if name == "minent":
         return minent.make(segmenter(), entropy_weights=target, **common)
     return MODULES[name].make(segmenter(), discriminator(), adversarial_weights=target, **common)
-
-
-def one_step(method, data, rate=0.0, **options):
-    txs = {player: optax.sgd(rate) for player in ("gen", "disc")}
-    start, end, metrics = run(method, txs, [data], **options)
-    moved = jax.tree.map(np.subtract, start.params, end.params)
-    return moved, end, {name: float(value) for name, value in metrics.items()}
-
-
-def by_hand():
-    """One image of three pixels in each domain, whose softmax is SOURCE and TARGET."""
-    return {
-        "source_image": np.log(SOURCE)[None, None].astype(np.float32),
-        "source_label": LABEL[None, None].astype(np.int32),
-        "target_image": np.log(TARGET)[None, None].astype(np.float32),
-    }
 
 
 # --- whose batches move the running statistics ---
@@ -189,10 +145,6 @@ def test_what_the_discriminators_see(name, maps):
             np.testing.assert_allclose(carry.shared[level][domain][0, 0], expected, rtol=1e-6)
 
 
-def mean_softplus(scores):
-    return np.mean(np.log1p(np.exp(scores)))
-
-
 @pytest.mark.parametrize("name", SCORES)
 def test_vanilla_losses_by_hand(name):
     source, target = map(np.array, SCORES[name])
@@ -234,11 +186,6 @@ def test_minent_asks_for_low_entropy():
     expected |= {f"target/{level}": mean for level in weights}
     expected["loss/gen"] = 1.1 * np.log(2) + 0.7 * mean
     assert metrics == pytest.approx(expected, rel=1e-6)
-
-
-def to_logits(p, to_maps):
-    """Gradient for the logits from the gradient for p."""
-    return p * (to_maps - (p * to_maps).sum(-1, keepdims=True))
 
 
 @pytest.mark.parametrize("name", ["minent", "adaptsegnet", "advent", "ls"])

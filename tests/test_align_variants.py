@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from kit.small import run
-from test_align import (
+from kit.alignment import (
     BIAS,
     KERNEL,
     LABEL,
@@ -20,6 +19,7 @@ from test_align import (
     segmenter,
     to_logits,
 )  # fmt: skip
+from kit.small import run
 
 from jaxseg.errors import UserError
 from jaxseg.methods import adaptsegnet, advent, minent

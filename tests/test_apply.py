@@ -7,9 +7,10 @@ import jax
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
+from kit.raw_cityscapes import write_cityscapes
+from kit.runs import drawn, write_run
 from kit.small import small_config
 from PIL import Image
-from test_published import write_cityscapes
 
 from jaxseg.errors import UserError
 from jaxseg.evaluation.evaluator import make_evaluator
@@ -40,38 +41,6 @@ def other_config(records):
     config = small_config("source_only", records)
     config.net.update(dict(rates=(1, 2, 3), preprocess="caffe", aux=False))
     return config
-
-
-def shapes_of(config):
-    method, players = make_method(config), make_optimisers(config)
-    return abstract_state(config, method, players)
-
-
-def drawn(config, seed, shapes=None):
-    """A state with random values from NumPy, without compilation or training."""
-    draw = np.random.default_rng(seed)
-
-    def leaf(path, shape):
-        if not np.issubdtype(shape.dtype, np.floating):
-            return np.zeros(shape.shape, shape.dtype)
-        spread = draw.normal(0, 0.2, shape.shape)
-        name = path[-1].key if hasattr(path[-1], "key") else ""
-        return (spread + (name in ("scale", "var"))).clip(0.1 if name == "var" else None)
-
-    state = jax.tree_util.tree_map_with_path(leaf, shapes or shapes_of(config))
-    return jax.tree.map(lambda x: x.astype(np.float32) if x.dtype == float else x, state)
-
-
-def write_run(config, workdir, scores):
-    """A run whose checkpoints have the `scores` {step: mIoU or metrics}."""
-    shapes = shapes_of(config)
-    with checkpoint.open_manager(workdir / "checkpoints", keep=9) as manager:
-        for step, score in scores.items():
-            state = drawn(config, step, shapes)._replace(step=np.int32(step))
-            metrics = score if isinstance(score, dict) else {"miou": score}
-            checkpoint.save(manager, state, config.to_dict(), metrics)
-    run_folder.write_config(config, workdir)
-    return workdir
 
 
 @pytest.fixture(scope="module")

@@ -5,21 +5,10 @@ import re
 import sys
 
 import pytest
+from kit.runs import fabricate
 
 from benchmarks import streets
 from configs import advent
-
-
-def fabricate(folder, name, mious, finished=True):
-    workdir = folder / name
-    workdir.mkdir(parents=True)
-    lines = [{"kind": "train", "step": 5, "loss/gen": 1.0}]
-    lines += [{"kind": "eval", "step": 10 * i, "miou": m, "iou": {}} for i, m in enumerate(mious)]
-    text = "".join(json.dumps(line) + "\n" for line in lines) + '{"kind": "ev'  # a torn line
-    (workdir / "metrics.jsonl").write_text(text)
-    if finished:
-        (workdir / "report.html").write_text("")
-    return workdir
 
 
 def test_table_counts_finished_runs_only(tmp_path):

@@ -5,7 +5,7 @@ import json
 import sys
 
 import pytest
-from test_benchmark import fabricate
+from kit.runs import fabricate
 
 from benchmarks import camvid
 from configs import baseline, fcn

@@ -2,29 +2,18 @@
 
 import shutil
 import struct
-import zipfile
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from kit.raw_files import SIZE, draw, label_of, make_cityscapes, open_all, save, zip_up
 from PIL import Image
 
 from jaxseg.data import codec, labels, pipeline, records
 from jaxseg.errors import UserError
 
-SIZE = (12, 20)
 CAMVID = Path(__file__).parents[1].parent / "shared" / "data" / "camvid"
-
-
-def draw(seed, *shape, high=256, dtype=np.uint8):
-    return np.random.default_rng(seed).integers(0, high, shape).astype(dtype)
-
-
-def save(path, image, **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
-    image.save(path, **options)
 
 
 def png16(array):
@@ -50,26 +39,6 @@ def png16(array):
     header = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"".join(out)))
     return b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND", b"")
-
-
-def zip_up(folder, archive, members):
-    with zipfile.ZipFile(archive, "w") as file:
-        for path in sorted(folder.rglob("*.png")):
-            name = path.relative_to(folder).as_posix()
-            if name.startswith(members):
-                file.write(path, name)
-                path.unlink()
-
-
-def label_of(record):
-    return codec.decode_ids(record["label"])
-
-
-def open_all(name, tmp_path, split="train", **options):
-    source = records.open_split(
-        name, split, records_dir=tmp_path / "records", raw_dir=tmp_path / "raw", **options
-    )
-    return {source[i]["id"]: source[i] for i in range(len(source))}
 
 
 # --- GTA5
@@ -181,23 +150,6 @@ def test_synthia(tmp_path, channels, depth_folder):
 
 
 # --- Cityscapes
-
-
-def make_cityscapes(root):
-    raw = {}
-    for split, number in (("train", 3), ("val", 2), ("test", 1)):
-        for i in range(number):
-            name = f"bonn_{i:06d}_000019"
-            folder = root / "leftImg8bit" / split / "bonn"
-            save(folder / f"{name}_leftImg8bit.png", draw(i, *SIZE, 3))
-            if split == "test":
-                continue
-            raw[split, name] = draw(20 + i, *SIZE, high=34)
-            folder = root / "gtFine" / split / "bonn"
-            save(folder / f"{name}_gtFine_labelIds.png", raw[split, name])
-            save(folder / f"{name}_gtFine_instanceIds.png", draw(3, *SIZE))
-            save(folder / f"{name}_gtFine_color.png", draw(3, *SIZE, 3))
-    return raw
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -2,22 +2,12 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from kit.raw_files import draw, save
+from kit.raw_minicity import SIZE, make_minicity
 
 from jaxseg.data import codec, labels, records
 from jaxseg.data.builders import crosscity
 from jaxseg.errors import UserError
-
-SIZE = (12, 20)
-
-
-def draw(seed, *shape, high=256):
-    return np.random.default_rng(seed).integers(0, high, shape).astype(np.uint8)
-
-
-def save(path, array):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(array).save(path)
 
 
 def open_all(name, tmp_path, split, **options):
@@ -116,20 +106,6 @@ def test_cross_city_files_that_are_missing(tmp_path):
 
 
 # --- MiniCity
-
-
-def make_minicity(root):
-    raw = {}
-    for split in ("train", "val"):
-        for i in range(2):
-            name = f"ulm_{i:06d}_{len(split):06d}"
-            save(root / "leftImg8bit" / split / f"{name}_leftImg8bit.png", draw(i, *SIZE, 3))
-            raw[split, name] = draw(7 + i, *SIZE, high=34)
-            save(root / "gtFine" / split / f"{name}_gtFine_labelIds.png", raw[split, name])
-            save(root / "gtFine" / split / f"{name}_gtFine_instanceIds.png", draw(3, *SIZE))
-    for i in (0, 1, 10):
-        save(root / "leftImg8bit" / "test" / f"{i}.png", draw(20 + i, *SIZE, 3))
-    return raw
 
 
 def test_minicity(tmp_path, capsys):

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from test_builders import draw, label_of, make_cityscapes, open_all, save, zip_up
-from test_builders_cities import make_minicity
+from kit.raw_files import draw, label_of, make_cityscapes, open_all, save, zip_up
+from kit.raw_minicity import make_minicity
 
 from jaxseg.data import codec, pipeline, records
 from jaxseg.data.streets import scene as streets_scene

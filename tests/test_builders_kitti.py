@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from test_builders import draw, label_of, open_all, save
+from kit.raw_files import draw, label_of, open_all, save
 
 from jaxseg.data import codec, labels, records
 from jaxseg.data.builders import kitti, virtual_kitti

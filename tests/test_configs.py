@@ -1,13 +1,10 @@
 """Every config in every preset: shapes, parameter counts and groups, by abstract evaluation."""
 
-import functools
-import importlib
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from kit.experiments import CONFIGS, SELF_TRAINING, SUPERVISED, count, load, read
 
 from configs import common
 from jaxseg.engine import optim, programs
@@ -16,23 +13,7 @@ from jaxseg.experiment.method import make_method
 from jaxseg.experiment.optimisers import make_optimisers
 from jaxseg.experiment.state import abstract_state
 
-NO_CONFIG = (
-    *("__init__", "common", "embedded", "geometry", "self_training", "settings", "supervised"),
-)
-SELF_TRAINING = ("cbst", "dacs", "daformer")  # likewise: test_self_training_configs.py
-SUPERVISED = ("baseline", "fcn")  # with presets of their own: test_supervised_configs.py
 GEOMETRY = ("dada", "gio_ada")  # likewise: test_geometry_configs.py
-CONFIGS = sorted(
-    p.stem for p in Path(common.__file__).parent.glob("*.py") if p.stem not in NO_CONFIG
-)
-
-
-def load(name, preset="streets"):
-    return importlib.import_module(f"configs.{name}").get_config(preset)
-
-
-def count(tree):
-    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree))
 
 
 # --- the papers' numbers, literally ---
@@ -104,10 +85,6 @@ def settings_of(config):
     asked = {k: v for k, v in settings.items() if k in ("adversarial_weights", "entropy_weights")}
     assert len(asked) <= 1
     return settings["segmentation_weights"], next(iter(asked.values()), {})
-
-
-def read(config, keys):
-    return {key: functools.reduce(lambda c, k: c[k], key.split("."), config) for key in keys}
 
 
 def test_the_table_names_every_config():

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from kit.gio_ada import SIZE, TOLERANCE, K, batches, differentiate, segmenter, unit
 from kit.small import run
-from test_gio_ada import SIZE, TOLERANCE, K, batches, differentiate, segmenter, unit
 
 from jaxseg.errors import UserError
 from jaxseg.methods import dada

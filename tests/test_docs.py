@@ -8,8 +8,8 @@ import shlex
 from pathlib import Path
 
 import pytest
-import test_layers
-from test_configs import CONFIGS
+from kit.experiments import CONFIGS
+from kit.rooms import RANK
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -191,7 +191,7 @@ def test_rooms_are_told_as_they_are():
         for name in re.findall(r"`(.*?)`", names)
     }
     there = {p.stem for p in (ROOT / "jaxseg").iterdir() if not p.name.startswith(("_", "py."))}
-    assert told == {name: rank for name, rank in test_layers.RANK.items() if name in there}
+    assert told == {name: rank for name, rank in RANK.items() if name in there}
     pages = {p.stem for p in (DOCS / "api").glob("*.md")} - {"index"}
     assert pages == ROOMS, "a page in docs/api (and a line in mkdocs.yml) for each room"
 

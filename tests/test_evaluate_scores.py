@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from kit.runs import write_run
+from kit.scenes import EVERYTHING, SCORED, TRAIN, by_cityscapes, scene
 from kit.small import small_config
 from PIL import Image
 from rich.console import Console
-from test_apply import write_run
-from test_metrics_cityscapes import EVERYTHING, SCORED, TRAIN, by_cityscapes, scene
 
 from jaxseg.data import codec, labels, pipeline, records
 from jaxseg.engine import gather as engine_gather

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from test_configs import count, load, read
+from kit.experiments import count, load, read
 
 from jaxseg.engine import programs
 from jaxseg.errors import UserError

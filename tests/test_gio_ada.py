@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from kit.gio_ada import SIZE, TOLERANCE, K, batches, differentiate, outputs, segmenter, unit
 from kit.small import run
 
 from jaxseg.engine import feed
@@ -21,32 +22,10 @@ from jaxseg.methods.parts.grouped import grouped
 from jaxseg.models.network import Network
 from jaxseg.storage.checkpoints import checkpoint
 
-K, SIZE = 3, (4, 6)
 RATE = 0.1
 LAM = {"lam_input": 0.4, "lam_output": 0.7, "lam_depth": 1.5}
 NEAR, FAR = 2.0, 40.0
 TXS = {player: optax.sgd(RATE) for player in ("gen", "disc")}
-
-
-def unit(images):
-    return images.astype(jnp.float32) / 127.5 - 1
-
-
-def segmenter():
-    """Logits and depth are linear in the image; the statistics move half way to its mean."""
-
-    def init(key, images):
-        keys = jax.random.split(key, 2)
-        params = {"main": 2 * jax.random.normal(keys[0], (3, K)),
-                  "depth": jax.random.normal(keys[1], (3, 1))}  # fmt: skip
-        return params, {"mean": jnp.ones(())}
-
-    def apply(params, stats, images, train, key=None):
-        x = unit(images)
-        outputs = {level: x @ kernel for level, kernel in params.items()}
-        return outputs, {"mean": 0.5 * stats["mean"] + 0.5 * jnp.mean(x)} if train else stats
-
-    return Network(init, apply)
 
 
 def translator():
@@ -81,18 +60,6 @@ def make(**settings):
     return gio_ada.make(segmenter(), translator(), discriminator(), **{**defaults, **settings})
 
 
-def batches(steps, n=2):
-    rng = np.random.default_rng(5)
-    for _ in range(steps):
-        depth = rng.uniform(1, 60, (n, *SIZE)).astype(np.float32)
-        yield {
-            "source_image": rng.integers(0, 256, (n, *SIZE, 3)).astype(np.uint8),
-            "source_label": rng.choice([0, 1, 2, 255], (n, *SIZE)).astype(np.uint8),
-            "source_depth": np.where(rng.random((n, *SIZE)) < 0.3, 0, depth).astype(np.float32),
-            "target_image": rng.integers(0, 256, (n, *SIZE, 3)).astype(np.uint8),
-        }
-
-
 # --- the transcription ---
 
 
@@ -108,12 +75,6 @@ def seen_by_translator(batch):
     one_hot = batch["source_label"][..., None] == np.arange(K)
     image = batch["source_image"].astype(float) / 127.5 - 1
     return np.concatenate([image, one_hot, encoded(batch["source_depth"])[..., None]], -1)
-
-
-def outputs(params, image):
-    logits, depth = image @ params["gen/main"], image @ params["gen/depth"]
-    e = np.exp(logits - logits.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True), depth
 
 
 def both_levels(params, image):
@@ -155,20 +116,6 @@ def gen_loss(params, batch, ramp, lam_identity, fixed):
     return total + lam_identity * np.abs(change).mean()
 
 
-def differentiate(function, params, names):
-    """Central differences in float64."""
-    gradients = {name: np.zeros_like(params[name]) for name in names}
-    for name in names:
-        for i in np.ndindex(params[name].shape):
-            values = []
-            for sign in (1, -1):
-                moved = {**params, name: params[name].copy()}
-                moved[name][i] += sign * 1e-6
-                values.append(function(moved))
-            gradients[name][i] = (values[0] - values[1]) / 2e-6
-    return gradients
-
-
 def flat(params):
     """The parameters of a state by short names, in float64."""
     gen, disc = params["gen"], params["disc"]
@@ -199,9 +146,6 @@ def transcribed(
             for name, slope in differentiate(loss, at, mine[player]).items():
                 params[name] = params[name] - RATE * slope
     return params
-
-
-TOLERANCE = dict(rtol=2e-4, atol=2e-5)
 
 
 def assert_same(found, expected):

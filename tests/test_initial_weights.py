@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from kit.oracle64 import leaves, shapes
 from kit.small import small_config
-from test_deeplabv3 import torchvision_shapes
-from test_surgery import ALEXNET, VGG, field, layer
+from kit.surgery import ALEXNET, VGG, field, layer
+from kit.torchvision import torchvision_shapes
 
 from jaxseg.errors import UserError
 from jaxseg.experiment.method import make_method

@@ -6,21 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+from kit.rooms import RANK
 
 ROOT = Path(__file__).resolve().parent.parent
-RANKS = (
-    {"errors", "routes"},
-    {"resize"},
-    {"data", "losses", "models"},
-    {"engine"},
-    {"evaluation", "methods"},
-    {"storage"},
-    {"experiment"},
-    {"report"},
-    {"run"},
-    {"web"},
-)
-RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
 FOREIGN = {"tensorflow", "torch", "torchvision"}
 FILES = sorted((ROOT / "jaxseg").rglob("*.py"))
 
@@ -120,3 +108,10 @@ def test_configs_import_nothing_but_ml_collections():
 def test_no_file_is_too_long():
     long = {p.name: n for p in FILES if (n := len(p.read_text().splitlines())) > 300}
     assert not long
+
+
+def test_tests_share_through_the_kit():
+    """What two test files need stands in tests/kit; they do not import each other."""
+    for path in (ROOT / "tests").rglob("*.py"):
+        shared = [name for name in imports(path) if name.startswith("test_")]
+        assert not shared, f"{path} imports {shared[0]}"

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from kit.experiments import CONFIGS, SELF_TRAINING
 from kit.small import small_config
-from test_configs import CONFIGS, SELF_TRAINING
 
 from jaxseg.engine import feed, programs
 from jaxseg.experiment import networks, optimisers

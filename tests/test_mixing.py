@@ -10,7 +10,7 @@ import functools
 import jax
 import numpy as np
 import pytest
-from test_mixing_masks import flood
+from kit.masks import flood
 
 from jaxseg.errors import UserError
 from jaxseg.methods.parts import mixing

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from kit.masks import flood
 
 from jaxseg.methods.parts import mixing_masks
 
@@ -41,19 +42,6 @@ def test_ids_that_are_no_class_are_never_pasted():
         assert mask[0].tolist() == [i == chosen for i in range(6)]
     (mask,) = np.asarray(jax.jit(mixing_masks.some_classes)(jnp.full((1, 8), 0.5), label, 1.0))
     assert mask[0].tolist() == [True] * 4 + [False] * 2
-
-
-def flood(label, start):
-    """The pixels 4-connected to a pixel through equal labels, found with a stack."""
-    seen, stack = set(), [start]
-    while stack:
-        y, x = stack.pop()
-        inside = 0 <= y < label.shape[0] and 0 <= x < label.shape[1]
-        if (y, x) in seen or not inside or label[y, x] != label[start]:
-            continue
-        seen.add((y, x))
-        stack += [(y + 1, x), (y - 1, x), (y, x + 1), (y, x - 1)]
-    return seen
 
 
 def test_components_as_a_stack_would():

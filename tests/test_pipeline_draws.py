@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_pipeline import Memory, assert_same, take
+from kit.streams import Memory, assert_same, take
 
 from jaxseg.data import labels, sampling, style, tally, transforms
 from jaxseg.errors import UserError

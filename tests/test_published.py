@@ -2,14 +2,13 @@
 
 import jax
 import numpy as np
-from test_builders import draw, save
+from kit.raw_cityscapes import SIZE, write_cityscapes
+from kit.raw_files import draw, save
 
 from configs import advent
 from jaxseg.run import train
 from jaxseg.storage import logs
 from jaxseg.storage.checkpoints import checkpoint
-
-SIZE = (48, 96)
 
 
 def write_gta5(root):
@@ -17,14 +16,6 @@ def write_gta5(root):
         save(root / "gta5" / "images" / f"{number:05d}.png", draw(number, *SIZE, 3))
         label = np.repeat(np.repeat(draw(number, 6, 12, high=35), 8, 0), 8, 1)
         save(root / "gta5" / "labels" / f"{number:05d}.png", label)
-
-
-def write_cityscapes(root):
-    for split, count in (("train", 2), ("val", 2)):
-        for i in range(count):
-            name = f"{split}/bonn/bonn_{i:06d}_000019"
-            save(root / f"cityscapes/leftImg8bit/{name}_leftImg8bit.png", draw(i, *SIZE, 3))
-            save(root / f"cityscapes/gtFine/{name}_gtFine_labelIds.png", draw(i, *SIZE, high=34))
 
 
 def test_gta5_cityscapes_trains_two_steps(tmp_path):

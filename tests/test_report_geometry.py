@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from test_report import Page, make_run
+from kit.pages import Page, make_run
 
 from jaxseg.data.labels import CAMVID
 from jaxseg.engine.method import Method, Tile

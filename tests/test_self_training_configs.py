@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from test_configs import SELF_TRAINING, count, load
+from kit.experiments import SELF_TRAINING, count, load
 
 from jaxseg.engine import optim
 from jaxseg.experiment.method import make_method

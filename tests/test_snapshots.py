@@ -6,9 +6,9 @@ import json
 import jax
 import numpy as np
 import pytest
+from kit.raw_files import draw, save
 from kit.small import small_config
 from rich.console import Console
-from test_builders import draw, save
 
 from jaxseg.data import pipeline
 from jaxseg.engine.method import DEPTH, TARGET, View

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from kit.alignment import segmenter
 from kit.small import K as LINEAR_K
 from kit.small import linear_batches, linear_segmenter, run, small_config
-from test_align import segmenter
 
 from jaxseg.data import transforms
 from jaxseg.errors import UserError

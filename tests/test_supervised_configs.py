@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from test_configs import SUPERVISED, count, load, read
+from kit.experiments import SUPERVISED, count, load, read
 
 from jaxseg.data import classfile, labels
 from jaxseg.errors import UserError

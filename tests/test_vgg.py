@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_model_layers import loop_conv
-from test_models import count, draw_initial, shapes_of, values_for
+from kit.networks import count, draw_initial, shapes_of, values_for
+from kit.tensors import loop_conv
 
 from jaxseg.errors import UserError
 from jaxseg.models.backbones import vgg

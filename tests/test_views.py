@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from kit.pages import Page, make_run
 from PIL import Image
-from test_report import Page, make_run
 
 from jaxseg.data.labels import CAMVID
 from jaxseg.engine.method import (
