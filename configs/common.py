@@ -95,6 +95,7 @@ def experiment(method: str, preset: str, family: str = "advent") -> ConfigDict:
             classes="cityscapes",  # class set that is learnt and scored
             store_resized=True,  # prepare training images at training size (4x faster to read)
             threads=2,
+            source_share=1.0,  # of the source's training images, evenly spaced over the split
         )
     )
     # Rare-class sampling of the source (DAFormer); 0 draws every image once in an epoch.

@@ -35,6 +35,7 @@ METHODS = {
     "minent_prior": (SEG_BOTH, BOTH_LEVELS, True, "target", 120_000),
     "source_only": (SEG_BOTH, {}, True, "source", 120_000),
     "oracle": (SEG_BOTH, {}, True, "source", 120_000),
+    "few_labels": (SEG_BOTH, {}, True, "source", 120_000),
 }
 # What the embedded pairs multiply the weights asked of the target by.
 STREETS_FACTORS = {name: 100.0 if name.startswith("minent") else 10.0 for name in METHODS}
@@ -97,7 +98,7 @@ def test_paper_presets_have_the_papers_numbers(name, preset):
     config = load(name, preset)
     labels, target, aux, statistics, last_step = METHODS[name]
     expected = PAPER | {"train.steps": last_step} | SOURCES[preset]
-    if name == "oracle":  # learns the target's labels
+    if name in ("oracle", "few_labels"):  # learn the target's labels
         expected |= {"data.source.name": config.data.target.name, "data.source.size": (512, 1024)}
     if name == "fcns_in_the_wild":
         expected |= FRONTEND

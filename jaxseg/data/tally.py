@@ -31,9 +31,11 @@ class Tally(NamedTuple):
 def counted(source: Source, table: np.ndarray, num_classes: int, threads: int = 2) -> Tally:
     """Returns `tally`'s result, cached in the records' folder so that a split is counted once.
 
-    It is counted again for another table, or if the cache file cannot be read.
+    It is counted again for another table, for another number of its images (`data.source_share`),
+    or if the cache file cannot be read.
     """
-    key = zlib.crc32(np.asarray(table, np.uint8).tobytes() + bytes([num_classes]))
+    what = f"{num_classes} {len(source)}".encode()
+    key = zlib.crc32(np.asarray(table, np.uint8).tobytes() + what)
     path = Path(source.folder) / f"counts_{source.split}_{key:08x}.npz"
     try:
         with np.load(path, allow_pickle=False) as saved:

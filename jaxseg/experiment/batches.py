@@ -24,7 +24,7 @@ def train_batches(
         keys = pipeline.keys_of(side, reads)
         if not keys:
             continue
-        opened = open_records(config, data[side], data[side].split)
+        opened = _learnt(config, side)
         streams.append(
             pipeline.train_stream(
                 opened,
@@ -47,9 +47,8 @@ def train_batches(
 
 def _looks(config: ConfigDict) -> records.Source | None:
     """The target's training images, if source images are to be adapted to their look; else None."""
-    if not any(config.augment.source.get(name) for name in transforms.LOOKS):
-        return None
-    return open_records(config, config.data.target, config.data.target.split)
+    wanted = any(config.augment.source.get(name) for name in transforms.LOOKS)
+    return _learnt(config, "target") if wanted else None
 
 
 def _rare_classes(config: ConfigDict, opened: records.Source) -> sampling.RareClasses | None:
@@ -162,6 +161,13 @@ def labelled_images(
         yield batch["image"][0], batch["label"][0]
 
 
+def _learnt(config: ConfigDict, side: str) -> records.Source:
+    """The training images of a side; of the source the share `data.source_share`, at least one."""
+    opened = open_records(config, config.data[side], config.data[side].split)
+    share = config.data.source_share if side == "source" else 1.0
+    return _Spread(opened, max(1, round(share * len(opened)))) if share < 1 else opened
+
+
 def _source_scored(config: ConfigDict) -> bool:
     return bool(config.data.source.val_split) and config.eval.source_images > 0
 
@@ -205,11 +211,11 @@ def with_class_weights(config: ConfigDict) -> ConfigDict:
     Raises:
       UserError: the labels are missing, or contain no learnt class.
     """
-    settings, source = config.method.settings, config.data.source
+    settings = config.method.settings
     given = tuple(settings.get("class_weights", ()))
     if len(given) != 1 or given[0] not in balance.KINDS:
         return config
-    opened = open_records(config, source, source.split)
+    opened = _learnt(config, "source")
     classes = experiment_settings.label_set(config).classes
     pixels = tally.tally(opened, _table(config, opened), len(classes), config.data.threads)
     weights = balance.class_weights(pixels.counts, given[0])
