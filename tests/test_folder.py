@@ -207,9 +207,10 @@ def test_files_that_are_refused_are_named(tmp_path):
     save(label, draw(1, *SIZE, high=3))
     label.write_bytes(label.read_bytes()[:60])
     assert f"{label}: damaged image" in message()
+    save(label, draw(1, *SIZE, high=3))
     image.unlink()
-    save(image.with_suffix(".png"), draw(1, *SIZE).astype(np.uint16))
-    assert f"{image.with_suffix('.png')}: 16 bits a channel; save it with 8" in message()
+    save(image.with_suffix(".tif"), draw(1, *SIZE).astype(np.float32))
+    assert f"{image.with_suffix('.tif')}: damaged image (floats, whose range" in message()
 
 
 def test_settings_that_make_no_sense(tmp_path):

@@ -157,7 +157,7 @@ def test_errors_name_the_file(tmp_path):
     Image.fromarray(halves(12, 20)).save(tmp_path / "in" / "a.png")
     data = (tmp_path / "in" / "a.png").read_bytes()
     (tmp_path / "in" / "b.png").write_bytes(data[: len(data) // 2])
-    with pytest.raises(UserError, match="b.png is not a readable image"):
+    with pytest.raises(UserError, match="b.png: damaged image"):
         run(tmp_path / "in", tmp_path / "out")
     assert (tmp_path / "out" / "a_id.png").exists()
     with pytest.raises(UserError, match="cannot write into --output=.*a_id.png"):

@@ -10,12 +10,14 @@ colours, which destroys the ids.
 import contextlib
 import io
 import math
+import re
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from jaxseg.data import impostor
 from jaxseg.errors import UserError
@@ -25,10 +27,14 @@ try:
 except ImportError:  # Pillow decodes everything
     png_decode = None
 
+# Images of 89 to 179 million pixels are read; larger ones are refused, see `naming`.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
 DEPTH_STEP = 1 / 256  # metres per unit of a stored depth PNG: range 256 m, resolution 4 mm
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _RGB = 0, 2  # colour types in a PNG header
+_BUFFER = re.compile(r"'?<_io\.BytesIO object at 0x[0-9a-f]+>'?")  # tells a user nothing
 _GREY_MODES = ("L", "P", "I", "I;16", "I;16B")
 
 
@@ -38,18 +44,25 @@ def naming(what: str, remedy: str = "fetch it again") -> Iterator[None]:
     try:
         yield
     except Image.DecompressionBombError as error:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise UserError(
-            f"{what}: too large an image ({error}); cut it or make it smaller"
+            f"{what}: too large an image (more than {most:,} pixels); cut it or make it smaller"
         ) from error
     except MemoryError as error:
         raise UserError(f"{what}: not enough memory for this image; make it smaller") from error
     except (OSError, SyntaxError, ValueError, IndexError, struct.error, zlib.error) as error:
-        raise UserError(f"{what}: damaged image ({error}); {remedy}") from error
+        reason = _BUFFER.sub("the file", str(error))
+        raise UserError(f"{what}: damaged image ({reason}); {remedy}") from error
 
 
 @contextlib.contextmanager
-def _opened(data: bytes) -> Iterator[Image.Image]:
-    """Opens an image; the various errors of the format readers become ValueError."""
+def opened(data: bytes) -> Iterator[Image.Image]:
+    """Opens an image with Pillow.
+
+    Raises:
+      ValueError, OSError: what the format readers raise, or ValueError for anything else of theirs;
+        `naming` turns them into one line.
+    """
     try:
         with Image.open(io.BytesIO(data)) as image:
             yield image
@@ -96,24 +109,8 @@ def decode_image(data: bytes) -> np.ndarray:
     array = _by_libpng(data, _RGB)
     if array is not None:
         return array
-    with _opened(data) as image:
+    with opened(data) as image:
         return np.asarray(image.convert("RGB"))
-
-
-def decode_upright(data: bytes) -> tuple[bytes, np.ndarray]:
-    """Turns and mirrors a photograph according to its EXIF orientation.
-
-    Args:
-      data: the file.
-
-    Returns:
-      bytes (the file's own, or a PNG if it had to be turned), and uint8 [H, W, 3] RGB.
-    """
-    with _opened(data) as image:
-        if image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9):
-            turned = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-            return encode_png(turned), turned
-        return data, np.asarray(image.convert("RGB"))
 
 
 def size_of(data: bytes, upright: bool = False) -> tuple[int, int]:
@@ -126,7 +123,7 @@ def size_of(data: bytes, upright: bool = False) -> tuple[int, int]:
     Returns:
       (height, width).
     """
-    with _opened(data) as image:
+    with opened(data) as image:
         size = image.height, image.width
         if upright and image.format == "JPEG":
             lying = image.getexif().get(ExifTags.Base.Orientation, 1) in range(5, 9)
@@ -136,19 +133,19 @@ def size_of(data: bytes, upright: bool = False) -> tuple[int, int]:
 
 def format_of(data: bytes) -> str:
     """Returns the format of an image file, such as 'PNG' or 'JPEG'."""
-    with _opened(data) as image:
+    with opened(data) as image:
         return image.format or ""
 
 
 def is_grey(data: bytes) -> bool:
     """Returns whether a file has grey values: neither a palette nor colours."""
-    with _opened(data) as image:
+    with opened(data) as image:
         return image.mode in ("1", "L", "LA", "I", "I;16", "I;16B")
 
 
 def bits(data: bytes) -> int:
     """Returns the bits per channel; 32 for files of integers or floats."""
-    with _opened(data) as image:
+    with opened(data) as image:
         if image.format == "PNG":  # Pillow's mode does not show 16 bits for colours
             return _png_header(data)[0]
         return {"1": 1, "I": 32, "F": 32}.get(image.mode, 16 if "16" in image.mode else 8)
@@ -159,7 +156,7 @@ def decode_ids(data: bytes) -> np.ndarray:
     array = _by_libpng(data, _GREY)
     if array is not None:
         return array
-    with _opened(data) as image:
+    with opened(data) as image:
         if image.mode == "1":
             return np.asarray(image).astype(np.uint8)
         if image.mode not in _GREY_MODES:
@@ -196,7 +193,7 @@ def _by_libpng(data: bytes, colour: int) -> np.ndarray | None:
 
 def decode_any(data: bytes) -> np.ndarray:
     """Returns palette indices or grey values [H, W], or a colour file's channels [H, W, C]."""
-    with _opened(data) as image:
+    with opened(data) as image:
         return decode_ids(data) if image.mode in ("1", *_GREY_MODES) else np.asarray(image)
 
 
@@ -259,7 +256,7 @@ def decode_first_channel_16(data: bytes) -> np.ndarray:
         array = decode_any(data).astype(np.uint16)
         return array[..., 0] * 256 + array[..., 1]
     upper = decode_any(data)[..., 0].astype(np.uint16)
-    with _opened(data) as image:
+    with opened(data) as image:
         image.tile = [tile._replace(args=f"{image.mode};16L") for tile in image.tile]
         lower = np.asarray(image)[..., 0]
     return upper * 256 + lower

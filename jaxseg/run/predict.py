@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
-from PIL import Image, ImageOps
+from PIL import Image
 
+from jaxseg.data import codec, photograph
 from jaxseg.data.labels import CITYSCAPES, LabelSet, colorize, id_table
 from jaxseg.errors import UserError
 from jaxseg.evaluation.results import percent
@@ -159,18 +160,9 @@ def _find(source: Path, output: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _read(path: Path) -> np.ndarray:
-    """Reads an image of any mode, turned upright, as uint8 [H,W,3]; transparency becomes white."""
-    try:
-        with Image.open(path) as image:
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            if "A" in image.getbands() or "transparency" in image.info:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            return np.asarray(image.convert("RGB"))
-    except Exception as error:  # Pillow raises many kinds for damaged files
-        raise UserError(f"{path} is not a readable image: {error}") from error
+    """Reads an image of any mode as uint8 [H,W,3]."""
+    with codec.naming(str(path), "give another file"):
+        return photograph.read(path.read_bytes())
 
 
 @contextlib.contextmanager

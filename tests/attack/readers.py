@@ -21,7 +21,7 @@ import numpy as np
 from kit import torch_files
 from PIL import Image
 
-from jaxseg.data import classfile, codec
+from jaxseg.data import classfile, codec, photograph
 from jaxseg.errors import UserError
 from jaxseg.storage.weights import files
 
@@ -103,7 +103,7 @@ def readers() -> dict[str, Reader]:
         "caffemodel": Reader(_caffemodel(), ".caffemodel", files.load),
         "png": Reader(_image("PNG", "RGB"), ".png", _named(codec.decode_image)),
         "png_palette": Reader(_image("PNG", "P"), ".png", _named(codec.decode_ids)),
-        "jpeg": Reader(_image("JPEG", "RGB"), ".jpg", _named(codec.decode_upright)),
+        "jpeg": Reader(_image("JPEG", "RGB"), ".jpg", _named(photograph.read)),
         "tiff": Reader(_image("TIFF", "RGB"), ".tif", _named(codec.decode_image)),
         "webp": Reader(_image("WEBP", "RGB"), ".webp", _named(codec.decode_image)),
         "classes": Reader(classes, ".txt", lambda path: classfile.by_name(str(path))),

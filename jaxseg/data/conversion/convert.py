@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxseg.data import codec
+from jaxseg.data import codec, photograph
 from jaxseg.data.conversion import common
 from jaxseg.data.conversion.tree import Files, Tree
 from jaxseg.errors import UserError
@@ -58,17 +58,15 @@ def convert(
       records in order; the conversion runs in threads.
 
     Raises:
-      UserError: a file that is damaged, has more than 8 bits per channel, or a different size from
-        its image.
+      UserError: a file that is damaged, or a label, depth or instance file whose size is not its
+        image's.
     """
 
     def one(files: Files) -> dict:
         where = tree.where(files.image)
         data = tree.read(files.image)
         with codec.naming(where):
-            if (bits := codec.bits(data)) > 8:
-                raise UserError(f"{where}: {bits} bits a channel; save it with 8")
-            data, image = codec.decode_upright(data)
+            data, image = photograph.for_records(data)
         found = arrays(files, image.shape[:2])
         size = image.shape[:2] if config.size is None else tuple(config.size)
         if image.shape[:2] != size:

@@ -1,0 +1,67 @@
+"""The one reader of photographs: training, prediction and everything else see the same pixels.
+
+A photograph is turned as its EXIF data say, transparent pixels become white, and of 16 bits the
+upper 8 are kept. Labels are not read by this: see `codec.decode_ids`.
+"""
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps
+
+from jaxseg.data import codec
+
+_GREY_16 = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow has no 16-bit colours
+
+
+def read(data: bytes) -> np.ndarray:
+    """Reads a photograph of any kind.
+
+    Args:
+      data: the file.
+
+    Returns:
+      uint8 [H, W, 3] RGB, upright.
+
+    Raises:
+      ValueError, OSError: a damaged file, or values of unknown range; see `codec.naming`.
+    """
+    with codec.opened(data) as image:
+        return _rgb(ImageOps.exif_transpose(image))
+
+
+def for_records(data: bytes) -> tuple[bytes, np.ndarray]:
+    """Reads a photograph, and encodes it so that `codec.decode_image` gives the same pixels.
+
+    Args:
+      data: the file.
+
+    Returns:
+      bytes (the file's own, or a PNG if it was turned or had transparent pixels or 16-bit greys),
+      and what `read` returns.
+
+    Raises:
+      ValueError, OSError: see `read`.
+    """
+    with codec.opened(data) as image:
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+        array = _rgb(ImageOps.exif_transpose(image) if turned else image)
+        if turned or _transparent(image) or image.mode in _GREY_16:
+            return codec.encode_image(array), array
+        return data, array
+
+
+def _transparent(image: Image.Image) -> bool:
+    return image.has_transparency_data
+
+
+def _rgb(image: Image.Image) -> np.ndarray:
+    if image.mode == "F":
+        raise ValueError("floats, whose range is not known: save it with 8 or 16 bits a channel")
+    if image.mode in _GREY_16:
+        values = np.asarray(image)
+        if values.size and not 0 <= values.min() <= values.max() <= 65535:
+            raise ValueError("32 bits a channel: save it with 8 or 16")
+        image = Image.fromarray((values >> 8).astype(np.uint8))
+    if _transparent(image):
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.asarray(image.convert("RGB"))
