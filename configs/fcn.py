@@ -52,7 +52,7 @@ def get_config(preset: str = "streets"):
         options = config.data.target.options
         options.images, options.labels = "synthia_rand_cvpr16/RGB", "synthia_rand_cvpr16/GT"
         options.label_values = "colour"
-        config.data.classes = "configs/synthia_rand_cvpr16.txt"
+        config.data.classes = __file__.rpartition("/")[0] + "/synthia_rand_cvpr16.txt"
         config.data.target.size = (720, 960)
         config.train.update(dict(batch=1, steps=60_000, eval_every=6000))
     config.method = supervised.method(supervised.PAIRS.get(base, ()), cross_entropy=1.0)

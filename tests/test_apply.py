@@ -6,9 +6,8 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict
 from kit.raw_cityscapes import write_cityscapes
-from kit.runs import drawn, write_run
+from kit.runs import drawn, reference_names, write_run
 from kit.small import small_config
 from PIL import Image
 
@@ -122,27 +121,6 @@ def test_a_protocol_is_said_and_used(config, run, capsys):
 
 
 # --- weight files ---
-
-PARTS = {"downsample_conv": "downsample.0", "downsample_bn": "downsample.1"}
-LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean",
-          "var": "running_var"}  # fmt: skip
-
-
-def reference_names(params, stats):
-    """A segmenter under the references' names and layouts, as AdaptSegNet saves it."""
-    tensors = {}
-    for name, array in {**flatten_dict(params, sep="/"), **flatten_dict(stats, sep="/")}.items():
-        *path, leaf = name.split("/")
-        if path[0] == "backbone":
-            stage, _, block = path[1].partition("_block")
-            parts = [stage, block, PARTS.get(path[-1], path[-1])] if block else [path[1]]
-        else:
-            head = {"main_head": "layer6", "aux_head": "layer5"}[path[0]]
-            parts = [head, "conv2d_list", path[1].removeprefix("branch")]
-        array = np.asarray(array)
-        array = array.transpose(3, 2, 0, 1) if leaf == "kernel" else array
-        tensors[".".join([*parts, LEAVES[leaf]])] = array
-    return tensors
 
 
 @pytest.fixture
@@ -272,8 +250,8 @@ def test_an_ensemble_of_runs_with_other_methods_and_networks(
     # The same for pictures.
     Image.fromarray(np.full((20, 40, 3), 90, np.uint8)).save(tmp_path / "photo.png")
     photo, seen, wanted = tmp_path / "photo.png", tmp_path / "seen", Wanted(ensemble=text)
-    count = run_predict.predict(config, "unused", str(photo), str(seen), wanted, submission=True)
-    assert count == 1
+    done = run_predict.predict(config, "unused", str(photo), str(seen), wanted, submission=True)
+    assert done == (1, [])
     ids = np.asarray(Image.open(tmp_path / "seen" / "photo_labelIds.png"))
     assert ids.shape == (20, 40) and set(np.unique(ids)) <= set(
         experiment_settings.label_set(config).ids

@@ -1,5 +1,6 @@
 """Prediction from files: any size and mode, no colliding names, errors that name the file."""
 
+import re
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from jaxseg.data.labels import CAMVID, CITYSCAPES, SYNTHIA13, SYNTHIA16
 from jaxseg.errors import UserError
 from jaxseg.evaluation.evaluator import Example
 from jaxseg.report import paint
-from jaxseg.run import predict
+from jaxseg.run import images, predict
 
 SEEN = []
 
@@ -36,10 +37,10 @@ def halves(height, width):
 
 def run(source, output, **options):
     lines = []
-    count = predict.predict_folder(
+    done = predict.predict_folder(
         brightness, MODEL, source, output, label_set=CAMVID, announce=lines.append, **options
     )
-    assert len(lines) == count
+    assert len(lines) == done.count + len(done.broken)
     output = Path(output)
     return sorted(str(p.relative_to(output)) for p in output.rglob("*.png"))
 
@@ -148,6 +149,50 @@ def test_other_classes_cannot_be_submitted():
         predict.published_ids(CAMVID)
 
 
+def test_broken_images_are_told_and_the_others_done(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("a", "z"):
+        Image.fromarray(halves(12, 20)).save(tmp_path / "in" / f"{name}.png")
+    data = (tmp_path / "in" / "a.png").read_bytes()
+    (tmp_path / "in" / "b.png").write_bytes(data[: len(data) // 2])
+    (tmp_path / "in" / "c.png").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    (tmp_path / "in" / "d.jpg").write_bytes(b"no image at all")
+    done = predict.predict_folder(
+        brightness, MODEL, tmp_path / "in", tmp_path / "out", label_set=CAMVID, announce=SEEN.append
+    )
+    assert done.count == 2 and len(done.broken) == 3
+    for line, text in zip(
+        done.broken,
+        ("b.png: damaged image", "c.png: .*a Git LFS pointer", "d.jpg: .*no kind of image"),
+        strict=True,
+    ):
+        assert re.search(text, line) and "BytesIO" not in line
+    assert {p.name for p in (tmp_path / "out").glob("*_id.png")} == {"a_id.png", "z_id.png"}
+
+
+def test_folders_patterns_and_links(tmp_path, monkeypatch):
+    picture = Image.fromarray(halves(12, 20))
+    for name in ("in/a.png", "in/deep/b.tif", "in/.hidden/c.png", "in/.d.png", "other/e.tiff"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        picture.save(tmp_path / name)
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "other")
+    (tmp_path / "other" / "up").symlink_to(tmp_path / "in")  # the two lead to each other
+
+    def names(given, output="out"):
+        return [str(item.name) for item in images.find(str(given), tmp_path / output)]
+
+    assert names(tmp_path / "in") == ["a", "deep/b", "link/e"]
+    assert names(tmp_path / "in" / ".hidden") == ["c"]  # as it was asked for
+    assert names(tmp_path / "in" / "*.png") == ["a"]
+    assert names(tmp_path / "in" / "**" / "*.tif*") == ["deep/b", "link/e"]
+    assert names(tmp_path / "*" / "*.*") == ["in/a", "other/e"]
+    assert names(tmp_path / "in" / "d*") == ["b"]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert names("~/in/a.png") == ["a"]
+    with pytest.raises(UserError, match=r"--input=.*\*.gif: no file fits this pattern"):
+        names(tmp_path / "in" / "*.gif")
+
+
 def test_errors_name_the_file(tmp_path):
     with pytest.raises(UserError, match="nowhere: no such file or folder"):
         run(tmp_path / "nowhere", tmp_path / "out")
@@ -155,11 +200,7 @@ def test_errors_name_the_file(tmp_path):
     with pytest.raises(UserError, match="no image in it"):
         run(tmp_path / "in", tmp_path / "out")
     Image.fromarray(halves(12, 20)).save(tmp_path / "in" / "a.png")
-    data = (tmp_path / "in" / "a.png").read_bytes()
-    (tmp_path / "in" / "b.png").write_bytes(data[: len(data) // 2])
-    with pytest.raises(UserError, match="b.png: damaged image"):
-        run(tmp_path / "in", tmp_path / "out")
-    assert (tmp_path / "out" / "a_id.png").exists()
+    run(tmp_path / "in", tmp_path / "out")
     with pytest.raises(UserError, match="cannot write into --output=.*a_id.png"):
         run(tmp_path / "in" / "a.png", tmp_path / "out" / "a_id.png")
     (tmp_path / "blocked" / "a_id.png").mkdir(parents=True)

@@ -25,7 +25,12 @@ def read(data: bytes) -> np.ndarray:
       ValueError, OSError: a damaged file, or values of unknown range; see `codec.naming`.
     """
     with codec.opened(data) as image:
-        return _rgb(ImageOps.exif_transpose(image))
+        return upright(image)
+
+
+def upright(image: Image.Image) -> np.ndarray:
+    """What `read` returns of a file, from an image that Pillow has opened."""
+    return _rgb(ImageOps.exif_transpose(image))
 
 
 def for_records(data: bytes) -> tuple[bytes, np.ndarray]:

@@ -90,23 +90,30 @@ def prepare(config: ConfigDict) -> None:
     settings.use_compile_cache(config)
 
 
-def load(config: ConfigDict, workdir: str | Path, wanted: Wanted) -> Loaded:
+def load(
+    config: ConfigDict,
+    workdir: str | Path,
+    wanted: Wanted,
+    *,
+    announce: Callable[[str], None] = print,
+) -> Loaded:
     """Loads one network: an ensemble, a weights file, or otherwise a run's checkpoint.
 
     Args:
       config: of the experiment.
       workdir: of the run, if its checkpoint is to be loaded.
       wanted: a single network: `step` is not 'all', `weights` not a folder.
+      announce: called with each message, one line of text.
 
     Raises:
       UserError: see `ensembles.load`, `restore.from_weights` and `restore.from_workdir`.
     """
-    given = wanted.given
+    told = dict(given=wanted.given, announce=announce)
     if wanted.ensemble:
-        return ensembles.load(config, wanted.ensemble, wanted.ensemble_weights, given=given)
+        return ensembles.load(config, wanted.ensemble, wanted.ensemble_weights, **told)
     if wanted.weights:
-        return restore.from_weights(config, wanted.weights, given=given)
-    return restore.first(restore.from_workdir(config, workdir, wanted.step, given=given))
+        return restore.from_weights(config, wanted.weights, **told)
+    return restore.first(restore.from_workdir(config, workdir, wanted.step, **told))
 
 
 def load_several(config: ConfigDict, workdir: str | Path, wanted: Wanted) -> Iterator[Loaded]:

@@ -1,6 +1,5 @@
 """Builds networks from a config: architecture, normalisation layers and input preprocessing."""
 
-import functools
 from collections.abc import Collection
 
 import jax.numpy as jnp
@@ -12,18 +11,12 @@ from jaxseg.errors import UserError
 from jaxseg.experiment.settings import choice
 from jaxseg.models.discriminator import ARCHITECTURES as DISCRIMINATORS
 from jaxseg.models.layers import layers
+from jaxseg.models.named import PREPROCESS
 from jaxseg.models.network import Network, network, redrawn
 from jaxseg.models.segmenters import build as segmenters
 from jaxseg.models.translator import Translator
 from jaxseg.storage.weights import packaged
 
-PREPROCESS = {
-    "caffe": functools.partial(layers.preprocess, mean=layers.CAFFE_MEAN_BGR, order="BGR"),
-    "imagenet": functools.partial(
-        layers.preprocess, mean=layers.IMAGENET_MEAN, std=layers.IMAGENET_STD, order="RGB"
-    ),
-    "digits": functools.partial(layers.preprocess, mean=layers.DIGITS_MEAN, order="BGR"),
-}
 # Red, green and blue of the pixels that each of these turns into 0.
 MEAN_COLOURS = {
     "caffe": layers.CAFFE_MEAN_BGR[::-1],

@@ -44,6 +44,13 @@ def size_of(name: str, value: Any) -> tuple[int, int]:
     return tuple(value)
 
 
+def network_size(config: ConfigDict) -> tuple[int, int] | None:
+    """The size that images have for the network; None for their own (`eval.full_resolution`)."""
+    if config.eval.full_resolution:
+        return None
+    return size_of("data.target.size", config.data.target.size)
+
+
 def devices(config: ConfigDict) -> list[jax.Device]:
     """The local devices to use: `train.devices`, or as many as divide the batch."""
     settings, local = config.train, jax.local_devices()

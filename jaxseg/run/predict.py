@@ -4,7 +4,7 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,6 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from jaxseg.data import codec, photograph
 from jaxseg.data.labels import CITYSCAPES, LabelSet, colorize, id_table
 from jaxseg.errors import UserError
 from jaxseg.evaluation.results import percent
@@ -22,9 +21,21 @@ from jaxseg.experiment.method import make_predictor
 from jaxseg.losses.entropy import entropy as entropy_map
 from jaxseg.report import paint
 from jaxseg.resize import resize_bilinear
+from jaxseg.run import images
 
 DEFAULT = Wanted()
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+
+
+class Done(NamedTuple):
+    """What a prediction did.
+
+    Attributes:
+      count: number of predicted images, of all processes.
+      broken: a line for each file that could not be read; the others are done.
+    """
+
+    count: int
+    broken: list[str]
 
 
 def predict_folder(
@@ -37,19 +48,20 @@ def predict_folder(
     size: tuple[int, int] | None = None,
     published: np.ndarray | None = None,
     announce: Callable[[str], None] = print,
-) -> int:
+) -> Done:
     """Predicts an image or all images of a folder (and of its subfolders).
 
     For each image it writes <output>/<stem>_id.png (grey, train ids), _color.png, _overlay.png and
     _entropy.png at the image's own size. Subfolders of the input are kept in the output. If images
-    have equal stems, the suffix is added (a.png, a.jpg -> a_png_id.png, ...).
+    have equal stems, the suffix is added (a.png, a.jpg -> a_png_id.png, ...). Files that cannot be
+    read are passed over and told at the end.
     The network is compiled for each image size, or just once with `size`; then only the resizing to
     the image's own size is compiled for each size.
 
     Args:
       predict: (params, stats, memory, images uint8 [N,H,W,3]) -> logits [N,h,w,K].
       model: {'params', 'stats', 'memory'}.
-      input_path: a file or a folder.
+      input_path: a file, a folder or a pattern; see `images.find`.
       output: another folder, created if it does not exist. It may lie inside the input folder: the
         images in it are not predicted.
       label_set: names and colours of the K classes.
@@ -60,26 +72,27 @@ def predict_folder(
       announce: called with one line per image.
 
     Returns:
-      The number of predicted images. Several processes share the images out among them.
+      See `Done`. Several processes share the images out among them; `broken` is of this process.
 
     Raises:
-      UserError: no image is found, an image cannot be read, or an output cannot be written; earlier
-        predictions are kept.
+      UserError: no image is found, or an output cannot be written; earlier predictions are kept.
     """
     output = Path(output)
-    images = list(_find(Path(input_path), output))
+    found = images.find(input_path, output)
     with _writing(output):
         output.mkdir(parents=True, exist_ok=True)
     model = jax.device_put((model["params"], model["stats"], model["memory"]))
 
-    look = make_image_predictor(predict)
-    for path, name in images[jax.process_index() :: jax.process_count()]:
-        image = _read(path)
-        seen, shape = image, image.shape[:2]
-        if size is not None and tuple(size) != shape:
-            resized = Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC)
-            seen = np.asarray(resized)
-        ids, entropy = (np.asarray(x) for x in look(model, seen, shape))
+    look, broken = make_image_predictor(predict), []
+    for path, name in found[jax.process_index() :: jax.process_count()]:
+        try:
+            image = images.read(path)
+        except UserError as error:
+            broken.append(str(error))
+            announce(str(error))
+            continue
+        (seen,) = images.resized(image[None], size)
+        ids, entropy = (np.asarray(x) for x in look(model, seen, image.shape[:2]))
         target = output / name
         with _writing(output):
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +103,7 @@ def predict_folder(
             if published is not None:
                 _save(target, "labelIds", published[ids])
         announce(f"{path} -> {target}_*.png, mean entropy {percent(float(entropy.mean()), 1)}")
-    return len(images)
+    return Done(len(found) - len(broken), broken)
 
 
 def make_image_predictor(predict: Callable) -> Callable[..., tuple[jax.Array, jax.Array]]:
@@ -136,35 +149,6 @@ def published_ids(label_set: LabelSet) -> np.ndarray:
     return id_table({train: published[name] for train, name in enumerate(label_set.classes)})
 
 
-def _find(source: Path, output: Path) -> Iterator[tuple[Path, Path]]:
-    """Each image with the path, without suffix, of its outputs."""
-    kinds = ", ".join(suffix.removeprefix(".") for suffix in SUFFIXES)
-    if not source.exists():
-        raise UserError(f"--input={source}: no such file or folder")
-    if source.is_file():
-        yield source, Path(source.stem)
-        return
-    here, there = source.resolve(), output.resolve()
-    if here == there:
-        raise UserError(f"--output={output} is the folder of --input; give another one")
-    paths = [p for p in sorted(source.rglob("*")) if p.suffix.lower() in SUFFIXES and p.is_file()]
-    if there.is_relative_to(here):  # outputs of an earlier run are not input
-        own = source / there.relative_to(here)
-        paths = [p for p in paths if not p.is_relative_to(own)]
-    if not paths:
-        raise UserError(f"--input={source}: no image in it (looked for {kinds})")
-    names = [path.relative_to(source).with_suffix("") for path in paths]
-    for path, name in zip(paths, names, strict=True):
-        same = names.count(name) > 1
-        yield path, name.with_name(name.name + path.suffix.replace(".", "_")) if same else name
-
-
-def _read(path: Path) -> np.ndarray:
-    """Reads an image of any mode as uint8 [H,W,3]."""
-    with codec.naming(str(path), "give another file"):
-        return photograph.read(path.read_bytes())
-
-
 @contextlib.contextmanager
 def _writing(output: Path) -> Iterator[None]:
     try:
@@ -185,8 +169,8 @@ def predict(
     wanted: Wanted = DEFAULT,
     *,
     submission: bool = False,
-) -> int:
-    """Segments an image or a folder of images of any size; returns the number of images.
+) -> Done:
+    """Segments an image or a folder of images of any size; prints how many, and which are broken.
 
     Each image is resized to `data.target.size` for the network (not with `eval.full_resolution`)
     and predicted with the protocol of `config.eval`; the maps are resized back to the image's own
@@ -205,12 +189,11 @@ def predict(
     loaded = finished.load(config, workdir, wanted)
     if wanted.save:
         finished.write_checkpoint(loaded, wanted.save, config)
-    full = config.eval.full_resolution
-    count = predict_folder(
+    done = predict_folder(
         make_predictor(loaded.config, loaded.method), loaded.model, source, output,
-        label_set=label_set,
-        size=None if full else settings.size_of("data.target.size", config.data.target.size),
-        published=ids,
+        label_set=label_set, size=settings.network_size(config), published=ids,
     )  # fmt: skip
-    print(f"{count} images segmented with {loaded.name} into {output}")
-    return count
+    print(f"{done.count} images segmented with {loaded.name} into {output}")
+    if done.broken:
+        print("\n".join([f"{len(done.broken)} files could not be read:", *done.broken]))
+    return done

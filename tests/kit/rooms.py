@@ -11,6 +11,7 @@ RANKS = (
     {"report"},
     {"run"},
     {"web"},
+    {"cli"},
 )
 
 

@@ -4,6 +4,7 @@ import json
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from jaxseg.experiment.method import make_method
 from jaxseg.experiment.optimisers import make_optimisers
@@ -54,3 +55,25 @@ def write_run(config, workdir, scores):
             checkpoint.save(manager, state, config.to_dict(), metrics)
     run_folder.write_config(config, workdir)
     return workdir
+
+
+PARTS = {"downsample_conv": "downsample.0", "downsample_bn": "downsample.1"}
+LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean",
+          "var": "running_var"}  # fmt: skip
+
+
+def reference_names(params, stats):
+    """A segmenter under the references' names and layouts, as AdaptSegNet saves it."""
+    tensors = {}
+    for name, array in {**flatten_dict(params, sep="/"), **flatten_dict(stats, sep="/")}.items():
+        *path, leaf = name.split("/")
+        if path[0] == "backbone":
+            stage, _, block = path[1].partition("_block")
+            parts = [stage, block, PARTS.get(path[-1], path[-1])] if block else [path[1]]
+        else:
+            head = {"main_head": "layer6", "aux_head": "layer5"}[path[0]]
+            parts = [head, "conv2d_list", path[1].removeprefix("branch")]
+        array = np.asarray(array)
+        array = array.transpose(3, 2, 0, 1) if leaf == "kernel" else array
+        tensors[".".join([*parts, LEAVES[leaf]])] = array
+    return tensors

@@ -52,6 +52,11 @@ def find(architecture: str) -> ModuleType:
     return _modules()[architecture]
 
 
+def names() -> list[str]:
+    """The names of all architectures."""
+    return list(_modules())
+
+
 def backbones_of(architecture: str) -> list[str]:
     """The names that `net.backbone` may have."""
     return list(getattr(find(architecture), "BACKBONES", None) or backbones.names())

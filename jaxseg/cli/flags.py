@@ -1,0 +1,137 @@
+"""The flags of train, evaluate, predict and inspect, and which of them go together."""
+
+import os
+
+from absl import flags
+from ml_collections import config_flags
+
+MODES = ("train", "evaluate", "predict", "inspect")
+_EVERY = MODES
+_FINISHED = ("evaluate", "predict")
+
+CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "Experiment: NAME or NAME:PRESET of those that `jaxseg list` names, or the path of a config "
+    "file. Any setting of it can be changed: --config.train.steps=500.",
+    lock_config=True,
+)
+WORKDIR = flags.DEFINE_string(
+    "workdir",
+    None,
+    "Checkpoints, metrics and report; default runs/<config name>. A run's own config is used to "
+    "evaluate and predict if there is no --config.",
+)
+MODE = flags.DEFINE_enum("mode", "train", MODES, "What to do.")
+STEP = flags.DEFINE_string(
+    "step",
+    "best",
+    "Checkpoint for evaluate and predict: best (with target labels), source_miou, entropy, "
+    "agreement or neighbourhood_density (without), last, a step; evaluate also: all.",
+)
+SPLIT = flags.DEFINE_string(
+    "split",
+    None,
+    "Split of the target to evaluate on, instead of data.target.val_split: test, val, train.",
+)
+WEIGHTS = flags.DEFINE_string(
+    "weights",
+    None,
+    "For evaluate and predict instead of a checkpoint: a .pth, .npz or .safetensors file "
+    "(published ones are recognised), for evaluate also a folder.",
+)
+SAVE = flags.DEFINE_string(
+    "save", None, "New folder that gets --weights=FILE as a checkpoint; use it as a --workdir."
+)
+ENSEMBLE = flags.DEFINE_string(
+    "ensemble",
+    None,
+    "For evaluate and predict: DIR[@STEP],DIR2,... of runs (or weight files) to average logits of.",
+)
+ENSEMBLE_WEIGHTS = flags.DEFINE_string(
+    "ensemble_weights", None, "Weights of the ensemble's members, as 0.7,0.3; equal by default."
+)
+INPUT = flags.DEFINE_string(
+    "input",
+    None,
+    "For predict: an image or video, a folder of them, or a pattern such as 'shots/*.jpg'.",
+)
+OUTPUT = flags.DEFINE_string("output", "predictions", "Folder for the pictures of predict.")
+SUBMISSION = flags.DEFINE_bool(
+    "submission",
+    False,
+    "For predict: also write <stem>_labelIds.png with Cityscapes' label ids, at the image's size.",
+)
+DISTRIBUTED = flags.DEFINE_bool(
+    "distributed",
+    False,
+    "Join a multi-process run; the topology comes from SLURM, Open MPI or the TPU pod.",
+)
+COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "HOST:PORT of process 0, if several processes are started by hand."
+)
+PROCESSES = flags.DEFINE_integer("processes", None, "Number of processes, with --coordinator.")
+PROCESS = flags.DEFINE_integer("process", None, "Index of this process, from 0.")
+
+# Each flag with the modes that accept it; those of all modes may be given empty.
+OF_MODES = {
+    "config": _EVERY,
+    "workdir": _EVERY,
+    "step": _FINISHED,
+    "split": ("evaluate",),
+    "weights": _FINISHED,
+    "save": _FINISHED,
+    "ensemble": _FINISHED,
+    "ensemble_weights": _FINISHED,
+    "input": ("predict",),
+    "output": ("predict",),
+    "submission": ("predict",),
+} | dict.fromkeys(
+    ("distributed", "coordinator", "processes", "process"), ("train", "evaluate", "predict")
+)
+
+
+def help_text(mode: str = "") -> str:
+    """The flags of a mode, or of all and --mode, with their defaults."""
+    names = [name for name, modes in OF_MODES.items() if not mode or mode in modes]
+    lines = []
+    for name in names + ([] if mode else ["mode"]):
+        flag = flags.FLAGS[name]
+        default = "" if flag.default in (None, False, "") else f" (default {flag.default})"
+        lines.append(f"  --{name}: {' '.join(flag.help.split())}{default}")
+    return "\n".join(lines)
+
+
+def misuse() -> str | None:
+    """The message about flags that do not go together, or None."""
+    mode = MODE.value
+    own = {name: modes for name, modes in OF_MODES.items() if modes != _EVERY}
+    given = {name for name in own if flags.FLAGS[name].present}
+    for name in sorted(given):
+        if mode not in own[name]:
+            remedy = ": --config.init.backbone=FILE starts a training" if name == "weights" else ""
+            return f"--{name} is for --mode={' and '.join(own[name])}, not {mode}{remedy}"
+        if flags.FLAGS[name].value == "":
+            return f"--{name} is empty"
+    sources = sorted(given & {"step", "weights", "ensemble"})
+    if len(sources) > 1:
+        remedy = ": a member's step is given as DIR@STEP" if "ensemble" in sources else ""
+        return f"--{sources[0]} and --{sources[1]} cannot be used together{remedy}"
+    for name, needed in (("save", "weights"), ("ensemble_weights", "ensemble")):
+        if name in given and needed not in given:
+            return f"--{name} needs --{needed}"
+    if mode == "predict" and "input" not in given:
+        return "--mode=predict needs --input=FILE_OR_FOLDER"
+    if mode == "predict" and STEP.value == "all":
+        return "--step=all is for --mode=evaluate; choose one step for predict"
+    return None
+
+
+def path(flag: flags.FlagHolder) -> str:
+    """A flag's path, in which '~' is the home folder; '' if it was not given."""
+    return os.path.expanduser(flag.value or "")
+
+
+def equals(name: str) -> str:
+    """'=' for a flag that takes a value, '' for one that is given alone."""
+    return "" if flags.FLAGS[name].boolean else "="

@@ -1,0 +1,131 @@
+"""Runs the modes train, evaluate, predict and inspect of a config."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from jaxseg.cli import flags as own
+from jaxseg.cli import parsing
+
+
+def main(argv: Sequence[str], usage: str = "", mode: str = "") -> None:
+    """Parses the command line, runs a mode, and ends the process with its exit code.
+
+    Args:
+      argv: the program's name, as in messages, and its arguments.
+      usage: what --help says before the flags.
+      mode: the mode, of a command that is one; otherwise --mode gives it.
+    """
+    argv = list(argv)
+    if parsing.asks_help(argv):
+        print(f"{usage.strip()}\n\nFlags:\n{own.help_text(mode)}")
+        sys.exit(0)
+    parsing.show_all_help(argv)
+    if mode:
+        for argument in argv[1:]:
+            if argument.partition("=")[0] in ("--mode", "-mode"):
+                parsing.fail(f"{argument}: the command itself says what to do", argv[0])
+        argv.insert(1, f"--mode={mode}")
+    app.run(_guarded, argv, flags_parser=parsing.parse)
+
+
+def _guarded(argv: Sequence[str]) -> None:
+    from jaxseg.engine import signals
+
+    signals.guard()
+    try:
+        exit_code = _checked(argv)
+    except (KeyboardInterrupt, Exception):
+        if not signals.raised():
+            raise
+        print(f"{argv[0]}: interrupted", file=sys.stderr)
+        signals.leave()
+    if exit_code == 130:  # interrupted; the training loop has printed at which step
+        signals.leave()
+    sys.exit(exit_code)
+
+
+def _checked(argv: Sequence[str]) -> int:
+    """Checks the flags and runs the mode they ask for; returns the exit code."""
+    program = argv[0]
+    if len(argv) > 1:
+        parsing.fail(
+            f"unexpected argument {argv[1]!r}; settings are given as --config.KEY=VALUE", program
+        )
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # hides JAX's notes on missing backends
+    config = own.CONFIG.value
+    if mistake := own.misuse():
+        parsing.fail(mistake, program)
+    from jaxseg.errors import UserError
+
+    workdir = own.path(own.WORKDIR) or _default_workdir(config)
+    address = (own.COORDINATOR.value, own.PROCESSES.value, own.PROCESS.value)
+    try:
+        if own.MODE.value == "predict":  # a misspelt path is told before anything slow
+            from jaxseg.run import images
+
+            images.check(own.path(own.INPUT))
+        from jaxseg.engine import processes  # slow imports only once the flags are valid
+
+        processes.start(*address, automatic=own.DISTRIBUTED.value)
+        with processes.end_together():
+            return _run(config, workdir)
+    except UserError as error:
+        parsing.fail(str(error), program)
+
+
+def _run(config: ConfigDict, workdir: str) -> int:
+    """Runs the chosen mode; returns the exit code."""
+    from jaxseg.experiment import networks
+
+    given = config_flags.get_override_values(flags.FLAGS["config"])
+    networks.settle(config, given)
+    if own.SPLIT.value:
+        config.data.target.val_split = own.SPLIT.value
+    if own.MODE.value == "train":
+        from jaxseg.run import train
+
+        return train.run(config, workdir)
+    if own.MODE.value == "inspect":
+        from jaxseg.run import inspect
+
+        inspect.run(config, os.path.join(workdir, "survey"))
+        return 0
+    return _use_finished(config, workdir, given)
+
+
+def _use_finished(config: ConfigDict, workdir: str, given: dict[str, Any]) -> int:
+    from jaxseg.experiment.finished import Wanted
+    from jaxseg.run import evaluate, predict
+
+    wanted = Wanted(
+        step=own.STEP.value,
+        weights=own.path(own.WEIGHTS),
+        ensemble=own.ENSEMBLE.value or "",
+        ensemble_weights=own.ENSEMBLE_WEIGHTS.value or "",
+        save=own.path(own.SAVE),
+        given=given,
+    )
+    if own.MODE.value == "evaluate":
+        evaluate.evaluate(config, workdir, wanted)
+        return 0
+    places = own.path(own.INPUT), own.path(own.OUTPUT)
+    done = predict.predict(config, workdir, *places, wanted, submission=own.SUBMISSION.value)
+    return 1 if done.broken else 0
+
+
+def _default_workdir(config: ConfigDict) -> str:
+    """runs/<config name>, with a suffix for sweeps and ensembles; the file's name for weights."""
+    name = config.name
+    if own.WEIGHTS.value:
+        name = os.path.splitext(os.path.basename(os.path.normpath(own.WEIGHTS.value)))[0]
+    elif own.ENSEMBLE.value:
+        name += "_ensemble"
+    elif config.sweep.over and own.MODE.value == "train":
+        name += "_sweep"
+    return os.path.join("runs", name)

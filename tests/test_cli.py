@@ -1,0 +1,118 @@
+"""`jaxseg COMMAND`: what it lists, completes and refuses."""
+
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from kit.experiments import CONFIGS
+
+from jaxseg.cli import comments, listing, main
+from jaxseg.errors import UserError
+from jaxseg.experiment import presets
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def jaxseg(*arguments, cwd=ROOT, **variables):
+    return subprocess.run(
+        [sys.executable, "-c", "from jaxseg.cli.main import main; main()", *arguments],
+        cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT), **variables}, capture_output=True,
+        text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def test_lists(capsys):
+    assert presets.names() == sorted(CONFIGS)
+    assert main.run(["list"]) == 0
+    listed = capsys.readouterr().out
+    assert all(f"  {name} " in listed for name in CONFIGS)
+    assert main.run(["list", "advent"]) == 0
+    listed = capsys.readouterr().out
+    assert "jaxseg train --config=advent:gta5_cityscapes " in listed and "streets+scratch" in listed
+    assert main.run(["list", "published"]) == 0
+    assert "advent:gta5_cityscapes" in (listed := capsys.readouterr().out) and "43.8 mIoU" in listed
+    assert main.run(["list", "data"]) == 0
+    assert "GTA5 (Richter et al., ECCV 2016)" in capsys.readouterr().out
+    assert main.run(["list", "advnt"]) == 2
+    assert capsys.readouterr().err == "jaxseg list: no experiment 'advnt'; did you mean advent?\n"
+
+
+def test_settings_are_listed_with_comments_and_ranges(capsys):
+    assert main.run(["list", "dacs:streets"]) == 0
+    rows = " ".join(capsys.readouterr().out.split())
+    assert "train.batch = 4 images of each domain a step, over all devices; at least 1" in rows
+    assert "eval.batch = 10 at least 1" in rows  # not the comment of train.batch
+    assert "optim.disc.power = 0.9 of poly; 0 for a rate that stays; at least 0" in rows
+    assert "augment.target.noise = 0.0 highest deviation of Gaussian noise, in grey levels" in rows
+    assert "method.settings.target_weight = " in rows and "of the loss on mixed images" in rows
+    assert "net.output_stride" not in rows  # DeepLabV2 has none
+    told = comments.of_configs(presets.folder())
+    assert told["optim.*.high_momentum"].endswith("where it is highest; 0 leaves it alone")
+
+
+def test_every_experiment_has_presets_that_load():
+    assert listing.presets_of("oracle")[0] == "streets"
+    assert "minicity+resnet101" in listing.presets_of("baseline")
+    assert presets.load("fcn:synthia_rand_cvpr16").data.classes == str(
+        ROOT / "configs" / "synthia_rand_cvpr16.txt"
+    )
+
+
+def test_other_packages_called_configs_are_left_alone(monkeypatch, tmp_path):
+    own, inner = types.ModuleType("configs"), types.ModuleType("configs.common")
+    monkeypatch.setitem(sys.modules, "configs", own)
+    monkeypatch.setitem(sys.modules, "configs.common", inner)
+    assert presets.load("advent").name == "advent_streets"
+    assert sys.modules["configs"] is own and sys.modules["configs.common"] is inner
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from configs import advent\n\n"
+        "def get_config():\n    config = advent.get_config()\n    config.name = 'mine'\n"
+        "    return config\n"
+    )
+    assert presets.load(str(file)).name == "mine"
+    with pytest.raises(UserError, match="given as .*mine.py:x': get_config has too many"):
+        presets.load(f"{file}:x")
+
+
+def complete(line):
+    script = main.importlib.import_module("jaxseg.cli.completion").script("bash")
+    words = " ".join(f"'{word}'" for word in line.split(" "))
+    code = (
+        f"{script}\nCOMP_LINE='{line}' COMP_POINT={len(line)} COMP_WORDS=({words})\n_jaxseg\n"
+        'printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True)
+    assert not done.stderr
+    return done.stdout.split()
+
+
+def test_completion():
+    assert complete("jaxseg tr") == ["train"]
+    assert set(main.COMMANDS) <= set(complete("jaxseg "))
+    assert complete("jaxseg predict --inp") == ["--input="]
+    assert complete("jaxseg train --inp") == []
+    # Readline replaces what stands behind '='.
+    assert complete("jaxseg train --config=adven") == ["advent", "advent_prior"]
+    assert complete("jaxseg completion z") == ["zsh"]
+
+
+def test_commands_are_modes_of_a_config(tmp_path):
+    done = jaxseg("train", "--help")
+    assert done.returncode == 0 and "--workdir" in done.stdout and "--input" not in done.stdout
+    for arguments, message in (
+        (["train"], "jaxseg train: --config is missing"),
+        (["train", "--mode=predict"], "the command itself says what to do"),
+        (["train", "--config=advnt"], "jaxseg train: no experiment 'advnt'; did you mean advent?"),
+        (
+            ["predict", "--config=advent:streets", "--input=no"],
+            "--input=no: no such file or folder",
+        ),
+    ):
+        done = jaxseg(*arguments, cwd=tmp_path)
+        assert done.returncode == 2 and message in done.stderr, done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+    assert main.run(["nothing"]) == 2
