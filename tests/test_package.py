@@ -104,7 +104,7 @@ def test_a_published_file_is_recognised(tmp_path):
     assert model.config.net.backbone == "tiny" and model.size == (512, 1024)
     assert model.classes == segment.labels.CITYSCAPES.classes and "19 classes" in told[0]
     np.savez(tmp_path / "ours.npz", **{"params/main_head/kernel": np.zeros((1, 1, 4, 19))})
-    with pytest.raises(jaxseg.UserError, match="this project's names .*give config="):
+    with pytest.raises(jaxseg.UserError, match="this project's names.*give config="):
         jaxseg.load(tmp_path / "ours.npz")
 
 

@@ -62,7 +62,7 @@ def show_all_help(argv: Sequence[str]) -> None:
 def _values(arguments: Sequence[str], name: str) -> list[str]:
     """All values of a flag, in --name=value and in --name value."""
     found = []
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in zip(arguments, [*arguments, ""][1:], strict=True):
         flag, equals, value = argument.partition("=")
         if flag in (f"--{name}", f"-{name}"):
             found.append(value if equals else following)

@@ -84,7 +84,10 @@ def _matches(given: str) -> list[Path]:
     path = Path(given).expanduser()
     if path.exists():
         return [path]
-    return [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
+    found: dict[Path, Path] = {}  # each file once, whatever links lead to it
+    for match in map(Path, sorted(glob.glob(str(path), recursive=True))):
+        found.setdefault(match.resolve(), match)
+    return list(found.values())
 
 
 def _below(folder: Path, output: Path) -> Iterator[Path]:
