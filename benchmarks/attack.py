@@ -2,14 +2,20 @@
 
     python benchmarks/attack.py --minutes=30
     python benchmarks/attack.py --minutes=5 --only=readers,kills --families=adversarial --seed=7
+    python benchmarks/attack.py --minutes=2 --only=kills --families=self_training --folder=attacked
 
-The minutes are shared out among the parts; each goes on until its share is used. What is expected:
+The minutes are shared out among the parts; each goes on until its share is used, or a number of
+`--tries`. With `--folder` the runs to compare with, compiled programs and counts are kept there, so
+that an attack can be made in several short commands; the table counts all of them.
+
+What is expected:
 
 - readers: a mutated file is read or told in one line that names it, within 4 GiB and a minute.
 - kills: a run that was killed (SIGKILL, at a random moment or while a checkpoint is written) and
   started again ends in the same bits as one that was not. Of two processes one is killed; the other
   has to end within a minute.
-- flips: a checkpoint with a flipped byte is restored to the same bits or not at all.
+- flips: a checkpoint with a flipped bit is restored to the same bits or not at all; other files of
+  a run with a flipped bit are read, or told in one line.
 - disk: a training whose disk is full ends in one line, and its last whole checkpoint is still read
   (needs root, for a small tmpfs).
 
@@ -18,6 +24,7 @@ It prints a table; the exit code is 1 if anything else happened.
 
 import argparse
 import collections
+import contextlib
 import json
 import os
 import random
@@ -30,6 +37,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -48,45 +56,70 @@ SMALL = (
 FAMILIES = {
     "adversarial": ("--config=configs/advent.py",),
     "gio_ada": ("--config=configs/gio_ada.py",),
+    "self_training": ("--config=configs/dacs.py",),
     "sweep": ("--config=configs/advent.py", "--config.sweep.over=seed=0,1"),
     "two_processes": ("--config=configs/advent.py",),
 }
 PATIENCE = 900  # seconds for one training on a busy machine
 Ends = collections.Counter
+
+
+class Share(NamedTuple):
+    """What a part of the attack may use."""
+
+    seconds: float
+    tries: int
+
+
 SAID = tempfile.TemporaryDirectory(prefix="attack-")  # removed at the end of the process
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--tries", type=int, default=10**9, help="the most of each part or family")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="readers,kills,flips,disk", help="parts, by commas")
     parser.add_argument("--families", default=",".join(FAMILIES), help="of kills, by commas")
+    parser.add_argument("--folder", type=Path, help="keeps runs, programs and counts between calls")
     given = parser.parse_args()
-    parts = given.only.split(",")
-    share, draw, rows = 60 * given.minutes / len(parts), random.Random(given.seed), []
-    with tempfile.TemporaryDirectory() as folder:
-        base = Path(folder)
+    parts, families = given.only.split(","), given.families.split(",")
+    draw = random.Random(given.seed)
+    share = Share(60 * given.minutes / len(parts), given.tries)
+    with contextlib.ExitStack() as opened:
+        base = given.folder or Path(opened.enter_context(tempfile.TemporaryDirectory()))
+        base.mkdir(parents=True, exist_ok=True)
+        rows: list[tuple[str, Ends]] = []
         if "readers" in parts:
             rows += mutate(draw, share)
-        families = given.families.split(",")
         for family in families if "kills" in parts else ():
-            rows.append((f"kills, {family}", kills(base, family, draw, share / len(families))))
+            each = share._replace(seconds=share.seconds / len(families))
+            rows.append((f"kills, {family}", kills(base, family, draw, each)))
         if "flips" in parts:
-            rows.append(("flips", flips(base, draw, share)))
+            rows += flips(base, draw, share)
         if "disk" in parts:
             rows.append(("full disk", full_disks(base, draw, share)))
-    print(f"\n{'attack':24} {'tries':>6}  ends")
-    for name, ends in rows:
+        counted = added(base / "ends.json", rows)
+    print(f"\n{'attack':28} {'tries':>6}  ends")
+    for name, ends in counted.items():
         said = ", ".join(f"{end} {count}" for end, count in sorted(ends.items()))
-        print(f"{name:24} {ends.total():6}  {said}")
+        print(f"{name:28} {sum(ends.values()):6}  {said}")
     return int(any(end.startswith("WRONG") for _, ends in rows for end in ends))
 
 
-def until(seconds: float) -> Iterator[int]:
+def added(path: Path, rows: list[tuple[str, Ends]]) -> dict[str, dict[str, int]]:
+    """The counts of this call and of those before it, which are kept in a file."""
+    before = json.loads(path.read_text()) if path.exists() else {}
+    for name, ends in rows:
+        before[name] = dict(Ends(before.get(name, {})) + ends)
+    path.write_text(json.dumps(before, indent=1))
+    return before
+
+
+def until(share: Share) -> Iterator[int]:
     """Counts for as long as there is time, once at least."""
-    end, number = time.monotonic() + seconds, 0
-    while number == 0 or time.monotonic() < end:
+    end, number = time.monotonic() + share.seconds, 0
+    while number == 0 or (time.monotonic() < end and number < share.tries):
         yield number
         number += 1
 
@@ -96,10 +129,10 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": path, "JAX_PLATFORMS": "cpu"}
 
 
-def mutate(draw: random.Random, seconds: float) -> list[tuple[str, Ends]]:
+def mutate(draw: random.Random, share: Share) -> list[tuple[str, Ends]]:
     """The readers in turn, 250 mutations at a time, each in a process of its own."""
     found: dict[str, Ends] = {name: Ends() for name in readers.readers()}
-    for number in until(seconds):
+    for number in until(share):
         name = list(found)[number % len(found)]
         seed = draw.randrange(2**31)
         command = [sys.executable, "-W", "ignore", "-m", "attack.readers", name, str(seed), "250"]
@@ -169,16 +202,19 @@ def bits(workdir: Path) -> dict[str, str]:
     return found
 
 
-def kills(base: Path, family: str, draw: random.Random, seconds: float) -> Ends:
+def kills(base: Path, family: str, draw: random.Random, share: Share) -> Ends:
     """Kills a training again and again, each time with a new folder."""
-    whole, ends = base / family / "whole", Ends()
-    if any(wait(start(base, family, whole))):
-        return Ends({f"WRONG: no whole run ({tail(whole)})": 1})
-    compiled = time.monotonic()
-    if any(wait(start(base, family, base / family / "again"))):
-        return Ends({"WRONG: a second whole run fails": 1})
-    wanted, length = bits(whole), time.monotonic() - compiled
-    for number in until(seconds):
+    whole, ends, known = base / family / "whole", Ends(), base / family / "seconds.txt"
+    if not known.exists():
+        shutil.rmtree(whole, ignore_errors=True)
+        if any(wait(start(base, family, whole))):
+            return Ends({f"WRONG: no whole run ({tail(whole)})": 1})
+        compiled = time.monotonic()
+        if any(wait(start(base, family, base / family / "again"))):
+            return Ends({"WRONG: a second whole run fails": 1})
+        known.write_text(str(time.monotonic() - compiled))
+    wanted, length = bits(whole), float(known.read_text())
+    for number in until(share):
         folder = base / family / f"killed{number}"
         running = start(base, family, folder)
         where = draw.choice(("anywhere", "anywhere", "in a write"))
@@ -227,54 +263,122 @@ def tail(workdir: Path) -> str:
     return "; ".join(line[0][:200] for line in lines if line)
 
 
-def flips(base: Path, draw: random.Random, seconds: float) -> Ends:
-    """Flips one bit of a random file of a finished run's checkpoints and restores."""
-    from jaxseg.errors import UserError
-    from jaxseg.storage.checkpoints import checkpoint
-
-    whole, ends = base / "flips" / "whole", Ends()
-    if any(wait(start(base, "adversarial", whole))):
-        return Ends({f"WRONG: no whole run ({tail(whole)})": 1})
-
-    def restored(folder: Path) -> tuple[int, bytes]:
-        import jax
-
-        with checkpoint.open_manager(folder / "checkpoints", read_only=True) as manager:
-            step, model, _ = checkpoint.restore_model(manager, "last", announce=lambda *_: None)
-        return step, b"".join(leaf.tobytes() for leaf in jax.tree.leaves(model))
-
-    states = {}
-    wanted = restored(whole)
-    for number in until(seconds):
+def flips(base: Path, draw: random.Random, share: Share) -> list[tuple[str, Ends]]:
+    """Flips one bit of a random file of a finished run, and reads that file as jaxseg does."""
+    whole = base / "adversarial" / "whole"
+    if not whole.exists() and any(wait(start(base, "adversarial", whole))):
+        return [("flips", Ends({f"WRONG: no whole run ({tail(whole)})": 1}))]
+    found: dict[str, Ends] = collections.defaultdict(Ends)
+    seen: dict[Any, bytes] = {}
+    for path in (p for p in whole.rglob("*") if p.is_file()):
+        read(whole, path, seen)  # what is there undamaged
+    for number in until(share):
         copy = base / "flips" / f"flipped{number}"
         shutil.copytree(whole, copy)
-        paths = [p for p in sorted((copy / "checkpoints").rglob("*")) if p.is_file()]
-        path = draw.choice([p for p in paths if p.stat().st_size])
+        paths = [p for p in sorted(copy.rglob("*")) if p.is_file() and p.stat().st_size]
+        kinds = sorted({kind(copy, path) for path in paths})
+        chosen = draw.choice(kinds)  # each kind as often; there are hundreds of arrays' files
+        path = draw.choice([p for p in paths if kind(copy, p) == chosen])
         content = bytearray(path.read_bytes())
         content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
         path.write_bytes(content)
         try:
-            step, found = restored(copy)
-        except UserError:
-            ends["told"] += 1
+            end = read(copy, path, dict(seen))
         except Exception as error:
-            ends[f"WRONG: {type(error).__name__}"] += 1
+            end = f"WRONG: {type(error).__name__}"
             print(f"{path.relative_to(copy)}: {error!r}"[:300], flush=True)
-        else:
-            if step == wanted[0]:
-                ends["same bits" if found == wanted[1] else "WRONG: other bits"] += 1
-            else:  # an earlier step stands in
-                same = states.setdefault(step, found) == found
-                ends["an earlier step" if same else "WRONG: other bits"] += 1
+        found[f"flips, {chosen}"][end] += 1
         shutil.rmtree(copy)
-    return ends
+    return list(found.items())
 
 
-def full_disks(base: Path, draw: random.Random, seconds: float) -> Ends:
+def kind(run: Path, path: Path) -> str:
+    """The kind of a run's file, for the table."""
+    parts = path.relative_to(run).parts
+    if parts[0] != "checkpoints":
+        return parts[0]
+    inner = parts[2] if len(parts) > 2 else ""
+    return "checkpoints, " + (inner if inner in ("model", "train", "config", "metrics") else "rest")
+
+
+def read(run: Path, path: Path, seen: dict[Any, bytes]) -> str:
+    """Reads a run's file as training and evaluation do; how that ended. `seen`: what was read."""
+    from jaxseg.errors import UserError
+
+    name = path.relative_to(run).parts[0]
+    try:
+        for key, content in {"checkpoints": _arrays, "config.json": _settings,
+                             "metrics.jsonl": _report, "agreement": _maps,
+                             }.get(name, _nothing)(run):  # fmt: skip
+            if seen.setdefault(key, content) != content:
+                return "WRONG: other bits"
+            if key[0] == "step" and key[1] != max(k[1] for k in seen if k[0] == "step"):
+                return "an earlier step"
+    except UserError:
+        return "told"
+    return "same" if name in ("checkpoints", "config.json", "agreement") else "read"
+
+
+def _arrays(run: Path) -> Iterator[tuple[tuple, bytes]]:
+    """The whole state of the last sound step, with the statistics and both optimisers."""
+    import jax
+
+    from jaxseg.experiment.method import make_method
+    from jaxseg.experiment.optimisers import make_optimisers
+    from jaxseg.experiment.state import abstract_state
+    from jaxseg.storage import run_folder
+    from jaxseg.storage.checkpoints import checkpoint
+
+    config = run_folder.read_config(run)
+    template = abstract_state(config, make_method(config), make_optimisers(config))
+    folder = run_folder.checkpoints(run)
+    with checkpoint.open_manager(folder, read_only=True) as manager:
+        silent = lambda *_: None  # noqa: E731
+        state = checkpoint.restore_state(manager, template, announce=silent)
+        best, _, _ = checkpoint.restore_model(manager, "best", announce=silent)
+    leaves = b"".join(leaf.tobytes() for leaf in jax.tree.leaves(state))
+    yield ("step", int(state.step)), leaves
+    yield ("best of", int(state.step), best), b""
+
+
+def _settings(run: Path) -> Iterator[tuple[tuple, bytes]]:
+    """The config, which training compares with the one it is given: that of the whole run here."""
+    from jaxseg.storage import run_folder
+
+    whole = run if run.name == "whole" else run.parent.parent / "adversarial" / "whole"
+    run_folder.compare_config(run_folder.read_config(whole), str(run))
+    run_folder.read_config(run)
+    return iter(())
+
+
+def _report(run: Path) -> Iterator[tuple[tuple, bytes]]:
+    from jaxseg.report import page
+    from jaxseg.storage import logs
+
+    logs.best_and_last(run)
+    page.write_report(str(run))
+    return iter(())
+
+
+def _maps(run: Path) -> Iterator[tuple[tuple, bytes]]:
+    """The predictions that the next snapshot is compared with: damaged ones count as lost."""
+    from jaxseg.storage import results
+
+    for path in sorted((run / "agreement").glob("*.npz")):
+        for key, array in results.load_maps(run / "agreement", int(path.stem)).items():
+            yield ("map", path.stem, key), array.tobytes()
+
+
+def _nothing(run: Path) -> Iterator[tuple[tuple, bytes]]:
+    """Files that are only written: pictures, tables, the report."""
+    return iter(())
+
+
+def full_disks(base: Path, draw: random.Random, share: Share) -> Ends:
     """Trains on a tmpfs that is full at a random moment."""
     ends, place = Ends(), base / "small"
     place.mkdir()
-    for _ in until(seconds):
+    for _ in until(share):
         size = draw.randrange(4, 60)
         mount = ["mount", "-t", "tmpfs", "-o", f"size={size}m", "tmpfs", str(place)]
         if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:

@@ -116,6 +116,7 @@ def experiment(method: str, preset: str, family: str = "advent") -> ConfigDict:
             eval_every=0,  # 0: after the warm-up and at the end only
             save_every=0,  # 0: with every evaluation
             devices=0,  # 0: as many local devices as the batch can be shared by
+            skip_bad_steps=0,  # updates that may be passed over as not finite; the next one ends
             keep=2,  # checkpoints kept beside the best
             keep_criteria=True,  # and beside the best by each criterion without target labels
             pictures=6,  # validation images shown in the report

@@ -155,9 +155,11 @@ def test_published_weights_evaluate_and_become_a_run(config, published, tmp_path
     model = {"params": state.params, "stats": state.stats, "memory": state.memory}
     expected = by_hand(own, restore.Loaded("", {}, own, make_method(own), model))
     assert result["miou"] == expected["miou"] and result["entropy"] == expected["entropy"]
-    # The run is evaluated under another config of the same classes, ...
-    again = restore.first(restore.from_workdir(small_config("minent", own.data.records), run))
-    assert again.facts == {"step": 0} and again.config.method.name == config.method.name
+    # The run is evaluated with its own settings, and not under another method's, ...
+    with pytest.raises(UserError, match=f"the method {config.method.name}, but .*=minent"):
+        restore.first(restore.from_workdir(small_config("minent", own.data.records), run))
+    again = restore.first(restore.from_workdir(config, run, announce=lambda line: None))
+    assert again.facts == {"step": 0} and again.config.net.backbone == "tiny"
     for a, b in zip(
         jax.tree.leaves(again.model["stats"]), jax.tree.leaves(state.stats), strict=True
     ):

@@ -67,7 +67,7 @@ def train_stream(
       start: index of the first batch to deliver, to resume a stream.
       threads: number of decoding threads; 0 decodes in the caller's thread.
       side: 'source' or 'target', the prefix of the batch's keys; see `batch_key`.
-      keys: which of image, label and depth to read.
+      keys: which of image, label and depth to read; 'id' for the records' ids, an array of texts.
       rare: rare-class sampling, instead of each sample once per epoch.
       looks: records of the other domain, for augmentations that match the look of an image.
 
@@ -86,13 +86,18 @@ def train_stream(
         raise UserError(f"augmentations {', '.join(transforms.LOOKS)} are for the source images")
     index, count = shard
 
+    arrays = [key for key in keys if key != "id"]
+
     def load(record: dict) -> dict[str, np.ndarray]:
         where = source.where(record)
-        return transforms.decode(record, where=where, size=size, keys=keys, table=table)
+        sample = transforms.decode(record, where=where, size=size, keys=arrays, table=table)
+        return sample | {"id": np.asarray(str(record["id"]))} if "id" in keys else sample
 
     def change(sample: dict, rng: np.random.Generator, shows=None) -> dict:
         other = _any_image(looks, rng, size) if wants_look else None
-        return transforms.augment_sample(sample, rng, **settings, reference=other, shows=shows)
+        named = {"id": sample.pop("id")} if "id" in sample else {}
+        changed = transforms.augment_sample(sample, rng, **settings, reference=other, shows=shows)
+        return changed | named
 
     def with_rare_class(_: int, rng: np.random.Generator) -> dict:
         chosen, number = sampling.draw(rare, rng)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 AXIS = "devices"  # the name of the pmapped axis
@@ -39,6 +40,7 @@ class State(NamedTuple):
     opt: dict[str, Tree]  # player -> optax state
     stats: dict[str, Tree]  # network -> BatchNorm running statistics
     memory: dict[str, Tree]  # kept between steps without an optimiser, such as a moving average
+    skipped: jax.Array = np.int32(0)  # int32 [], updates passed over so far, see `guard`
 
 
 class Carry(NamedTuple):

@@ -53,16 +53,20 @@ def _kind(leaf: Any) -> Any:
 
 
 def pmapped_update(
-    method: Method, txs: dict[str, Any], accumulate: int = 1, devices: list | None = None
+    method: Method,
+    txs: dict[str, Any],
+    accumulate: int = 1,
+    devices: list | None = None,
+    skips: int = 0,
 ) -> Callable:
     """(state, batch [D, n, ...]) -> (state, metrics). The state has no device axis and is donated.
 
     Args:
-      method, txs, accumulate: see `make_update`.
+      method, txs, accumulate, skips: see `make_update`.
       devices: D local devices, all by default; every other process uses as many of its own.
     """
     pmapped = jax.pmap(
-        make_update(method, txs, accumulate), AXIS, in_axes=(None, 0), out_axes=(None, None),
+        make_update(method, txs, accumulate, skips), AXIS, in_axes=(None, 0), out_axes=(None, None),
         donate_argnums=0, devices=devices and processes.everywhere(devices),
     )  # fmt: skip
     return keep_barriers(pmapped)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from jaxseg.engine import guard
 from jaxseg.engine.method import AXIS, Batch, Carry, Loss, Method, State
 
 
@@ -27,11 +28,15 @@ def init_state(
     init_key, train_key = jax.random.split(key)
     params, stats, memory = method.init(init_key, batch)
     opt = {player: txs[player].init(params[player]) for player in params}
-    return State(jnp.zeros((), jnp.int32), train_key, params, opt, stats, memory)
+    zero, none = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
+    return State(zero, train_key, params, opt, stats, memory, none)
 
 
 def make_update(
-    method: Method, txs: dict[str, optax.GradientTransformation], accumulate: int = 1
+    method: Method,
+    txs: dict[str, optax.GradientTransformation],
+    accumulate: int = 1,
+    skips: int = 0,
 ) -> Callable[[State, Batch], tuple[State, dict[str, jax.Array]]]:
     """Makes the pure update of one training step, to be pmapped over `AXIS`.
 
@@ -40,10 +45,12 @@ def make_update(
       txs: player -> optax transformation.
       accumulate: number of micro-batches per step, equal slices of the batch. Gradients and metrics
         are averaged over them; the running statistics are updated by one after the other.
+      skips: updates that may be passed over because they are not finite, see `guard`.
 
     Returns:
       (state, batch of this device [n, ...]) -> (state, metrics {name: scalar}); gradients,
-      statistics and metrics are averaged over the devices.
+      statistics and metrics are averaged over the devices. The metrics are those of the method,
+      'loss/<player>', 'grad_norm/<player>' and what `guard` adds.
     """
 
     def update(state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
@@ -68,7 +75,9 @@ def make_update(
                 move(player)
         after = (carry.stats, carry.memory, carry.metrics)
         stats, memory, metrics = jax.tree.map(_over_devices, after)
-        return State(state.step + 1, state.key, params, opt, stats, memory), metrics
+        metrics |= {guard.NORM + player: guard.norm(grad) for player, grad in grads.items()}
+        moved = State(state.step + 1, state.key, params, opt, stats, memory, state.skipped)
+        return guard.settle(state, moved, metrics, skips)
 
     return update
 

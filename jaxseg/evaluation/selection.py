@@ -50,6 +50,16 @@ LABELS = Criterion("miou", "target labels", True)
 LAST = Criterion("step", "last step (no criterion)", True)
 
 
+def alive(result: Mapping[str, Any]) -> bool:
+    """Whether a snapshot's predictions are finite numbers; if not, no criterion may choose it.
+
+    A network whose outputs are NaN predicts the same everywhere: it agrees with itself perfectly.
+    Its entropy, the mean over all outputs, is then neither a number nor in the log.
+    """
+    entropy = result.get("entropy", 0.0)
+    return entropy is not None and math.isfinite(entropy)
+
+
 def grid(height: int, width: int, points: int = POINTS) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of an even grid of at most `points` pixels of a map, as square as possible.
 
@@ -156,9 +166,9 @@ def compare(evaluations: Sequence[Mapping[str, Any]], since: int = 0) -> dict[st
       A rank correlation of 1 means that the criterion ranks the snapshots as target mIoU does; for
       entropy, where lower is better, too. Among equal values the later snapshot is chosen. Without
       target labels miou, below_best and rank_correlation are None and the key 'miou' is missing;
-      so are criteria that no evaluation has.
+      so are criteria that no evaluation has. Snapshots that are not `alive` are not considered.
     """
-    counted = [e for e in evaluations if e["step"] >= since]
+    counted = [e for e in evaluations if e["step"] >= since and alive(e)]
     top = max((e["miou"] for e in counted if e["miou"] is not None), default=None)
     criteria = {}
     for key, _, higher in (*CRITERIA, LAST, LABELS):

@@ -72,7 +72,8 @@ def from_workdir(
       announce: called with each message, one line of text.
 
     Raises:
-      UserError: no checkpoint, none that fits the config, or none that has the criterion.
+      UserError: a run of another method, no checkpoint, none that fits the config, or none that has
+        the criterion.
     """
     if step not in (*CHOICES, "all") and not step.isdigit():
         raise UserError(f"--step={step}: give {', '.join(CHOICES)}, all or a step number")
@@ -80,6 +81,7 @@ def from_workdir(
     saved = Path(workdir, run_folder.CONFIG)
     if saved.is_file():
         own = run_folder.read_config(workdir)
+        _check_method(config, own, workdir)
         same_classes(config, own, workdir)
         config = _adopted(config, own, given, str(saved), announce)
     method = make_method(config)
@@ -187,6 +189,15 @@ def first(loaded: Iterator[Loaded]) -> Loaded:
     """The first network of `from_workdir`; closes its checkpoint folder."""
     with contextlib.closing(loaded):
         return next(loaded)
+
+
+def _check_method(config: ConfigDict, own: ConfigDict, folder: str | Path) -> None:
+    here, there = config.method.name, own.get("method", {}).get("name", "")
+    if there and there != here:
+        raise UserError(
+            f"{folder} holds a run of the method {there}, but config.method.name={here}: give the "
+            f"config it was trained with ({own.get('name', '?')}), or another --workdir"
+        )
 
 
 def same_classes(config: ConfigDict, own: ConfigDict, folder: str | Path) -> None:

@@ -14,11 +14,12 @@ TITLES = {
     "target": "Losses on the target",
     "accuracy": "Accuracy of the discriminator",
     "lr": "Learning rates",
+    "grad_norm": "Norms of the gradients",
     "images_per_second": "Images per second",
     "input_wait": "Seconds a step waits for its input",
     "depth": "Depth loss on the source",
 }
-LAST_CHARTS = ("lr", "images_per_second", "input_wait")
+LAST_CHARTS = ("grad_norm", "lr", "images_per_second", "input_wait")
 GUESSING, SURE = 0.5, 1.0  # accuracy of a discriminator that only guesses, and that is always right
 
 Lines = Sequence[Mapping[str, Any]]

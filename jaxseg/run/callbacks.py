@@ -2,14 +2,15 @@
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import numpy as np
 
 from jaxseg.engine.method import State
+from jaxseg.evaluation import selection
 from jaxseg.experiment import optimisers
-from jaxseg.run import collapse, progress, sweep, sweep_tables
+from jaxseg.run import bad_steps, collapse, progress, sweep, sweep_tables
 from jaxseg.run.trained import Trained
 from jaxseg.storage import logs
 from jaxseg.storage.checkpoints import checkpoint
@@ -22,11 +23,13 @@ class Callbacks(NamedTuple):
       record: (step, metrics of the steps since the last log, on the host, speed) -> None: logs.
       score: (state, step) -> result of the snapshot.
       save: (state, result) -> None; the result is None if the step was not evaluated.
+      stop: (state, step, member, metrics) -> never returns: ends at a step that is not finite.
     """
 
     record: Callable[[int, list[Any], dict[str, float]], None]
     score: Callable[[State, int], Any]
     save: Callable[[State, Any], None]
+    stop: Callable[[State, int, int, Any], NoReturn]
 
 
 @contextlib.contextmanager
@@ -50,7 +53,7 @@ def make_record(
     trained: Trained, moved: Sequence[str], log: Sequence[logs.Log], bar: progress.Progress
 ) -> Callable:
     """Makes `Callbacks.record`, which writes the logs and warns of collapse (see `collapse`)."""
-    watches = []
+    watches, allowed = [], trained.config.train.skip_bad_steps
     for folder in trained.folders:
         lines = logs.read(folder)  # lines of steps that will be repeated are already removed
         watches.append(collapse.recall(line for line in lines if line["kind"] == "train"))
@@ -58,7 +61,8 @@ def make_record(
     def record(step: int, metrics: list[Any], speed: dict[str, float]) -> None:
         told = []
         for i, players in enumerate(trained.players):
-            values = means([sweep.one(each, i) for each in metrics])
+            own = [sweep.one(each, i) for each in metrics]
+            values = means(bad_steps.warn(log[i], step, own, allowed))
             values |= learning_rates(players, step, trained.last_warm, moved)
             told.append(values | speed)
         bar.update(step, means(told) if trained.swept else told[0])
@@ -102,7 +106,8 @@ def make_save(trained: Trained, managers: Sequence[checkpoint.Manager]) -> Calla
             manager.wait_until_finished()
         for i, (manager, member) in enumerate(zip(managers, trained.members, strict=True)):
             own = member.config.to_dict()
-            checkpoint.save(manager, sweep.one(host, i), own, results and results[i])
+            result = results[i] if results and selection.alive(results[i]) else None
+            checkpoint.save(manager, sweep.one(host, i), own, result)
 
     return save
 

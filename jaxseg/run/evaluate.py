@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxseg.engine.method import DEPTH, TARGET, view_of
-from jaxseg.errors import UserError
+from jaxseg.errors import UserError, one_line_on_files
 from jaxseg.evaluation import results as evaluation_results
 from jaxseg.evaluation.evaluator import make_evaluator
 from jaxseg.evaluation.results import percent
@@ -38,6 +38,11 @@ def evaluate(config: ConfigDict, workdir: str, wanted: Wanted = DEFAULT) -> dict
     Returns:
       The result; if there are several snapshots, that of the best.
     """
+    with one_line_on_files(workdir):
+        return _evaluate(config, workdir, wanted)
+
+
+def _evaluate(config: ConfigDict, workdir: str, wanted: Wanted) -> dict[str, Any]:
     finished.prepare(config)
     if wanted.several:
         if wanted.save:
@@ -51,11 +56,11 @@ def evaluate(config: ConfigDict, workdir: str, wanted: Wanted = DEFAULT) -> dict
         finished.write_checkpoint(loaded, wanted.save, config)
     result = _described(loaded, _evaluator(loaded)(loaded))
     if jax.process_index() == 0:
-        path = storage_results.write(workdir, result)
         classes = settings.label_set(loaded.config).classes
         evaluation_results.print_table(result, classes, name=loaded.name)
         miou = percent(result["miou"]) + _departures(config)
-        print(f"{loaded.name}: target mIoU {miou}, written to {path}")
+        print(f"{loaded.name}: target mIoU {miou}", flush=True)
+        print(f"written to {storage_results.write(workdir, result)}")
     return result
 
 
@@ -84,12 +89,13 @@ def evaluate_snapshots(
         split = config.data.target.val_split
         chosen = {"split": split, "best": best["name"], "chosen_with": "target labels"}
         listed = [evaluation_results.brief(result) for result in results]
-        storage_results.write_json(path, {**chosen, "snapshots": listed})
         print_snapshots(results, best, f"{config.data.target.name} {split}{_departures(config)}")
         print(
-            f"best: {best['name']}, target mIoU {percent(best['miou'])}, chosen with "
-            f"target labels; all are in {path}"
+            f"best: {best['name']}, target mIoU {percent(best['miou'])}, chosen with target labels",
+            flush=True,
         )
+        storage_results.write_json(path, {**chosen, "snapshots": listed})
+        print(f"all are in {path}")
     return best
 
 

@@ -109,17 +109,17 @@ def _scorer(config, method, classes, evaluator, look, workdir, start, *, depth):
         result["agreement"], result["pixel_agreement"] = both
         before = maps
         result = {"step": step, "split": config.data.target.val_split, **result}
-        if jax.process_index() == 0:
-            # Saved before the log line, so that every logged step has its predictions.
-            storage_results.save_maps(folder, step, maps, keep)
-        log.evaluation(step, result)
         told = [f"{result['split']} mIoU {percent(result['miou'])}"]
         told.append(f"pixel accuracy {percent(result['pixel_accuracy'])}")
         if "depth" in result:
             told.append(f"abs rel {plain(result['depth']['abs_rel'])}")
         if source is not None:
             told.append(f"source mIoU {percent(result['source_miou'])}")
-        bar.log(f"step {step}: {', '.join(told)}")
+        bar.log(f"step {step}: {', '.join(told)}")  # first: the disk may be full
+        if jax.process_index() == 0:
+            # Saved before the log line, so that every logged step has its predictions.
+            storage_results.save_maps(folder, step, maps, keep)
+        log.evaluation(step, result)
         if jax.process_index() == 0 and examples:
             pictures = os.path.join(workdir, "pictures")
             log.picture(step, "predictions", paint.save_pictures(pictures, step, examples, classes))
@@ -130,32 +130,33 @@ def _scorer(config, method, classes, evaluator, look, workdir, start, *, depth):
     return score
 
 
-def write_up(workdir: str, warmup: int) -> dict[str, Any]:
+def write_up(workdir: str, warmup: int) -> None:
     """Writes results.json and results.txt for the last evaluation, selection.json and report.html
     for the whole run.
 
     Args:
       workdir: of the run.
       warmup: the last step of the warm-up.
-
-    Returns:
-      The contents of selection.json.
     """
-    evaluations = logs.evaluations(workdir)
-    if not evaluations:
-        raise UserError(f"{workdir} holds no evaluation; delete it and train again")
+    evaluations = _evaluations(workdir)
     comparison = selection.compare(evaluations, warmup)
     storage_results.write(workdir, evaluations[-1])
     storage_results.write_json(os.path.join(workdir, "selection.json"), comparison)
     page.write_report(workdir)
-    return comparison
+
+
+def _evaluations(workdir: str) -> list[dict[str, Any]]:
+    evaluations = logs.evaluations(workdir)
+    if not evaluations:
+        raise UserError(f"{workdir} holds no evaluation; delete it and train again")
+    return evaluations
 
 
 def conclude(workdir: str, warmup: int, console: Console | None = None) -> None:
-    """Calls `write_up`, and prints a summary on standard output or the console."""
+    """Prints a summary on standard output or the console, and calls `write_up`."""
     console = console or Console()
-    comparison = write_up(workdir, warmup)
-    evaluations = logs.evaluations(workdir)
+    evaluations = _evaluations(workdir)
+    comparison = selection.compare(evaluations, warmup)
     best, last = logs.best_and_last(workdir)
     if last["miou"] is not None:
         results.print_table(last, list(last["iou"]), console)
@@ -169,6 +170,7 @@ def conclude(workdir: str, warmup: int, console: Console | None = None) -> None:
     else:
         print(f"target mIoU {', '.join(scores)}")
         _print_yardsticks(workdir)
+    write_up(workdir, warmup)
     print(f"report: {os.path.join(workdir, 'report.html')}")
 
 

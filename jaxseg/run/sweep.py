@@ -45,9 +45,11 @@ def phases(method: Method) -> dict[str, dict[str, Loss]]:
     return {phase: played for phase, played in losses.items() if played is not None}
 
 
-def alone_update(method: Method, players: Players, accumulate: int, devices: list) -> Callable:
+def alone_update(
+    method: Method, players: Players, accumulate: int, devices: list, skips: int = 0
+) -> Callable:
     """The update of a single run, (states, batch) -> (states, metrics), on lists of length one."""
-    update = programs.pmapped_update(method, players.txs, accumulate, devices)
+    update = programs.pmapped_update(method, players.txs, accumulate, devices, skips)
 
     def updated(states: list[State], batch: dict[str, jax.Array]) -> tuple[list, list]:
         state, metrics = update(states[0], batch)

@@ -167,7 +167,9 @@ def member_update(config: ConfigDict, phase: str):
         method, players = make_method(own), make_optimisers(own)
         losses = method.warmup if phase == "warmup" else method.losses
         played = method._replace(losses=losses)
-        return make_update(played, players.txs, config.train.accumulate)(state, batch)
+        settings = config.train
+        step = make_update(played, players.txs, settings.accumulate, settings.skip_bad_steps)
+        return step(state, batch)
 
     return update
 

@@ -44,8 +44,13 @@ def _trained(folder: str | Path) -> bool:
     return run_folder.holds_steps(run_folder.checkpoints(folder))
 
 
-def write(workdir: str, over: str, members: Sequence[Member]) -> dict[str, Any]:
-    """Writes sweep.json atomically from the members' logs, and returns its contents.
+def write(workdir: str, over: str, members: Sequence[Member]) -> None:
+    """Writes sweep.json atomically from the members' logs; see `outcome`."""
+    results.write_json(os.path.join(workdir, FILE), outcome(workdir, over, members))
+
+
+def outcome(workdir: str, over: str, members: Sequence[Member]) -> dict[str, Any]:
+    """The contents of sweep.json, from the members' logs.
 
     Returns:
       over: as in the config;
@@ -67,7 +72,7 @@ def write(workdir: str, over: str, members: Sequence[Member]) -> dict[str, Any]:
                      "last": last and brief(last), "best": best and brief(best)})  # fmt: skip
     labelled = [row for row in rows if row["last"] and row["last"]["miou"] is not None]
     top = max(labelled, key=lambda row: row["last"]["miou"], default=None)
-    outcome = {
+    return {
         "over": over,
         "members": rows,
         "summary": _summary(rows),
@@ -78,8 +83,6 @@ def write(workdir: str, over: str, members: Sequence[Member]) -> dict[str, Any]:
         },
         "choices": _choices(rows) if all(row["last"] for row in rows) else {},
     }  # fmt: skip
-    results.write_json(os.path.join(workdir, FILE), outcome)
-    return outcome
 
 
 def _summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -137,7 +140,7 @@ def plus_minus(numbers: Mapping[str, float | None], digits: int = 2) -> str:
 
 
 def print_tables(outcome: Mapping[str, Any], console: Console | None = None) -> None:
-    """Prints tables of the contents that `write` returned."""
+    """Prints tables of the contents that `outcome` returned."""
     console = console or Console()
     rows, best = outcome["members"], outcome["best"]
     paths = list(rows[0]["values"])

@@ -19,8 +19,18 @@ from ml_collections import ConfigDict
 from jaxseg.engine import feed, processes, programs
 from jaxseg.engine.interrupt import Interrupt
 from jaxseg.engine.method import State
+from jaxseg.errors import one_line_on_files
 from jaxseg.experiment import batches
-from jaxseg.run import callbacks, loop, progress, snapshots, sweep, sweep_tables, yardsticks
+from jaxseg.run import (
+    bad_steps,
+    callbacks,
+    loop,
+    progress,
+    snapshots,
+    sweep,
+    sweep_tables,
+    yardsticks,
+)
 from jaxseg.run.trained import (
     Trained,
     fingerprint,
@@ -29,7 +39,7 @@ from jaxseg.run.trained import (
     make_updates,
     open_manager,
 )
-from jaxseg.storage import run_folder
+from jaxseg.storage import run_folder, run_lock
 from jaxseg.storage.checkpoints import checkpoint
 
 
@@ -37,7 +47,15 @@ def run(config: ConfigDict, workdir: str) -> int:
     """Trains all members to `config.train.steps`; returns the exit code (0, or 130 when
     interrupted).
     """
-    trained, main = make_trained(config, workdir), jax.process_index() == 0
+    with contextlib.ExitStack() as opened, one_line_on_files(workdir):
+        trained, main = make_trained(config, workdir), jax.process_index() == 0
+        if main:
+            folders = dict.fromkeys((workdir, *trained.folders))
+            opened.enter_context(run_lock.held(folders))
+        return _run(config, workdir, trained, main=main)
+
+
+def _run(config: ConfigDict, workdir: str, trained: Trained, *, main: bool) -> int:
     batches.prepare(trained.config, trained.method.reads)
     processes.gather("data", "ready")  # preparing data may take hours longer on one host
     used, there = len(trained.devices), jax.local_device_count()
@@ -49,7 +67,11 @@ def run(config: ConfigDict, workdir: str) -> int:
     if trained.swept and main:
         tabulate = functools.partial(sweep_tables.write, workdir, over, trained.members)
     # `end_together` is innermost: a failing process ends the others before the managers wait.
-    with contextlib.ExitStack() as opened, processes.end_together():
+    with (
+        contextlib.ExitStack() as opened,
+        processes.end_together(),
+        one_line_on_files(workdir),
+    ):
         managers = [
             opened.enter_context(open_manager(member.config, folder, trained.last_warm))
             for member, folder in zip(trained.members, trained.folders, strict=True)
@@ -66,9 +88,10 @@ def run(config: ConfigDict, workdir: str) -> int:
     if not finished:
         return 130
     if main and trained.swept:
+        sweep_tables.print_tables(sweep_tables.outcome(workdir, over, trained.members))
         for folder in trained.folders:
             snapshots.write_up(folder, trained.last_warm)
-        sweep_tables.print_tables(tabulate())
+        tabulate()
     elif main:
         yardsticks.write(trained.config, workdir)
         snapshots.conclude(workdir, trained.last_warm)
@@ -85,7 +108,9 @@ def _trained_on(
     config, devices, start = trained.config, trained.devices, int(states[0].step)
     main = jax.process_index() == 0
     moved = tuple(states[0].params)
-    state = programs.place(sweep.joined(states, trained.how), devices)
+    begun = bad_steps.allowed(states, config.train.skip_bad_steps)
+    state = programs.place(sweep.joined(begun, trained.how), devices)
+    del begun
     states.clear()  # frees the copies on the host
     updates = make_updates(trained)
     scorers = snapshots.make_scorers(config, trained.method, devices)
@@ -101,6 +126,7 @@ def _trained_on(
             record=callbacks.make_record(trained, moved, log, bar),
             score=callbacks.make_score(trained, scores, log, bar, tabulate),
             save=callbacks.make_save(trained, managers),
+            stop=bad_steps.make_stop(trained, log),
         )
         return loop.advance(
             config, start, state, updates, stream, hooks,

@@ -133,12 +133,16 @@ def first_or_saved_states(
 
 def make_updates(trained: Trained) -> dict[str, Callable]:
     """The update (states, batch) -> (states, metrics) of each phase, for `loop.advance`."""
-    method, accumulate = trained.method, trained.config.train.accumulate
+    method, settings = trained.method, trained.config.train
     if trained.how == sweep.ALONE:
         return {
             phase: sweep.alone_update(
-                method._replace(losses=losses), trained.players[0], accumulate, trained.devices
-            )
+                method._replace(losses=losses),
+                trained.players[0],
+                settings.accumulate,
+                trained.devices,
+                settings.skip_bad_steps,
+            )  # fmt: skip
             for phase, losses in sweep.phases(method).items()
         }
     return {

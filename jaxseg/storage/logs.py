@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tensorboardX import SummaryWriter
 
+from jaxseg.errors import naming
+from jaxseg.evaluation import selection
 from jaxseg.storage import run_folder
+from jaxseg.storage.events import Events
 
 FILE = "metrics.jsonl"
 
@@ -33,7 +35,7 @@ class Log:
         _drop_after(workdir / FILE, step)
         # Unbuffered: each line is one write at the end of the file.
         self._file = open(workdir / FILE, "ab", buffering=0)
-        self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+        self._events = Events(workdir / "tensorboard", purge_step=step + 1)
 
     def train(self, step: int, values: Mapping[str, Any]) -> None:
         """Logs the scalars of a training step."""
@@ -59,7 +61,8 @@ class Log:
     def picture(self, step: int, name: str, image: np.ndarray) -> None:
         """Adds a picture, uint8 [H,W,3], to the TensorBoard events."""
         if self._events:
-            self._events.add_image(name, image, step, dataformats="HWC")
+            self._events.image(name, image, step)
+            self._events.flush()
 
     def close(self) -> None:
         """Closes both files."""
@@ -82,13 +85,15 @@ class Log:
             self._told.add(name)
             self._announce(f"step {line['step']}: {name} is {wrong[name]}")
         if self._file:
-            self._file.write((json.dumps(line, allow_nan=False) + "\n").encode())
+            with naming(self._file.name):
+                self._file.write((json.dumps(line, allow_nan=False) + "\n").encode())
 
     def _scalars(self, step: int, values: Mapping[str, float]) -> None:
         if self._events:
             for name, value in values.items():
                 # TensorBoard allows no blanks in names, and would warn at every step.
-                self._events.add_scalar(name.replace(" ", "_"), value, int(step))
+                self._events.scalar(name.replace(" ", "_"), value, step)
+            self._events.flush()
 
 
 def open_logs(
@@ -125,7 +130,8 @@ def best_and_last(workdir: str | Path) -> tuple[dict[str, Any] | None, dict[str,
     results = evaluations(workdir)
     if not results:
         return None, None
-    scored = [r for r in results if r["miou"] is not None] or results
+    living = [r for r in results if selection.alive(r)] or results
+    scored = [r for r in living if r["miou"] is not None] or living
     return max(scored, key=lambda r: (r["miou"] or 0.0, r["step"])), results[-1]
 
 

@@ -10,15 +10,16 @@ import jax
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
-from jaxseg.errors import UserError
+from jaxseg.errors import UserError, naming
 from jaxseg.models.segmenters import build as segmenters
 
 CONFIG = "config.json"
 
 # Settings that may differ between a run and its continuation.
 FREE = ("train.steps", "train.log_every", "train.eval_every", "train.save_every", "train.keep",
-        "train.keep_criteria", "train.pictures", "train.devices", "sweep", "eval", "compile_cache",
-        "data.root", "data.records", "data.threads", "net.remat")  # fmt: skip
+        "train.keep_criteria", "train.pictures", "train.devices", "train.skip_bad_steps", "sweep",
+        "eval", "compile_cache", "data.root", "data.records", "data.threads",
+        "net.remat")  # fmt: skip
 # Settings that may differ between the hosts of one run.
 OWN = ("compile_cache", "data.root", "data.records", "data.threads")
 
@@ -44,9 +45,13 @@ def write_whole(path: str | Path, write: Callable[[BinaryIO], Any]) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        write(file)
-    os.replace(temporary, path)
+    try:
+        with naming(path), open(temporary, "wb") as file:
+            write(file)
+        os.replace(temporary, path)
+    except OSError:  # half a file would keep a full disk full
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -64,7 +69,7 @@ def compare_config(config: ConfigDict, workdir: str) -> None:
         return
     before, now = (
         _by_name({**settings, "net": _effective(settings.get("net", {}))})
-        for settings in (json.loads(path.read_text()), json.loads(config.to_json()))
+        for settings in (_read(path), json.loads(config.to_json()))
     )
     for key in sorted(before):
         there, here = before[key], now.get(key)
@@ -106,17 +111,26 @@ def read_config(workdir: str | Path) -> ConfigDict:
     Raises:
       UserError: no such file, or not a readable config.
     """
-    path = Path(workdir, CONFIG)
-    try:
-        config = ConfigDict(_tuples(json.loads(path.read_text())))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is not the readable config of a run: {error}") from error
+    config = ConfigDict(_tuples(_read(Path(workdir, CONFIG))))
     for group, settings in LATER.items():
         if group in config:
             config[group].update({k: v for k, v in settings.items() if k not in config[group]})
     for key in _unused(config.get("net", {})):
         config.net[key] = None
     return config
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads(path.read_text())
+        if not isinstance(settings, dict):
+            raise ValueError(f"it holds {type(settings).__name__}, not settings")
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(
+            f"{path} is not the readable config of a run: {error}; restore that file, or delete it "
+            "to go on with the settings given now"
+        ) from error
+    return settings
 
 
 def _unused(net: Mapping[str, Any]) -> list[str]:

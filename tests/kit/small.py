@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseg.engine import feed
+from jaxseg.engine import feed, guard
 from jaxseg.engine.method import AXIS
 from jaxseg.engine.update import init_state, make_update
 from jaxseg.models.network import Network
@@ -98,7 +98,9 @@ def linear_batches(steps, n=1, seed=0, size=(6, 8)):
 
 
 def run(method, txs, data, devices=1, accumulate=1):
-    """One step for each batch of the list `data`; returns (first state, last state, metrics)."""
+    """One step for each batch of the list `data`; returns (first state, last state, metrics of the
+    method).
+    """
     state = jax.jit(lambda k: init_state(method, txs, k, data[0]))(jax.random.PRNGKey(1))
     start = jax.device_get(state)
     update = jax.pmap(
@@ -112,4 +114,6 @@ def run(method, txs, data, devices=1, accumulate=1):
         cut = feed.shard(batch, jax.devices()[:devices])
         state, metrics = update(state, cut)
         jax.block_until_ready(state)
-    return start, jax.device_get(state), jax.device_get(metrics)
+    told = guard.plain(jax.device_get(metrics))
+    told = {name: value for name, value in told.items() if not name.startswith(guard.NORM)}
+    return start, jax.device_get(state), told

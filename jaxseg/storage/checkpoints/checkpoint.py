@@ -11,13 +11,14 @@ Trees are stored as nested dictionaries of arrays with text keys (`opt/gen/0/tra
 Python type is stored: a state is restored into the tree types of its template, and a model can be
 restored without one.
 
-A step has three items: `model` (step, params, stats, memory), `train` (key, opt) and `config`.
+A step has three items: `model` (step, params, stats, memory), `train` (key, opt, skipped) and
+`config`: the run's settings, the metrics by which criteria choose a step, and the facts of all
+leaves, under one checksum. A state that is not finite is neither saved nor restored.
 """
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -27,86 +28,28 @@ from flax.traverse_util import unflatten_dict
 from jax.experimental import multihost_utils
 
 from jaxseg.errors import UserError
-from jaxseg.evaluation.selection import LABELS, Criterion
-from jaxseg.storage import run_folder
-from jaxseg.storage.checkpoints.choice import Preservation, Rankings, standing_for
-from jaxseg.storage.checkpoints.orbax import hindrance, quiet_orbax, set_aside
-from jaxseg.storage.checkpoints.tree import Tree, fill, pack, seal, unseal, verified
+from jaxseg.storage.checkpoints.choice import standing_for
+from jaxseg.storage.checkpoints.manager import Manager
+from jaxseg.storage.checkpoints.manager import open_manager as open_manager
+from jaxseg.storage.checkpoints.orbax import hindrance, set_aside
+from jaxseg.storage.checkpoints.tree import (
+    Tree,
+    by_path,
+    fill,
+    not_finite,
+    pack,
+    seal,
+    unseal,
+    verified,
+)
 
 MODEL_FIELDS = ("step", "params", "stats", "memory")
-TRAIN_FIELDS = ("key", "opt")
-DIGITS = 8  # of a step in the name of its folder
-
-
-class Manager(ocp.CheckpointManager):
-    """Orbax's manager, which treats metrics that cannot be parsed as missing.
-
-    Attributes:
-      rankings: name for `restore_model` -> (criterion, first step that it considers).
-      damaged_steps: damaged steps that a restore has found.
-    """
-
-    rankings: Rankings
-    damaged_steps: set[int]
-
-    def metrics(self, step: int) -> dict[str, float] | None:
-        try:
-            metrics = super().metrics(step)
-        except ValueError:  # neither JSON nor UTF-8
-            return None
-        return metrics if isinstance(metrics, dict) else None
+TRAIN_FIELDS = ("key", "opt", "skipped")
+ADDED = ("skipped",)  # fields that the first checkpoints lack; the template's values stand for them
 
 
 class _Damaged(Exception):
     """A step that cannot be read, or differs from what was written."""
-
-
-def open_manager(
-    folder: str | Path,
-    *,
-    keep: int = 2,
-    criteria: Sequence[Criterion] = (),
-    since: int = 0,
-    read_only: bool = False,
-) -> Manager:
-    """Opens a folder of checkpoints; creates it unless `read_only`.
-
-    Args:
-      folder: holds one folder per step.
-      keep: number of latest steps to keep; the best step by target labels is kept as well.
-      criteria: the best step by each of these is kept too; `restore_model` accepts their keys.
-      since: the end of the warm-up; `criteria` ignore earlier steps.
-      read_only: never writes or deletes; the folder has to hold a checkpoint.
-
-    Returns:
-      The Orbax manager. `manager.latest_step()` is None if there is nothing to resume from. Close
-      the manager (it waits for the last save), or use it as a context manager.
-
-    Raises:
-      UserError: `read_only` and no checkpoint, or a folder that cannot be used.
-    """
-    folder = Path(folder).absolute()
-    quiet_orbax()
-
-    rankings = {"best": (LABELS, 0), **{c.key: (c, since) for c in criteria}}
-    options = ocp.CheckpointManagerOptions(
-        preservation_policy=None if read_only else Preservation(keep, rankings.values()),
-        best_fn=lambda metrics: metrics.get(LABELS.key, -math.inf),  # or it would save no metrics
-        best_mode="max",
-        step_format_fixed_length=DIGITS,
-        read_only=read_only,
-    )
-    try:
-        if read_only and not run_folder.holds_steps(folder):
-            raise UserError(
-                f"no checkpoint in {folder}: train first (--mode=train) with the same --workdir, "
-                "or point --workdir at the folder of a finished run"
-            )
-        manager = Manager(folder, options=options)
-    except OSError as error:
-        raise UserError(f"cannot use the checkpoints in {folder}: {error}") from error
-    manager.rankings, manager.damaged_steps = rankings, set()
-    return manager
 
 
 def save(
@@ -128,10 +71,19 @@ def save(
       config: the run's settings, as JSON values.
       metrics: of the evaluation at this step; None if there was none (such a step is never the
         best). Values that are not finite numbers are left out.
+
+    Raises:
+      UserError: the state is not finite.
     """
     step = int(state.step)
     model, leaves, empty = pack({name: getattr(state, name) for name in MODEL_FIELDS})
     train, train_leaves, train_empty = pack({name: getattr(state, name) for name in TRAIN_FIELDS})
+    for tree in (model, train):
+        if path := not_finite(by_path(tree)[0]):
+            raise UserError(
+                f"{path} is not finite at step {step}: this state is not saved in "
+                f"{manager.directory}"
+            )
     numbers = {
         name: float(value)
         for name, value in (metrics or {}).items()
@@ -180,7 +132,8 @@ def restore_state(
     """
     wanted = "last" if step is None else step
     _, saved, record = _first_sound(manager, wanted, ("model", "train"), announce)
-    fields = {name: getattr(template, name) for name in MODEL_FIELDS + TRAIN_FIELDS}
+    names = [n for n in MODEL_FIELDS + TRAIN_FIELDS if n not in ADDED or n in saved]
+    fields = {name: getattr(template, name) for name in names}
     return template._replace(**fill(fields, saved, record))
 
 
@@ -262,10 +215,12 @@ def _read(
         record = json.loads(unseal(restored["config"]))
         facts = {p: f for p, f in record["leaves"].items() if p.split("/")[0] in fields}
         leaves = verified([restored[item] for item in items], facts)
-        if (scores := manager.metrics(step)) and scores != record["metrics"]:
-            raise ValueError("its metrics are not those it was saved with")
+        if "step" in leaves and leaves["step"] != step:
+            raise ValueError(f"it holds step {leaves['step']}: its folder was renamed")
+        if path := not_finite(leaves):
+            raise ValueError(f"{path} is not finite")
     except Exception as error:  # Orbax and its storage raise many kinds of errors
-        if reason := hindrance(error, _folder(manager, step)):
+        if reason := hindrance(error, manager.folder(step)):
             raise UserError(
                 f"cannot read checkpoint {step} in {manager.directory} ({reason}): nothing was "
                 "changed, give the command again when it can be read"
@@ -273,10 +228,6 @@ def _read(
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise _Damaged(reason[:120]) from error
     return leaves, record
-
-
-def _folder(manager: Manager, step: int) -> Path:
-    return Path(manager.directory) / f"{step:0{DIGITS}d}"
 
 
 def _set_damaged_aside(manager: Manager) -> None:
@@ -287,7 +238,7 @@ def _set_damaged_aside(manager: Manager) -> None:
         return
     if jax.process_index() == 0:
         for step in damaged:
-            set_aside(_folder(manager, step))
+            set_aside(manager.folder(step))
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("damaged checkpoints renamed")
     manager.reload()

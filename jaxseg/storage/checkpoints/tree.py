@@ -5,9 +5,11 @@ stored files do not depend on Python types.
 """
 
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
@@ -53,6 +55,15 @@ def verified(trees: list[Tree], facts: dict[str, Facts]) -> dict[str, np.ndarray
         if (str(leaf.dtype), list(leaf.shape), checksum(leaf)) != (dtype, shape, crc32):
             raise ValueError(f"{path} is not what was written")
     return leaves
+
+
+def not_finite(leaves: Mapping[str, Any]) -> str | None:
+    """The path of the first leaf on the host that holds NaN or infinity; None if there is none."""
+    for path, leaf in leaves.items():
+        leaf = np.asarray(leaf)
+        if jnp.issubdtype(leaf.dtype, jnp.inexact) and not np.isfinite(leaf).all():
+            return path
+    return None
 
 
 def by_path(tree: Tree) -> tuple[dict[str, Any], list[str]]:

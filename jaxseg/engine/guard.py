@@ -1,0 +1,123 @@
+"""Keeps numbers that are not finite out of the training state.
+
+An update whose losses, gradient norms or new state are not finite is not made. Whether it is made
+is decided inside the compiled update, from values that are equal on all devices, so the devices
+stay equal and nobody waits for the host. `skips` such updates are passed over in a run; with the
+next one the state stands still for good, as it was before that step, until the host looks and
+stops the run. So no such state exists outside of one step: it cannot be saved, evaluated or chosen.
+
+What the host needs to know comes with the metrics, under names that begin with PREFIX.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxseg.engine.method import State
+
+PREFIX = "guard/"
+SKIPPED = PREFIX + "skipped"  # int32, `State.skipped` after the step
+NORM = "grad_norm/"  # of each player, averaged over the devices, before any clipping
+WATCHED = ("loss/", NORM)  # metrics that decide; others may be undefined, as an accuracy of nothing
+PARTS = ("params", "opt", "stats", "memory")
+SMALL = 1 << 14  # leaves with fewer values are examined together: one reduction, not hundreds
+
+
+def norm(tree: Any) -> jax.Array:
+    """The Euclidean norm of all values of a tree, float32 []; not finite if one value is not."""
+    squares = [jnp.sum(jnp.square(leaf.astype(jnp.float32))) for leaf in jax.tree.leaves(tree)]
+    return jnp.sqrt(sum(squares, jnp.zeros(())))
+
+
+def settle(
+    before: State, after: State, metrics: Mapping[str, jax.Array], skips: int
+) -> tuple[State, dict[str, jax.Array]]:
+    """The state that a step leaves: `after`, or `before` if something in the step is not finite.
+
+    Args:
+      before: the state that the step began with; its `skipped` is at most `skips` in the first step
+        of a run.
+      after: the state that the step computed.
+      metrics: of the step, equal on all devices, with the losses and gradient norms.
+      skips: number of updates that may be passed over.
+
+    Returns:
+      The state and the metrics, with {guard/skipped: int32, guard/<part of the state>: 1.0 if it
+      was not finite}. A step that is passed over moves the step's number and the counters in the
+      optimisers' states (so that schedules end with the training), nothing else. Once `skips` is
+      exceeded nothing moves at all, and `skipped` is skips + 1.
+    """
+    broken = {name: ~_finite(getattr(before, name), getattr(after, name)) for name in PARTS}
+    values = [jnp.isfinite(v) for name, v in metrics.items() if name.startswith(WATCHED)]
+    bad = jnp.any(jnp.stack([*broken.values(), *(~finite for finite in values)]))
+    over = before.skipped > skips
+    stop = over | (bad & (before.skipped >= skips))
+    still = over | bad
+
+    def kept(old: jax.Array, new: jax.Array) -> jax.Array:
+        return new if old is new else jnp.where(still, old, new)
+
+    def counted(old: jax.Array, new: jax.Array) -> jax.Array:
+        counter = not jnp.issubdtype(new.dtype, jnp.inexact)
+        return jnp.where(stop, old, new) if counter else kept(old, new)
+
+    state = State(
+        step=jnp.where(stop, before.step, after.step),
+        key=before.key,
+        params=jax.tree.map(kept, before.params, after.params),
+        opt=jax.tree.map(counted, before.opt, after.opt),
+        stats=jax.tree.map(kept, before.stats, after.stats),
+        memory=jax.tree.map(kept, before.memory, after.memory),
+        skipped=jnp.where(over, before.skipped, before.skipped + bad.astype(jnp.int32)),
+    )
+    told = {PREFIX + name: flag.astype(jnp.float32) for name, flag in broken.items()}
+    return state, {**metrics, **told, SKIPPED: state.skipped}
+
+
+def wrong(metrics: Mapping[str, Any]) -> list[str]:
+    """What is not finite in a step, by name; empty if the step is sound.
+
+    Args:
+      metrics: of one step, on the host.
+
+    Returns:
+      Names of metrics, the losses' terms among them, and 'the new params' or another part of the
+      state. Terms count only beside a loss, a gradient norm or a state that is not finite.
+    """
+    names = [name for name, value in plain(metrics).items() if not math.isfinite(value)]
+    parts = [f"the new {name}" for name in PARTS if metrics.get(PREFIX + name)]
+    decided = parts or any(name.startswith(WATCHED) for name in names)
+    return names + parts if decided else []
+
+
+def plain(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The metrics without those of this module."""
+    return {name: value for name, value in metrics.items() if not name.startswith(PREFIX)}
+
+
+def skipped(metrics: Any) -> list[int]:
+    """How many updates each member has passed over, from the metrics of one step on the devices.
+
+    Args:
+      metrics: {name: [] or [members]}, or a list of such for each member.
+    """
+    found = [each[SKIPPED] for each in (metrics if isinstance(metrics, list) else [metrics])]
+    return [int(count) for counts in jax.device_get(found) for count in counts.reshape(-1)]
+
+
+def _finite(before: Any, after: Any) -> jax.Array:
+    """Whether all floats of a tree are finite, except for leaves that the step left alone."""
+    changed = [
+        new
+        for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
+        if old is not new and jnp.issubdtype(new.dtype, jnp.inexact)
+    ]
+    small = [leaf.reshape(-1).astype(jnp.float32) for leaf in changed if leaf.size < SMALL]
+    large = [leaf for leaf in changed if leaf.size >= SMALL]
+    examined = large + ([jnp.concatenate(small)] if small else [])
+    # 0 times NaN or infinity is NaN; on CPU this sum takes half the time of `isfinite(leaf).all()`.
+    finite = [jnp.sum(leaf * 0) == 0 for leaf in examined]
+    return jnp.all(jnp.stack(finite)) if finite else jnp.ones((), bool)
