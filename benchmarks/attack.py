@@ -48,14 +48,15 @@ SMALL = (
     *(f"--config.data.{side}.size=(32,64)" for side in ("source", "target")),
     *(f"--config.data.{side}.options.counts.train=6" for side in ("source", "target")),
     *(f"--config.data.{side}.options.counts.val=3" for side in ("source", "target")),
-    "--config.train.steps=8", "--config.train.warmup_steps=2", "--config.train.batch=2",
-    "--config.train.log_every=1", "--config.train.eval_every=3", "--config.train.save_every=1",
+    "--config.net.backbone=tiny", "--config.disc.width=4",
+    "--config.train.steps=6", "--config.train.warmup_steps=2", "--config.train.batch=2",
+    "--config.train.log_every=1", "--config.train.eval_every=4", "--config.train.save_every=1",
     "--config.train.devices=1", "--config.train.pictures=1", "--config.eval.batch=3",
     "--config.eval.source_images=3",
 )  # fmt: skip
 FAMILIES = {
     "adversarial": ("--config=configs/advent.py",),
-    "gio_ada": ("--config=configs/gio_ada.py",),
+    "gio_ada": ("--config=configs/gio_ada.py", "--config.translator.width=4"),
     "self_training": ("--config=configs/dacs.py",),
     "sweep": ("--config=configs/advent.py", "--config.sweep.over=seed=0,1"),
     "two_processes": ("--config=configs/advent.py",),
@@ -116,9 +117,9 @@ def added(path: Path, rows: list[tuple[str, Ends]]) -> dict[str, dict[str, int]]
     return before
 
 
-def until(share: Share) -> Iterator[int]:
-    """Counts for as long as there is time, once at least."""
-    end, number = time.monotonic() + share.seconds, 0
+def until(share: Share, begun: float | None = None) -> Iterator[int]:
+    """Counts for as long as there is time from `begun` (now) on, once at least."""
+    end, number = (begun or time.monotonic()) + share.seconds, 0
     while number == 0 or (time.monotonic() < end and number < share.tries):
         yield number
         number += 1
@@ -204,6 +205,7 @@ def bits(workdir: Path) -> dict[str, str]:
 
 def kills(base: Path, family: str, draw: random.Random, share: Share) -> Ends:
     """Kills a training again and again, each time with a new folder."""
+    begun = time.monotonic()
     whole, ends, known = base / family / "whole", Ends(), base / family / "seconds.txt"
     if not known.exists():
         shutil.rmtree(whole, ignore_errors=True)
@@ -214,7 +216,7 @@ def kills(base: Path, family: str, draw: random.Random, share: Share) -> Ends:
             return Ends({"WRONG: a second whole run fails": 1})
         known.write_text(str(time.monotonic() - compiled))
     wanted, length = bits(whole), float(known.read_text())
-    for number in until(share):
+    for number in until(share, begun):
         folder = base / family / f"killed{number}"
         running = start(base, family, folder)
         where = draw.choice(("anywhere", "anywhere", "in a write"))

@@ -9,7 +9,7 @@ import pytest
 from kit.small import small_config
 
 from jaxseg.data import codec
-from jaxseg.engine import guard
+from jaxseg.engine import guard, programs
 from jaxseg.engine.method import State
 from jaxseg.errors import UserError
 from jaxseg.evaluation import selection
@@ -28,13 +28,21 @@ def stopped(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stopped")
     config = small_config("source_only", folder / "records")
     config.optim.gen.lr = 1e30
-    config.optim.gen.warm = 0.0
     config.train.update(
-        dict(steps=6, warmup_steps=0, eval_every=0, save_every=1, skip_bad_steps=1, keep=9)
+        dict(
+            steps=6, warmup_steps=0, devices=1, eval_every=0, save_every=1, skip_bad_steps=1, keep=9
+        )
     )
-    with pytest.raises(UserError) as caught:
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(UserError) as caught:
+        quickly_compiled(patched)
         train.run(config, str(folder / "run"))
     return config, folder / "run", str(caught.value)
+
+
+def quickly_compiled(patched):
+    """Few steps are taken: compiling would take most of the time."""
+    options = programs.KEEP_BARRIERS | {"xla_backend_optimization_level": 0}
+    patched.setattr(programs, "KEEP_BARRIERS", options)
 
 
 def state_of(config, folder, step=None):
@@ -65,7 +73,7 @@ def test_no_state_that_is_not_finite_is_saved(stopped):
         np.testing.assert_array_equal(a, b)
 
 
-def test_the_dump_repeats_the_step_and_names_its_images(stopped, capsys):
+def test_the_dump_repeats_the_step_and_names_its_images(stopped, capsys, monkeypatch):
     config, folder, said = stopped
     dump = folder / "bad_step_00000003"
     facts = json.loads((dump / bad_steps.FILE).read_text())
@@ -84,6 +92,7 @@ def test_the_dump_repeats_the_step_and_names_its_images(stopped, capsys):
     for name, image in zip(facts["images"]["source"], drawn, strict=True):
         assert any(np.array_equal(image, way) for way in (stored[name], stored[name][:, ::-1]))
     # Trained on from, the folder stops at the same step for the same reasons.
+    quickly_compiled(monkeypatch)
     with pytest.raises(UserError) as again:
         train.run(config, str(dump))
     assert str(again.value).partition(";")[0] == said.partition(";")[0]

@@ -84,13 +84,13 @@ def wrong(metrics: Mapping[str, Any]) -> list[str]:
       metrics: of one step, on the host.
 
     Returns:
-      Names of metrics, the losses' terms among them, and 'the new params' or another part of the
-      state. Terms count only beside a loss, a gradient norm or a state that is not finite.
+      Names of metrics, the losses' terms among them. If losses and gradient norms are finite, terms
+      are no reason, and the reason is 'the new stats' or another part of the state.
     """
     names = [name for name, value in plain(metrics).items() if not math.isfinite(value)]
-    parts = [f"the new {name}" for name in PARTS if metrics.get(PREFIX + name)]
-    decided = parts or any(name.startswith(WATCHED) for name in names)
-    return names + parts if decided else []
+    if any(name.startswith(WATCHED) for name in names):
+        return names
+    return [f"the new {name}" for name in PARTS if metrics.get(PREFIX + name)]
 
 
 def plain(metrics: Mapping[str, Any]) -> dict[str, Any]:

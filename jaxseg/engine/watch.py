@@ -2,9 +2,11 @@
 
 The store lives in process 0. It does not use the devices and answers while they are busy, unlike a
 collective. If one process failed, the others would wait in a collective for ever; so a thread in
-each process polls the store, and ends the process when another has ended, with its message.
+each process polls the store, and ends the process when another has ended, with its message. It also
+gives signs of life: a process that was killed, or whose host is gone, leaves no message.
 """
 
+import contextlib
 import os
 import sys
 import threading
@@ -17,7 +19,11 @@ from jaxseg.errors import UserError
 
 LOOK = 0.25  # seconds between two polls of the store
 GIVE_UP = 10  # seconds that a failing process waits for the others to notice
+SILENT = 40  # seconds without a sign of life after which a process counts as killed
+LOST = 1.0  # seconds without the store after which process 0 counts as killed
+BEAT = 2.0  # seconds between two signs of life
 FAILED, ENDED = "jaxseg-watch/failed/", "jaxseg-watch/ended/"
+ALIVE, CLOSED = "jaxseg-watch/alive/", "jaxseg-watch/closed/"
 
 
 class Stepping(Protocol):
@@ -43,6 +49,10 @@ class Watch:
         self.index, self.count, self._store = index, count, distributed.global_state.client
         self._gathered, self._runs = 0, 0
         self._run: tuple[str, Stepping, set[str]] | None = None
+        self._beaten = 0.0  # when this process last gave a sign of life
+        begun = time.monotonic()
+        self._heard = {i: ("", begun) for i in range(count) if i != index}  # last sign, since when
+        self._lost: float | None = None  # since when the store does not answer
         self._ending, self._closed = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
         self._thread.start()
@@ -79,20 +89,49 @@ class Watch:
 
     def close(self) -> None:
         """Stops polling."""
+        with contextlib.suppress(Exception):  # the store may be gone
+            self._store.key_value_set(f"{CLOSED}{self.index}", "yes", True)
         self._closed.set()
         self._thread.join(4 * LOOK)
 
     def _look(self) -> None:
         while not self._closed.wait(LOOK):
+            now = time.monotonic()
             try:
+                if now - self._beaten > BEAT:
+                    self._store.key_value_set(f"{ALIVE}{self.index}", f"{now}", True)
+                    self._beaten = now
                 entries = dict(self._store.key_value_dir_get("jaxseg-watch/"))
                 if self._run:
                     self._agree(entries, *self._run)
-            except Exception:  # process 0 and its store are gone: JAX ends this process too
+            except Exception:  # process 0 and its store are gone; JAX aborts this process soon
+                self._lost = self._lost or now
+                if now - self._lost > LOST and not self._closed.is_set():
+                    self._give_up(0, "is gone")
                 continue
+            self._lost = None
             for key in entries:
                 if key.startswith(FAILED):
                     self._follow(key.removeprefix(FAILED), entries[key])
+            self._listen(entries, now)
+
+    def _listen(self, entries: dict[str, str], now: float) -> None:
+        """Ends this process if another one has given no sign of life for too long."""
+        for process, (sign, since) in self._heard.items():
+            latest = entries.get(f"{ALIVE}{process}", "")
+            if latest != sign or f"{CLOSED}{process}" in entries:
+                self._heard[process] = (latest, now)
+            elif now - since > SILENT:
+                self._give_up(process, f"has given no sign of life for {SILENT} s")
+
+    def _give_up(self, process: int, what: str) -> None:
+        if self._ending.acquire(blocking=False):
+            say(
+                f"process {self.index} of {self.count} ends because process {process} {what}: it "
+                "was killed, or its host is gone; the same command in all processes goes on from "
+                "the last checkpoint"
+            )
+            self._end(1, "", missing=1)
 
     def _agree(self, entries: dict[str, str], folder: str, run: Stepping, said: set[str]) -> None:
         """Sends the request to end and agrees on the last step; `said`: messages already sent."""
@@ -114,7 +153,7 @@ class Watch:
             say(f"process {self.index} of {self.count} ends because process {who} has: {text}")
             self._end(int(code), "")
 
-    def _end(self, code: int, message: str) -> None:
+    def _end(self, code: int, message: str, missing: int = 0) -> None:
         """Ends this process with the others, without unwinding the stack: outer contexts (a
         checkpoint manager that waits for the others, JAX's disconnection) would never return.
         """
@@ -124,7 +163,7 @@ class Watch:
             self._store.key_value_set(f"{ENDED}{self.index}", "yes", True)
             until = time.monotonic() + GIVE_UP
             while time.monotonic() < until:
-                if len(self._store.key_value_dir_get(ENDED)) == self.count:
+                if len(self._store.key_value_dir_get(ENDED)) >= self.count - missing:
                     break
                 time.sleep(LOOK / 5)
             if self.index == 0:  # the store ends with this process

@@ -45,18 +45,6 @@ def train_batches(
     return pipeline.JoinedStreams(*streams)
 
 
-def image_ids(config: ConfigDict, reads: tuple[str, ...], start: int) -> dict[str, list[str]]:
-    """{'source': ids, 'target': ids} of this process's images in the batch after step `start`."""
-    sides = [side for side in pipeline.SIDES if pipeline.keys_of(side, reads)]
-    wanted = (*reads, *(pipeline.batch_key(side, "id") for side in sides))
-    stream = train_batches(config, wanted, start)
-    try:
-        batch = next(stream)
-    finally:
-        stream.close()
-    return {side: [str(each) for each in batch[pipeline.batch_key(side, "id")]] for side in sides}
-
-
 def _looks(config: ConfigDict) -> records.Source | None:
     """The target's training images, if source images are to be adapted to their look; else None."""
     wanted = any(config.augment.source.get(name) for name in transforms.LOOKS)

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import jax
 import numpy as np
 
+from jaxseg.data import pipeline
 from jaxseg.engine import guard, processes
 from jaxseg.errors import UserError
 from jaxseg.experiment import batches
@@ -125,7 +126,14 @@ def warn(log: logs.Log, step: int, metrics: Sequence[dict[str, Any]], skips: int
 def _images(trained: Trained, member: int, step: int) -> dict[str, list[str]]:
     """{'source': ids, 'target': ids} of the images of a step, those of all processes."""
     config, reads = trained.members[member].config, trained.method.reads
-    own = json.dumps(batches.image_ids(config, reads, step - 1))
+    sides = [side for side in pipeline.SIDES if pipeline.keys_of(side, reads)]
+    keys = {side: pipeline.batch_key(side, "id") for side in sides}
+    stream = batches.train_batches(config, (*reads, *keys.values()), step - 1)
+    try:
+        batch = next(stream)
+    finally:
+        stream.close()
+    own = json.dumps({side: [str(each) for each in batch[key]] for side, key in keys.items()})
     shares = [json.loads(share) for share in processes.gather("images", own)]
     return {side: [each for share in shares for each in share[side]] for side in shares[0]}
 
