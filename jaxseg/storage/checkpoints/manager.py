@@ -7,7 +7,7 @@ from pathlib import Path
 
 import orbax.checkpoint as ocp
 
-from jaxseg.errors import UserError
+from jaxseg.errors import UserError, on_files
 from jaxseg.evaluation.selection import LABELS, Criterion
 from jaxseg.storage import run_folder
 from jaxseg.storage.checkpoints.choice import Preservation, Rankings
@@ -93,6 +93,7 @@ def open_manager(
             )
         manager = Manager(folder, options=options)
     except OSError as error:
-        raise UserError(f"cannot use the checkpoints in {folder}: {error}") from error
+        told = on_files(error, folder) or error
+        raise UserError(f"cannot use the checkpoints in {folder}: {told}") from error
     manager.rankings, manager.damaged_steps = rankings, set()
     return manager
