@@ -28,6 +28,9 @@ def stopped(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stopped")
     config = small_config("source_only", folder / "records")
     config.optim.gen.lr = 1e30
+    for side in ("source", "target"):
+        config.data[side].options.counts.update(dict(train=3, val=1))
+    config.eval.source_images = 0
     config.train.update(
         dict(
             steps=6, warmup_steps=0, devices=1, eval_every=0, save_every=1, skip_bad_steps=1, keep=9
@@ -87,7 +90,7 @@ def test_the_dump_repeats_the_step_and_names_its_images(stopped, capsys, monkeyp
     drawn = next(stream)["source_image"]
     stream.close()
     opened = batches.open_records(config, config.data.source, "train")
-    stored = {r["id"]: codec.decode_image(r["image"]) for r in map(opened.__getitem__, range(6))}
+    stored = {r["id"]: codec.decode_image(r["image"]) for r in map(opened.__getitem__, range(3))}
     assert len(facts["images"]["source"]) == len(drawn) == 2
     for name, image in zip(facts["images"]["source"], drawn, strict=True):
         assert any(np.array_equal(image, way) for way in (stored[name], stored[name][:, ::-1]))
