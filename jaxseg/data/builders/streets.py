@@ -13,7 +13,7 @@ from jaxseg.data.conversion import common, render
 from jaxseg.errors import UserError
 
 LABELS = labels.CITYSCAPES
-DOMAINS = ("rendered", "photographic", "rendered_varied")
+DOMAINS = ("rendered", "photographic", "rendered_varied", "photographic_varied")
 _MOST = 10_000_000  # largest number of scenes per domain and split
 
 
@@ -56,7 +56,8 @@ def config(
       raw: not used, there are no raw files.
       size: (height, width) of the images; None = (128, 256).
       split: the wanted split; only checked, all splits in `counts` are rendered together.
-      domain: 'rendered' (the labelled source) or 'photographic' (the target).
+      domain: one of `DOMAINS`: 'rendered' (the labelled source), 'photographic' (the target),
+        'rendered_varied' and 'photographic_varied' (labelled sources for photographs).
       seed: seed of the scenes.
       counts: scenes per split, {'train': n, 'val': n} or one of the two; None = 400 and 100.
 

@@ -67,7 +67,7 @@ def draw(
     """Ray casts the ground plane z = 0 and all primitives.
 
     Args:
-        primitives: what to draw.
+        primitives: what to draw; those of kind 'veil' are left to `veil`.
         tables: `tabulate(primitives)`.
         camera: the camera.
         size: (height, width).
@@ -86,7 +86,7 @@ def draw(
     cast = {"solid": _cast_solid, "ellipsoid": _cast_ellipsoid, "card": _cast_card}
     for i, primitive in enumerate(primitives):
         y0, y1, x0, x1 = boxes[i]
-        if y0 >= y1 or x0 >= x1:
+        if y0 >= y1 or x0 >= x1 or primitive.kind == "veil":
             continue
         window = (slice(y0, y1), slice(x0, x1))
         ray = directions[(slice(None), *window)].reshape(3, -1)

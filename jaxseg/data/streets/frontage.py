@@ -11,6 +11,7 @@ from jaxseg.data.streets.primitives import (
     box,
     card,
 )
+from jaxseg.data.streets.trees import planted
 
 
 def frontage(street: Street, side: int) -> list[Primitive]:
@@ -61,7 +62,7 @@ def _garden(street: Street, side, edge, y, length, vivid) -> list[Primitive]:
     for _ in range(rng.poisson(length * 0.07 * (0.5 + uniform(rng, domain.trees)))):
         away, along = rng.uniform(1.3, room), rng.uniform(1.5, max(length - 1.5, 2.5))
         spot, _ = street.place(side * (edge + away), y + along)
-        out += roadside.tree(rng, spot, street.foliage, uniform(rng, domain.leaf_density))
+        out += planted(street, spot, uniform(rng, domain.leaf_density))
     for _ in range(rng.poisson(0.9)):
         spot, _ = street.place(side * (edge + rng.uniform(1.2, 3.5)), y + rng.uniform(0, length))
         out += roadside.bush(rng, spot, street.foliage)
@@ -84,6 +85,12 @@ def backdrop(street: Street) -> list[Primitive]:
         at = (x, rng.uniform(140, 230))
         parts = (front,) * 4 + (top,) * 2
         out.append(box(at, 0.0, (-size[0], 0, 0), size, parts, numbers=numbers))
+    if (
+        street.domain.details is not None
+    ):  # trees behind the houses, along the street and at its end
+        for _ in range(rng.poisson(9 * uniform(rng, street.domain.trees))):
+            at = (rng.uniform(12, 60) * rng.choice((-1, 1)), rng.uniform(25, 160))
+            out += planted(street, at, 1.0, scale=rng.uniform(0.8, 1.5))
     if ground.crossing < 100:
         for side in (-1, 1):
             at, yaw = street.place(side * rng.uniform(35, 55), ground.crossing - 12)

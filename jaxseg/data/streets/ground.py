@@ -10,6 +10,8 @@ import numpy as np
 from jaxseg.data.streets.primitives import ROAD, SIDEWALK, TERRAIN
 from jaxseg.data.streets.texture import band, grain, inside, joints, mix, sample, scatter, tiles
 
+WHITE = np.float32((0.9, 0.9, 0.88))  # of road markings
+
 
 class Ground(NamedTuple):
     """The plane z = 0: a street with pavements, optionally with a side street across it."""
@@ -24,6 +26,7 @@ class Ground(NamedTuple):
     lanes: int
     hand: int  # +1 right-hand traffic, -1 left-hand
     parking: tuple[bool, bool]
+    lots: tuple[float, float] = (0.0, 0.0)  # widths of car parks behind the pavements
 
 
 def label_ground(ground: Ground, x, y) -> np.ndarray:
@@ -33,9 +36,10 @@ def label_ground(ground: Ground, x, y) -> np.ndarray:
     right = lateral > 0
     verge = np.where(right, ground.verge[1], ground.verge[0])
     pavement = np.where(right, ground.pavement[1], ground.pavement[0])
-    label = np.where(
-        beyond < verge, TERRAIN, np.where(beyond < verge + pavement, SIDEWALK, TERRAIN)
-    )
+    lot = np.where(right, ground.lots[1], ground.lots[0])
+    behind = beyond - verge - pavement
+    label = np.where(behind < 0, SIDEWALK, np.where(behind < lot, ROAD, TERRAIN))
+    label = np.where(beyond < verge, TERRAIN, label)
     aside = np.abs(y - ground.crossing) - ground.crossing_half
     label = np.where(aside < 2.0, SIDEWALK, label)
     return np.where((beyond < 0) | (aside < 0), ROAD, label).astype(np.uint8)
@@ -85,8 +89,17 @@ def paint_ground(ground: Ground, label, x, y, reach, slope, values, grass, textu
     kerb = band(beyond, 0.09, 0.09, reach) * open_road
     colour = mix(colour, base[1] * 1.12, kerb)
     colour = mix(colour, colour * 0.7, band(beyond, -0.12, 0.12, reach) * open_road * road)
-    paint = road * open_road * (np.abs(y - ground.zebra) > 2.2)
-    white = np.float32((0.9, 0.9, 0.88))
+    lines = road_lines(ground, lateral, y, reach, long_reach) * road
+    if texture > 0:  # worn paint
+        lines = lines * np.clip(0.85 + 0.2 * texture * sample(tiles()[1], x * 8, y * 8), 0.2, 1)
+    return mix(colour, WHITE, lines * 0.92)
+
+
+def road_lines(ground: Ground, lateral, y, reach, long_reach, sides: float = 0.8) -> np.ndarray:
+    """How much of points [n] on the road white paint covers; `sides` scales lines along kerbs."""
+    within = np.abs(lateral) < (ground.half if any(ground.lots) else np.inf)  # none in car parks
+    open_road = np.abs(y - ground.crossing) > ground.crossing_half + 0.2
+    paint = open_road * (np.abs(y - ground.zebra) > 2.2)
     dash = inside(1.5 - np.abs((y % 7.0) - 3.5), long_reach)
     lines = band(lateral, 0, 0.08, reach) * dash
     if ground.lanes == 2:
@@ -95,12 +108,10 @@ def paint_ground(ground: Ground, label, x, y, reach, slope, values, grass, textu
         lines = np.maximum(double, band(np.abs(lateral), lane, 0.07, reach) * dash)
     for i, side in enumerate((-1, 1)):
         inset = 2.1 if ground.parking[i] else 0.3
-        lines = np.maximum(lines, 0.8 * band(lateral, side * (ground.half - inset), 0.06, reach))
+        line = band(lateral, side * (ground.half - inset), 0.06, reach)
+        lines = np.maximum(lines, sides * line)
     near = ground.crossing - ground.crossing_half - 1.2
     stop = band(y, near, 0.2, long_reach) * (lateral * ground.hand > 0)
     zebra = inside(1.5 - np.abs(y - ground.zebra), long_reach)
     zebra = zebra * band((lateral / 1.1) % 1, 0.5, 0.25, reach)
-    lines = np.maximum(lines * paint, np.maximum(stop, zebra) * road)
-    if texture > 0:  # worn paint
-        lines = lines * np.clip(0.85 + 0.2 * texture * sample(tiles()[1], x * 8, y * 8), 0.2, 1)
-    return mix(colour, white, lines * 0.92)
+    return np.maximum(lines * paint, np.maximum(stop, zebra) * within)

@@ -8,11 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxseg.data.streets import roadside, traffic
-from jaxseg.data.streets.domains import Domain
+from jaxseg.data.streets.cars import any_car, darkened, lot_rows
+from jaxseg.data.streets.domains import Details, Domain
 from jaxseg.data.streets.frontage import backdrop, frontage
 from jaxseg.data.streets.ground import Ground
 from jaxseg.data.streets.plan import Street, uniform
-from jaxseg.data.streets.primitives import BUS, TRAIN, TRUCK, Primitive
+from jaxseg.data.streets.primitives import BUS, PERSON, RIDER, TRAIN, TRUCK, Primitive
+from jaxseg.data.streets.trees import planted
 
 
 class Scene(NamedTuple):
@@ -21,6 +23,7 @@ class Scene(NamedTuple):
     ground: Ground
     primitives: list[Primitive]
     eye: float  # lateral position of the camera, which stands at y = 0
+    wires: tuple = ()  # pairs of end points [3], metres
 
 
 def layout(rng: np.random.Generator, domain: Domain) -> Scene:
@@ -33,17 +36,59 @@ def layout(rng: np.random.Generator, domain: Domain) -> Scene:
     Returns:
         The scene, seen from a lane on the correct side for its traffic.
     """
-    ground = _ground(rng, domain)
+    ground, details = _ground(rng, domain), domain.details
+    if details is not None:
+        ground = _widened(rng, ground, details)
     lane = ground.half - (2.2 if ground.parking[int(ground.hand > 0)] else 0.4)
     eye = lane * rng.uniform(0.25, 0.65) * ground.hand
     street = Street(rng, domain, ground, eye)
+    if details is not None:
+        shares = uniform(rng, details.bare), uniform(rng, details.evergreen)
+        street = street._replace(bare=shares[0], evergreen=shares[1])
     out: list[Primitive] = []
     for side in (-1, 1):
         out += frontage(street, side)
         out += _kerb(street, side)
     out += _traffic(street)
     out += backdrop(street)
-    return Scene(ground, out, eye)
+    if details is None:
+        return Scene(ground, out, eye)
+    people = (PERSON, RIDER)
+    out = [
+        darkened(p, uniform(rng, details.clothes)) if p.parts[0].label in people else p for p in out
+    ]
+    wires = _wires(street) if rng.random() < details.wires else ()
+    return Scene(ground, out, eye, wires)
+
+
+def _widened(rng, ground: Ground, details: Details) -> Ground:
+    """Some streets meet a wide one, some have car parks behind their pavements."""
+    if rng.random() < details.wide:
+        y = rng.uniform(14, 40)
+        half = min(rng.uniform(5, 12), y - 6)
+        ground = ground._replace(
+            crossing=y, crossing_half=half, zebra=min(ground.zebra, y - half - 3)
+        )
+    lots = tuple(rng.uniform(6, 24) if rng.random() < details.lots else 0.0 for _ in range(2))
+    return ground._replace(lots=lots)
+
+
+def _wires(street: Street) -> tuple:
+    """Telephone lines along one side of the street, or wires across it."""
+    rng, half = street.rng, street.ground.half
+    out = []
+    if rng.random() < 0.5:
+        lateral, high = rng.choice((-1, 1)) * (half + rng.uniform(0.5, 3)), rng.uniform(5.5, 8)
+        for y in np.arange(rng.uniform(-20, 5), 90, 32.0):
+            for k in range(int(rng.integers(1, 4))):
+                ends = [street.place(lateral + 0.2 * k, y + d)[0] for d in (0, 32.0)]
+                out.append([(*end, high + 0.1 * k) for end in ends])
+        return tuple(out)
+    for y in rng.uniform(5, 60, int(rng.integers(1, 6))):
+        high, slant = rng.uniform(5.5, 8), rng.uniform(-6, 6)
+        left, right = street.place(-half - 4, y)[0], street.place(half + 4, y + slant)[0]
+        out.append([(*left, high), (*right, high + rng.uniform(-1, 1))])
+    return tuple(out)
 
 
 def _ground(rng, domain: Domain) -> Ground:
@@ -79,7 +124,7 @@ def _kerb(street: Street, side: int) -> list[Primitive]:
     while y < 90:
         if rng.random() < share and not street.side_street(y, 3):
             at, _ = street.place(side * (ground.half + 0.7), y)
-            out += roadside.tree(rng, at, street.foliage, density)
+            out += planted(street, at, density)
         y += rng.uniform(7, 11)
     y = rng.uniform(5, 25)
     while y < 100:
@@ -116,9 +161,9 @@ def _kerb(street: Street, side: int) -> list[Primitive]:
         if rng.random() < share and not street.side_street(y, 4) and abs(y - ground.zebra) > 4:
             at, yaw = street.place(side * (ground.half - 1.05), y)
             turned = yaw + (np.pi if side != ground.hand else 0.0)
-            out += traffic.car(rng, at, turned + rng.uniform(-0.03, 0.03), vivid)
+            out += any_car(street, at, turned + rng.uniform(-0.03, 0.03), vivid)
         y += rng.uniform(5.4, 6.6)
-    return out
+    return out + (lot_rows(street, side, vivid) if ground.lots[i] else [])
 
 
 def _traffic(street: Street) -> list[Primitive]:
@@ -160,7 +205,7 @@ def _traffic(street: Street) -> list[Primitive]:
             y += 5
         if room(lateral, y, 2.5):
             at, yaw = street.place(lateral, y)
-            out += traffic.car(rng, at, yaw + turn, vivid)
+            out += any_car(street, at, yaw + turn, vivid)
     for _ in range(rng.poisson(domain.riders)):
         motor, y = rng.random() < 0.42, rng.uniform(5, 24)
         inner = ground.half - (2.6 if any(ground.parking) else 0.9)

@@ -32,6 +32,38 @@ def sky(directions: np.ndarray, cloudiness: float, seed: float, soft: float):
     return colour + (white - colour) * cover[:, None]
 
 
+def detailed_sky(directions, sun, sunny: bool, cloudiness: float, seed: float, pale: float):
+    """Light [n, 3] of real skies: clear to milky, broken clouds, or overcast with dark bases.
+
+    Args:
+        directions: [3, n].
+        sun: [3] unit vector.
+        sunny: whether the sun shines.
+        cloudiness: 0 to 1.
+        seed: place of the clouds.
+        pale: 0 is a blue sky, 1 a white one.
+    """
+    unit = directions / np.sqrt((directions**2).sum(0))
+    up = np.clip(unit[2], 0, 1)
+    zenith, horizon = np.float32((0.3, 0.52, 0.83)), np.float32((0.8, 0.88, 0.95))
+    colour = horizon + (zenith - horizon) * (np.clip(up * 1.6, 0, 1) ** 0.7)[:, None]
+    white = np.float32((0.93, 0.95, 0.97))
+    colour = colour + (white - colour) * pale
+    scale = 14 / np.maximum(up + 0.15, 0.08)
+    u, v = unit[0] * scale + seed, unit[1] * scale + seed
+    fractal = tiles()[1]
+    value = sample(fractal, u, v) + 0.35 * sample(fractal, u * 3, v * 3)
+    if sunny:
+        cover = np.clip((value - 1.6 + 2.4 * cloudiness) * 0.9, 0, 1) * np.clip(up * 6, 0.2, 1)
+        cloud = white * (1 - 0.22 * cloudiness * np.clip(value, 0, 1))[:, None]
+        colour = colour + (cloud - colour) * cover[:, None]
+        near = np.clip(unit.T @ sun.astype(np.float32), 0, 1)
+        return colour * colour * (1 + 1.2 * near**12 + 6 * near**200)[:, None]
+    grey = np.float32((0.86, 0.88, 0.92)) * (1 - 0.3 * cloudiness * (1 - pale))
+    base = grey * (1 + 0.13 * cloudiness * (1.2 - pale) * value + 0.1 * (1 - up))[:, None]
+    return np.maximum(base, 0.1) ** 2
+
+
 def film(linear: np.ndarray, rng: np.random.Generator, domain: Domain) -> np.ndarray:
     """Simulates the camera: blur, exposure, white balance, tone curve, noise.
 
@@ -79,7 +111,9 @@ def film(linear: np.ndarray, rng: np.random.Generator, domain: Domain) -> np.nda
     image = np.sqrt(image)
     image = 0.45 + (image - 0.45) * contrast
     if noise > 0:
-        image = image + noise * (1.3 - 0.6 * np.clip(image, 0, 1)) * rng.standard_normal(
-            image.shape, dtype=np.float32
-        )
+        grains = rng.standard_normal(image.shape, dtype=np.float32)
+        if domain.details is not None:
+            share = domain.details.grey_noise
+            grains = np.sqrt(1 - share) * grains + np.sqrt(share) * grains[..., 1:2]
+        image = image + noise * (1.3 - 0.6 * np.clip(image, 0, 1)) * grains
     return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)

@@ -19,6 +19,7 @@ class Surface:
         self.numbers, self.reach, self.texture = numbers.T, reach, texture
         self.sideways = np.abs(normal[:, 0]) > np.abs(normal[:, 1])
         self.along = np.where(self.sideways, self.y, self.x)
+        self.gloss = np.zeros(reach.shape, np.float32)  # set by the painters, 1 is clean glass
 
 
 def _facade(s: Surface):
@@ -67,6 +68,7 @@ def _facade(s: Surface):
     glass = np.where(lit, np.float32((0.75, 0.66, 0.5)), glass)
     glass = np.where((shopfront & (dice_window > 0.4))[:, None], shop_colour * 0.7 + 0.1, glass)
     glass = np.where(door[:, None], shop_colour[:, ::-1] * 0.7, glass)
+    s.gloss = inside(pane, r) * np.where(door, 0.1, 0.4 + 0.5 * dice_window) * ~lit[:, 0]
     return mix(colour, glass, inside(pane, r))
 
 
@@ -79,6 +81,7 @@ def _roof(s: Surface):
 def _car_body(s: Surface):
     half, end, axle, waist, top, dice = s.numbers[:6]
     x, y, z, r = s.x, s.y, s.z, s.reach
+    s.gloss += 0.3
     colour = s.colour * (0.82 + 0.22 * np.clip((z - 0.25) / (waist - 0.25), 0, 1))[:, None]
     side = s.sideways & (s.normal[:, 2] < 0.5)
     nearest = np.minimum(np.abs(y - axle), np.abs(y + axle))
@@ -112,6 +115,7 @@ def _car_cabin(s: Surface):
     edge = np.where(s.sideways, np.minimum(along_side, pillar), across)
     edge = np.minimum(edge, np.minimum(rise - 0.1, 0.86 - rise) * (top - low))
     glass = inside(edge, s.reach) * (s.normal[:, 2] < 0.9)
+    s.gloss = np.maximum(glass, 0.3)
     shade = (0.1 + 0.22 * rise)[:, None] * np.float32((0.85, 0.95, 1.05))
     return mix(s.colour, shade, glass)
 
@@ -130,6 +134,7 @@ def _bus(s: Surface):
     back = ~side & (s.normal[:, 1] < 0)
     screen = np.where(back, np.minimum(screen, z - 1.5), screen)
     glass = inside(np.where(side, window, screen), r) * (np.abs(s.normal[:, 2]) < 0.5)
+    s.gloss = 0.2 + 0.6 * glass
     colour = mix(colour, (0.1, 0.12, 0.14), glass)
     board = inside(np.minimum(0.75 - np.abs(x), 0.14 - np.abs(z - top + 0.25)), r) * ~side
     colour = mix(colour, (0.06, 0.06, 0.06), board)
@@ -224,11 +229,11 @@ def paint_primitives(tables: Tables, owner, part, world, reach, texture: float):
         texture: strength of the texture; 0 leaves plain colours.
 
     Returns:
-        colour [n, 3], normal [n, 3] (float32).
+        colour [n, 3], normal [n, 3], gloss [n] (float32; gloss is 1 for clean glass).
     """
     colour = tables.colour[owner, part]
     material = tables.material[owner, part]
-    normal = tables.normal[owner, part]
+    normal, gloss = tables.normal[owner, part], np.zeros(owner.size, np.float32)
     yaw = tables.yaw[owner].astype(np.float32)
     cos, sin = np.cos(yaw), np.sin(yaw)
     offset = world - tables.origin[owner].T.astype(np.float32)
@@ -246,6 +251,7 @@ def paint_primitives(tables: Tables, owner, part, world, reach, texture: float):
             reach[rows], texture,
         )  # fmt: skip
         painted = _PAINT.get(kind, _plain)(surface)
+        gloss[rows] = surface.gloss
         rough = _ROUGHNESS.get(kind, 0.3) * texture
         if rough > 0:
             seed = owner[rows] * 37.3
@@ -260,4 +266,4 @@ def paint_primitives(tables: Tables, owner, part, world, reach, texture: float):
         ),
         1,
     )
-    return colour, turned
+    return colour, turned, gloss

@@ -50,7 +50,8 @@ class Primitive(NamedTuple):
     """A solid, ellipsoid or card in its local frame.
 
     Attributes:
-        kind: 'solid', 'ellipsoid' or 'card' (the plane y = 0 of the frame).
+        kind: 'solid', 'ellipsoid', 'card' (the plane y = 0 of the frame), or 'veil' (a card that
+            covers pixels in part, see `veil`).
         origin: [3] world position of the frame; `yaw` rotates it about the vertical (radians).
         low, high: [3] bounds in the frame.
         planes: [k, 4] outward normals and offsets of a solid, normal . p <= offset.

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jaxseg.data.streets.primitives import Primitive
+from jaxseg.data.streets.primitives import CAR, Material, Primitive
 from jaxseg.data.streets.texture import sample, tiles
 
 _NEAR, _FAR, _WIDTH = -6.0, 90.0, 38.0  # the map's first and last y, and half its width, metres
@@ -38,13 +38,16 @@ def shadow_map(primitives: list[Primitive], sun: np.ndarray, cells: int) -> Call
     grid_x = (_FINE * np.sinh((centre * 2 - 1) * x_end)).astype(np.float32)
     grid_y = (_FINE * (np.exp(centre * y_end) - 1) + _NEAR).astype(np.float32)
     top = np.full((cells, cells), -1.0, np.float32)
-    for p in primitives:
-        foot = _corners(p)
-        foot = foot[:, :2] - foot[:, 2:] * slope
-        x0, x1 = columns(foot[:, 0].min()), columns(foot[:, 0].max())
-        y0, y1 = rows(foot[:, 1].min()), rows(foot[:, 1].max())
-        x0, x1 = int(max(x0, 0)), int(min(x1 + 1, cells))
-        y0, y1 = int(max(y0, 0)), int(min(y1 + 1, cells))
+    # Wheels cast none, the body above them does; nor do the small parts of cars.
+    primitives = [p for p in primitives if not _small(p)]
+    foot = _corners(primitives)
+    foot = foot[..., :2] - foot[..., 2:] * slope
+    low, high = foot.min(1), foot.max(1)
+    first = np.stack((columns(low[:, 0]), rows(low[:, 1])), 1)
+    last = np.stack((columns(high[:, 0]), rows(high[:, 1])), 1)
+    first = np.maximum(first, 0).astype(int)
+    last = np.minimum(last + 1, cells).astype(int)
+    for p, (x0, y0), (x1, y1) in zip(primitives, first, last, strict=True):
         if x0 < x1 and y0 < y1:
             block = top[y0:y1, x0:x1]
             np.maximum(block, _highest(p, grid_x[x0:x1], grid_y[y0:y1], slope), out=block)
@@ -65,12 +68,24 @@ def shadow_map(primitives: list[Primitive], sun: np.ndarray, cells: int) -> Call
     return light
 
 
-def _corners(p: Primitive) -> np.ndarray:
-    """World positions [8, 3] of the corners of a primitive's bounds."""
-    ends = zip(p.low, p.high, strict=True)
-    x, y, z = (a.ravel() for a in np.meshgrid(*ends))
-    cos, sin = np.cos(p.yaw), np.sin(p.yaw)
-    return np.stack((cos * x - sin * y, sin * x + cos * y, z), 1) + p.origin
+def _small(p: Primitive) -> bool:
+    if p.kind != "solid":
+        return False
+    part = p.parts[0]
+    return p.silhouette is not None or (part.label == CAR and part.material == Material.PLAIN)
+
+
+def _corners(primitives: list[Primitive]) -> np.ndarray:
+    """World positions [n, 8, 3] of the corners of the primitives' bounds."""
+    origin, yaw, low, high = (
+        np.array([getattr(p, name) for p in primitives], float).reshape(len(primitives), *shape)
+        for name, shape in zip(Primitive._fields[1:5], ((3,), (), (3,), (3,)), strict=True)
+    )
+    bit = (np.arange(8)[:, None] >> np.arange(3)) & 1  # the bits of k choose the bounds of corner k
+    corner = np.where(bit[None], high[:, None], low[:, None])
+    x, y, z = np.moveaxis(corner, -1, 0)
+    cos, sin = np.cos(yaw)[:, None], np.sin(yaw)[:, None]
+    return np.stack((cos * x - sin * y, sin * x + cos * y, z), -1) + origin[:, None]
 
 
 def _highest(p: Primitive, grid_x, grid_y, slope) -> np.ndarray:
@@ -81,7 +96,7 @@ def _highest(p: Primitive, grid_x, grid_y, slope) -> np.ndarray:
     x, y = cos * fx + sin * fy, cos * fy - sin * fx
     dx, dy = cos * slope[0] + sin * slope[1], cos * slope[1] - sin * slope[0]
     base = -p.origin[2]
-    if p.kind == "solid" and p.silhouette is None:
+    if p.kind == "solid":
         enter = np.full(x.shape, -np.inf, np.float32)
         leave = np.full(x.shape, np.inf, np.float32)
         for a, b, c, k in p.planes:
@@ -104,7 +119,7 @@ def _highest(p: Primitive, grid_x, grid_y, slope) -> np.ndarray:
             gaps = sample(tiles()[1], *np.broadcast_arrays(grid_x[None] * 14, grid_y[:, None] * 14))
             hit &= gaps < p.numbers[0] + 0.3
         return np.where(hit, (np.sqrt(np.maximum(root, 0)) - b) / a, -1)
-    if p.kind == "card":
+    if p.kind in ("card", "veil"):
         # Light along a card would cast no shadow: tilt it a little across.
         dy = dy if abs(dy) > 0.15 else np.copysign(0.15, dy)
         height = -y / dy
@@ -113,7 +128,7 @@ def _highest(p: Primitive, grid_x, grid_y, slope) -> np.ndarray:
         part = p.silhouette(x[seen], 0 * x[seen], z[seen], np.zeros(seen.sum(), int), p.numbers)
         seen[seen] = part >= 0
         return np.where(seen, height, -1)
-    return np.float32(-1)  # wheels: the body above them casts the shadow
+    raise ValueError(f"no shadow of a primitive of kind {p.kind!r}")
 
 
 def contact(bodies: list[Primitive], world: np.ndarray, reach: float = 0.7) -> np.ndarray:

@@ -38,7 +38,8 @@ def _vehicle_colour(rng, vivid):
     return hsv(hue, rng.uniform(0.5, 0.9) * vivid, rng.uniform(0.3, 0.8))
 
 
-def _wheels(at, yaw, half, length, radius, axle, label) -> Primitive:
+def wheels(at, yaw, half, length, radius, axle, label) -> Primitive:
+    """The wheels below a vehicle: a box with a silhouette."""
     tyre = Part(label, (0.06, 0.06, 0.065), Material.PLAIN)
     hub = Part(label, (0.5, 0.5, 0.52), Material.PLAIN)
     low, high = (-half, -length / 2 + 0.15, 0.0), (half, length / 2 - 0.15, radius * 2)
@@ -47,7 +48,7 @@ def _wheels(at, yaw, half, length, radius, axle, label) -> Primitive:
     return box(at, yaw, low, high, parts, silhouette=shapes.undercarriage, numbers=numbers)
 
 
-def _car_body(at, yaw, low, high, cabin_end, part, numbers) -> Primitive:
+def car_body(at, yaw, low, high, cabin_end, part, numbers) -> Primitive:
     """The lower body: a tapered box with a sloping bonnet and bevelled edges."""
     base = tapered(at, yaw, low, high, 0.1, 0.16, 0.1, (part,) * 11, numbers)
     waist, end, half = high[2], high[1], high[0]
@@ -77,7 +78,7 @@ def car(rng, at, yaw, vivid) -> list[Primitive]:
     slants = {"hatch": (0.9, 0.35), "saloon": (0.95, 0.75), "van": (0.6, 0.05)}[style]
     low, high = (-half, -length / 2, 0.24), (half, length / 2, waist)
     return [
-        _car_body(at, yaw, low, high, front * length + 0.35, body, numbers),
+        car_body(at, yaw, low, high, front * length + 0.35, body, numbers),
         tapered(
             at,
             yaw,
@@ -88,7 +89,7 @@ def car(rng, at, yaw, vivid) -> list[Primitive]:
             (cabin,) * 6,
             (half * 0.97, back * length, front * length + 0.35, waist, top, 0.28, *slants),
         ),
-        _wheels(at, yaw, half - 0.02, length, 0.32, axle, CAR),
+        wheels(at, yaw, half - 0.02, length, 0.32, axle, CAR),
     ]
 
 
@@ -105,7 +106,7 @@ def bus(rng, at, yaw, vivid, label=BUS) -> list[Primitive]:
     numbers = (half, length / 2, length * 0.3, 0.4, top, rng.random())
     parts = [
         box(at, yaw, (-half, -length / 2, 0.35), (half, length / 2, top), (body,), numbers=numbers),
-        _wheels(at, yaw, half - 0.03, length, 0.48, length * 0.3, label),
+        wheels(at, yaw, half - 0.03, length, 0.48, length * 0.3, label),
     ]
     return parts
 
@@ -134,7 +135,7 @@ def truck(rng, at, yaw, vivid) -> list[Primitive]:
         box(
             at, yaw, (-half, -length / 2, 0.75), (half, split - 0.1, top), (cargo,), numbers=numbers
         ),
-        _wheels(at, yaw, half - 0.05, length, 0.48, length * 0.32, TRUCK),
+        wheels(at, yaw, half - 0.05, length, 0.48, length * 0.32, TRUCK),
     ]
 
 
