@@ -43,9 +43,9 @@ def test_streets(tmp_path, capsys):
         for split in ("train", "val")
         for name in open_all("streets", tmp_path, split, domain=domain, **options)
     ]
-    assert len({name.rsplit("_")[-1] for name in ids}) == len(ids) == 15  # no scene twice
+    assert len({name.rsplit("_")[-1] for name in ids}) == len(ids) == 20  # no scene twice
     said = capsys.readouterr()
-    assert said.err == "" and said.out.count("prepared streets in") == 3
+    assert said.err == "" and said.out.count("prepared streets in") == 4
     assert all(line.startswith(("rendering", "prepared")) for line in said.out.splitlines())
 
 
