@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,15 +14,16 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from jaxseg.data.labels import CITYSCAPES, LabelSet, colorize, id_table
+from jaxseg.engine import processes
 from jaxseg.errors import UserError
 from jaxseg.evaluation.results import percent
 from jaxseg.experiment import finished, settings
 from jaxseg.experiment.finished import Wanted
 from jaxseg.experiment.method import make_predictor
 from jaxseg.losses.entropy import entropy as entropy_map
-from jaxseg.report import paint
+from jaxseg.report import gallery, paint
 from jaxseg.resize import resize_bilinear
-from jaxseg.run import images
+from jaxseg.run import images, video
 
 DEFAULT = Wanted()
 
@@ -54,7 +56,8 @@ def predict_folder(
     For each image it writes <output>/<stem>_id.png (grey, train ids), _color.png, _overlay.png and
     _entropy.png at the image's own size. Subfolders of the input are kept in the output. If images
     have equal stems, the suffix is added (a.png, a.jpg -> a_png_id.png, ...). Files that cannot be
-    read are passed over and told at the end.
+    read are passed over and told at the end. A video becomes <stem>_overlay.mp4. `index.html` shows
+    everything on one page.
     The network is compiled for each image size, or just once with `size`; then only the resizing to
     the image's own size is compiled for each size.
 
@@ -82,28 +85,86 @@ def predict_folder(
     with _writing(output):
         output.mkdir(parents=True, exist_ok=True)
     model = jax.device_put((model["params"], model["stats"], model["memory"]))
+    look, broken, shown = make_image_predictor(predict), [], []
 
-    look, broken = make_image_predictor(predict), []
-    for path, name in found[jax.process_index() :: jax.process_count()]:
+    def seen(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        (small,) = images.resized(image[None], size)
+        ids, entropy = look(model, small, image.shape[:2])
+        return np.asarray(ids), np.asarray(entropy)
+
+    for item in found[jax.process_index() :: jax.process_count()]:
+        target = output / item.name
+        with _writing(output):
+            target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            image = images.read(path)
+            if item.video:
+                one = _video(item, target, seen, label_set)
+            else:
+                image = images.read(item.path)
         except UserError as error:
             broken.append(str(error))
             announce(str(error))
             continue
-        (seen,) = images.resized(image[None], size)
-        ids, entropy = (np.asarray(x) for x in look(model, seen, image.shape[:2]))
-        target = output / name
-        with _writing(output):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _save(target, "id", ids)
-            _save(target, "color", colorize(ids, label_set))
-            _save(target, "overlay", paint.overlay(image, ids, label_set))
-            _save(target, "entropy", paint.heat(entropy))
-            if published is not None:
-                _save(target, "labelIds", published[ids])
-        announce(f"{path} -> {target}_*.png, mean entropy {percent(float(entropy.mean()), 1)}")
+        if not item.video:
+            with _writing(output):
+                one = _image(item, image, target, seen, label_set, published)
+        shown.append(one)
+        announce(f"{item.path} -> {target}_*, mean entropy {percent(one.entropy, 1)}")
+    with _writing(output):
+        _write_gallery(output, shown, broken, label_set)
     return Done(len(found) - len(broken), broken)
+
+
+Seen = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # image -> class ids, entropy
+
+
+def _image(
+    item: images.Item,
+    image: np.ndarray,
+    target: Path,
+    seen: Seen,
+    label_set: LabelSet,
+    published: np.ndarray | None,
+) -> gallery.Shown:
+    """Predicts an image and writes its pictures."""
+    ids, entropy = seen(image)
+    _save(target, "id", ids)
+    _save(target, "color", colorize(ids, label_set))
+    _save(target, "overlay", paint.overlay(image, ids, label_set))
+    _save(target, "entropy", paint.heat(entropy))
+    if published is not None:
+        _save(target, "labelIds", published[ids])
+    shares = np.bincount(ids.ravel(), minlength=len(label_set.classes)) / ids.size
+    return gallery.Shown(item.name.as_posix(), float(entropy.mean()), tuple(shares.tolist()))
+
+
+def _video(item: images.Item, target: Path, seen: Seen, label_set: LabelSet) -> gallery.Shown:
+    """Predicts each frame of a video and writes them as <target>_overlay.mp4."""
+    counts, uncertain, pixels = np.zeros(len(label_set.classes)), 0.0, 0
+
+    def painted(frame: np.ndarray) -> np.ndarray:
+        nonlocal counts, uncertain, pixels
+        ids, entropy = seen(frame)
+        counts = counts + np.bincount(ids.ravel(), minlength=len(counts))
+        uncertain, pixels = uncertain + float(entropy.sum()), pixels + ids.size
+        return paint.overlay(frame, ids, label_set)
+
+    output = target.with_name(f"{target.name}_overlay.mp4")
+    frames = video.painted(item.path, output, painted)
+    shares = tuple((counts / pixels).tolist())
+    return gallery.Shown(item.name.as_posix(), uncertain / pixels, shares, frames)
+
+
+def _write_gallery(
+    output: Path, shown: list[gallery.Shown], broken: list[str], label_set: LabelSet
+) -> None:
+    """Writes index.html in the first process, with what all have predicted."""
+    told = processes.gather("predictions", json.dumps([shown, broken]))
+    if jax.process_index():
+        return
+    parts = [json.loads(part) for part in told]
+    everything = [gallery.Shown(*one) for part in parts for one in part[0]]
+    gallery.write(output, everything, label_set, [line for part in parts for line in part[1]])
 
 
 def make_image_predictor(predict: Callable) -> Callable[..., tuple[jax.Array, jax.Array]]:
@@ -183,6 +244,8 @@ def predict(
       wanted: one network; the best checkpoint of the run by default.
       submission: also writes <stem>_labelIds.png with Cityscapes' ids.
     """
+    if not video.available() and any(item.video for item in images.find(source, output)):
+        raise UserError(f"--input={source}: {video.REMEDY}")
     finished.prepare(config)
     label_set = settings.label_set(config)
     ids = published_ids(label_set) if submission else None
@@ -193,7 +256,8 @@ def predict(
         make_predictor(loaded.config, loaded.method), loaded.model, source, output,
         label_set=label_set, size=settings.network_size(config), published=ids,
     )  # fmt: skip
-    print(f"{done.count} images segmented with {loaded.name} into {output}")
+    page = Path(output, "index.html")
+    print(f"{done.count} images segmented with {loaded.name} into {output}; {page} shows them")
     if done.broken:
         print("\n".join([f"{len(done.broken)} files could not be read:", *done.broken]))
     return done
