@@ -1,0 +1,1 @@
+"""The web page, `--mode=web`: run folders, training, predictions and data in a browser."""

@@ -1,0 +1,135 @@
+"""What a network's layers hold for an image: activations and weights, as NVIDIA DIGITS showed them.
+
+Activations are taken while the network runs, from every module that returns a map; each becomes a
+mean, a deviation, a histogram, and a grid of its first channels. All of it is computed within the
+compiled program, so that a large network's maps need not be kept.
+"""
+
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from flax.traverse_util import flatten_dict
+
+from jaxseg.web import network
+
+BINS = 32
+CHANNELS = 64  # of a grid
+SIDE = 72  # most pixels along a side of one channel's picture
+_programs: dict[int, Any] = {}
+
+
+def layers(request: Mapping[str, Any], blob: bytes) -> tuple[dict, bytes]:
+    """All layers of a network for one image.
+
+    Args:
+      request: source and step, see `network.model`.
+      blob: the image's file.
+
+    Returns:
+      activations and weights, lists of name, shape, mean, deviation, low, high, histogram (shares
+      of `BINS` equal bins from low to high), tiles [n, h, w] and offset (into the bytes); the
+      tiles, uint8 in 255ths between low and high, compressed with zlib.
+    """
+    from jaxseg.run import images
+
+    model = network.model(request["source"], request["step"])
+    image = images.resized(network.read(blob)[None], model.size)
+    found = {k: jax.tree.map(np.asarray, v) for k, v in activations(model, image).items()}
+    parts: list[bytes] = []
+    made = {
+        "network": model.name,
+        "seen": list(image.shape[1:3]),
+        "activations": [_entry(name, value, parts) for name, value in found.items()],
+        "weights": [
+            _entry(name, weight_summary(value), parts)
+            for name, value in flatten_dict(model.variables[0]["gen"], sep="/").items()
+        ],
+    }
+    return made, zlib.compress(b"".join(parts), 1)
+
+
+def activations(model, image: np.ndarray) -> dict[str, dict[str, Any]]:
+    """Summaries of the maps [1, h, w, C] that the modules return, in the order of computation.
+
+    Args:
+      model: see `jaxseg.load`.
+      image: uint8 [1, H, W, 3], as the network sees it.
+    """
+    if id(model) not in _programs:
+        _programs.clear()  # those of networks that are no longer kept
+        _programs[id(model)] = model, jax.jit(lambda variables, x: _tapped(model, variables, x))
+    found = _programs[id(model)][1](model.variables, image)
+    return dict(sorted(found.items(), key=lambda item: int(item[1]["place"])))
+
+
+def _tapped(model, variables: tuple, image: jax.Array) -> dict[str, dict[str, jax.Array]]:
+    found: dict[str, dict[str, Any]] = {}
+
+    def tap(call, args, kwargs, context):
+        out = call(*args, **kwargs)
+        name = "/".join(context.module.path)
+        if name and context.method_name == "__call__" and getattr(out, "ndim", 0) == 4:
+            while name in found:
+                name += "'"
+            facts = {"place": jnp.int32(len(found)), "shape": jnp.array(out.shape[1:])}
+            found[name] = {**summary(out[0]), **facts}
+        return out
+
+    with nn.intercept_methods(tap):
+        model.predict(*variables, image)
+    return found
+
+
+def summary(values: jax.Array) -> dict[str, jax.Array]:
+    """Mean, deviation, low, high, histogram and tiles of a map [h, w, C]."""
+    values = values.astype(jnp.float32)
+    low, high = values.min(), values.max()
+    scale = jnp.where(high > low, high - low, 1.0)
+    share = (values - low) / scale
+    bins = jnp.minimum((share * BINS).astype(jnp.int32), BINS - 1)
+    step = [max(1, -(-n // SIDE)) for n in values.shape[:2]]
+    tiles = share[:: step[0], :: step[1], :CHANNELS].transpose(2, 0, 1)
+    return {
+        "mean": values.mean(), "deviation": values.std(), "low": low, "high": high,
+        "histogram": jnp.bincount(bins.ravel(), length=BINS) / values.size,
+        "tiles": jnp.round(tiles * 255).astype(jnp.uint8),
+    }  # fmt: skip
+
+
+def weight_summary(values: Any) -> dict[str, Any]:
+    """The same of a parameter: kernels [kh, kw, in, out] as tiles, the mean over their inputs; 1x1
+    kernels and matrices as one tile [in, out]; the rest without tiles."""
+    values = np.asarray(values, np.float32)
+    low, high = float(values.min(initial=np.inf)), float(values.max(initial=-np.inf))
+    scale = high - low or 1.0
+    counts, _ = np.histogram(values, BINS, (low, low + scale))
+    tiles = np.zeros((0, 1, 1))
+    if values.ndim == 4 and values.shape[0] * values.shape[1] > 1:
+        tiles = values.mean(2).transpose(2, 0, 1)[:CHANNELS]
+        spread = np.abs(tiles).max(initial=1e-12)
+        tiles = tiles / spread / 2 + 0.5  # grey is 0
+    elif values.ndim >= 2:
+        flat = values.reshape(-1, values.shape[-1])
+        step = [max(1, -(-n // 256)) for n in flat.shape]
+        tiles = ((flat[:: step[0], :: step[1]] - low) / scale)[None]
+    return {
+        "shape": list(values.shape), "mean": values.mean(), "deviation": values.std(), "low": low,
+        "high": high, "histogram": counts / values.size,
+        "tiles": np.round(tiles * 255).astype(np.uint8),
+    }  # fmt: skip
+
+
+def _entry(name: str, found: Mapping[str, Any], parts: list[bytes]) -> dict[str, Any]:
+    offset = sum(map(len, parts))
+    parts.append(np.ascontiguousarray(found["tiles"]).tobytes())
+    return {
+        "name": name.removeprefix("segmenter/"), "shape": list(map(int, found["shape"])),
+        "offset": offset, "tiles": list(found["tiles"].shape),
+        **{k: float(found[k]) for k in ("mean", "deviation", "low", "high")},
+        "histogram": [round(float(v), 6) for v in found["histogram"]],
+    }  # fmt: skip

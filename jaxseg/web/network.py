@@ -1,0 +1,165 @@
+"""What the worker computes with networks: predictions, and checks of settings."""
+
+import collections
+import io
+import os
+import time
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+import jaxseg
+from jaxseg.data.labels import LabelSet, colorize
+from jaxseg.errors import UserError
+from jaxseg.report import paint
+
+PIXELS = 40_000_000  # most of an image: a small file can hold very many
+KEPT = 3  # networks that stay loaded
+PREDICTIONS = 24  # whose pictures can be asked for later
+
+_models: collections.OrderedDict[tuple, Any] = collections.OrderedDict()
+_made: collections.OrderedDict[str, "Prediction"] = collections.OrderedDict()
+
+
+class Prediction(NamedTuple):
+    """What was predicted for an image: all arrays at its own size."""
+
+    image: np.ndarray  # uint8 [H, W, 3]
+    ids: np.ndarray  # uint8 [H, W]
+    entropy: np.ndarray  # float32 [H, W], 0..1
+    label_set: LabelSet
+
+
+def model(source: str, step: str):
+    """A network, loaded once; see `jaxseg.load`.
+
+    Args:
+      source: folder of a run, or a weights file.
+      step: of a run.
+    """
+    state = os.stat(Path(source, "checkpoints") if os.path.isdir(source) else source)
+    key = (source, step, state.st_mtime_ns)
+    if key not in _models:
+        told: list[str] = []
+        found = jaxseg.load(source, step, announce=told.append)
+        _models[key] = found
+        while len(_models) > KEPT:
+            _models.popitem(last=False)
+    _models.move_to_end(key)
+    return _models[key]
+
+
+def predict(request: Mapping[str, Any], blob: bytes) -> tuple[dict, bytes]:
+    """Segments an image.
+
+    Args:
+      request: source and step, see `model`.
+      blob: the image's file.
+
+    Returns:
+      id, for `picture`; network, height, width, classes, palette, shares (of the pixels, by class),
+      entropy (the mean), seconds (of the network); the class ids, then the entropies in 255ths,
+      each uint8 [height * width], compressed with zlib.
+    """
+    image = read(blob)
+    network = model(request["source"], request["step"])
+    began = time.perf_counter()
+    out = network(image)
+    ids, entropy = out.labels.astype(np.uint8), out.entropy
+    seconds = time.perf_counter() - began
+    made = Prediction(image, ids, entropy, network.label_set)
+    name = os.urandom(9).hex()
+    _made[name] = made
+    while len(_made) > PREDICTIONS:
+        _made.popitem(last=False)
+    counts = np.bincount(ids.ravel(), minlength=len(network.classes))
+    levels = np.clip(entropy * 255, 0, 255).round().astype(np.uint8)
+    return {
+        "id": name,
+        "network": network.name,
+        "height": ids.shape[0],
+        "width": ids.shape[1],
+        "classes": list(network.classes),
+        "palette": [list(map(int, colour)) for colour in network.label_set.palette],
+        "shares": (counts / ids.size).tolist(),
+        "entropy": float(entropy.mean()),
+        "seconds": seconds,
+    }, zlib.compress(ids.tobytes() + levels.tobytes(), 1)
+
+
+def picture(request: Mapping[str, Any], blob: bytes) -> tuple[dict, bytes]:
+    """A prediction as a PNG: request has its id, kind (ids, color, overlay or entropy) and, for
+    overlay, strength (0..1)."""
+    found = _made.get(request["id"])
+    if found is None:
+        raise UserError("this prediction is no longer kept: predict again")
+    kinds = {
+        "ids": lambda: found.ids,
+        "color": lambda: colorize(found.ids, found.label_set),
+        "entropy": lambda: paint.heat(found.entropy),
+        "overlay": lambda: paint.overlay(
+            found.image, found.ids, found.label_set, float(request.get("strength", 0.55))
+        ),
+    }
+    if request["kind"] not in kinds:
+        raise UserError(f"there is no picture {request['kind']!r}: choose {', '.join(kinds)}")
+    file = io.BytesIO()
+    Image.fromarray(kinds[request["kind"]]()).save(file, "PNG", compress_level=1)
+    return {}, file.getvalue()
+
+
+def read(blob: bytes) -> np.ndarray:
+    """An image file as uint8 [H,W,3], turned upright.
+
+    Raises:
+      UserError: it is none, or has too many pixels; that is known before they are decoded.
+    """
+    from jaxseg.run import images
+
+    try:
+        with Image.open(io.BytesIO(blob)) as image:
+            width, height = image.size
+            if width * height > PIXELS:
+                raise UserError(
+                    f"the image has {width}x{height} pixels; at most {PIXELS // 10**6} million"
+                )
+            return images.upright(image)
+    except UserError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise UserError(f"the image has too many pixels: {error}") from error
+    except Exception as error:  # Pillow raises many kinds for damaged files
+        raise UserError("this is not an image that can be read") from error
+
+
+def check(request: Mapping[str, Any], blob: bytes) -> tuple[dict, bytes]:
+    """Checks the settings of a training as the command line does.
+
+    Args:
+      request: config, as --config takes it; overrides, a list of '--config.KEY=VALUE'.
+
+    Raises:
+      UserError: a mistake in them.
+    """
+    from absl import flags
+    from ml_collections import config_flags
+
+    from jaxseg.experiment import check as experiment_check
+    from jaxseg.experiment import networks
+
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", None, "", flag_values=values, lock_config=True)
+    argv = ["launch.py", f"--config={request['config']}", *request["overrides"]]
+    try:
+        values(argv)
+        config = values["config"].value
+        given = config_flags.get_override_values(values["config"])
+    except Exception as error:  # ml_collections raises many kinds for overrides
+        raise UserError(" ".join(str(error).replace("\\n", " ").split())) from error
+    networks.settle(config, given)
+    experiment_check.check(config)
+    return {}, b""

@@ -1,0 +1,103 @@
+// Line charts over steps, drawn by uPlot, in the colours of the page.
+
+import {h, short} from "./dom.js";
+
+const COLOURS = 6;
+const powers = (_, splits) => splits.map(v => Math.abs(Math.log10(v) - Math.round(Math.log10(v))) < 1e-6 ? v : null);
+const style = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+export const colour = number => style(`--line${number % COLOURS}`);
+
+/**
+ * A chart that may grow.
+ * @param {string} title above it
+ * @param {object} options names: of the lines; warmup: a step to mark; log: logarithmic; dots: draws each
+ *   point; levels: values that the axis reaches, marked by dashed lines; unit: behind numbers
+ * @param {AbortSignal} signal ends it when the page is left
+ * @returns {{element: HTMLElement, set: (steps: number[], values: (number|null)[][]) => void}}
+ */
+export function chart(title, {names, warmup = 0, log = false, dots = false, levels = [], unit = "", colours} , signal) {
+  const place = h("div", {class: "plot"}), legend = h("div", {class: "chips"});
+  const element = h("figure", {class: "chart"}, h("figcaption", {}, h("b", {}, title), legend), place);
+  place.setAttribute("role", "img");
+  place.setAttribute("aria-label", title);
+  const values = names.map(() => h("b", {}, ""));
+  const keys = names.map((name, i) => h("i", {}));
+  legend.append(...names.map((name, i) => h("span", {class: "chip"}, keys[i], name || null, values[i])));
+  let data = [[], ...names.map(() => [])], plot = null;
+
+  const tell = index => names.forEach((_, i) => {
+    const line = data[i + 1];
+    let at = index ?? line.length - 1;
+    if (index === null || index === undefined) while (at > 0 && line[at] == null) at--;
+    const value = line[at];
+    values[i].textContent = value == null ? "–" : short(value) + unit;
+  });
+
+  const draw = () => {
+    plot?.destroy();
+    const pick = i => colours ? colours[i] : colour(i);
+    keys.forEach((key, i) => key.style.setProperty("background", pick(i)));
+    plot = new uPlot({
+      width: Math.max(240, place.clientWidth), height: 200, legend: {show: false},
+      cursor: {points: {size: 6}, y: false, drag: {x: true, y: false}},
+      scales: {x: {time: false}, y: {distr: log ? 3 : 1, range: log ? undefined : range}},
+      axes: [
+        {stroke: style("--faint"), grid: {show: false}, ticks: {show: false}, size: 28, gap: 6},
+        {stroke: style("--faint"), grid: {stroke: style("--rule"), width: 1, filter: log ? powers : undefined}, ticks: {show: false}, size: 52, gap: 6,
+          filter: log ? powers : undefined,
+          values: (_, ticks) => ticks.map(v => v === null ? "" : short(v))},
+      ],
+      series: [{}, ...names.map((name, i) => ({
+        label: name, stroke: pick(i), width: 1.8, spanGaps: true,
+        points: {show: dots ? true : data[0].length < 2, size: 6, fill: pick(i)},
+      }))],
+      hooks: {draw: [marks], setCursor: [u => tell(u.cursor.idx)]},
+    }, data, place);
+    plot.over.addEventListener("dblclick", event => { event.stopImmediatePropagation(); whole(); }, true);
+    whole();
+    tell(null);
+  };
+
+  /** Shows all steps, from 0 on. */
+  const whole = () => plot.setScale("x", {min: 0, max: data[0].at(-1) || 1});
+
+  function range(_, low, high) {
+    low = Math.min(low, ...levels); high = Math.max(high, ...levels);
+    const pad = (high - low || Math.abs(high) || 1) * 0.06;
+    return [low >= 0 && low - pad < 0 ? 0 : low - pad, high + pad];
+  }
+
+  function marks(u) {
+    const {ctx} = u, {left, top, width, height} = u.bbox;
+    ctx.save();
+    ctx.strokeStyle = style("--faint");
+    ctx.lineWidth = devicePixelRatio;
+    ctx.setLineDash([4 * devicePixelRatio, 4 * devicePixelRatio]);
+    ctx.beginPath();
+    if (warmup > u.scales.x.min && warmup < u.scales.x.max) {
+      const x = u.valToPos(warmup, "x", true);
+      ctx.moveTo(x, top); ctx.lineTo(x, top + height);
+    }
+    for (const level of levels) {
+      const y = u.valToPos(level, "y", true);
+      ctx.moveTo(left, y); ctx.lineTo(left + width, y);
+    }
+    ctx.stroke();
+    ctx.restore();
+  }
+
+  let due = 0;
+  const later = () => { cancelAnimationFrame(due); due = requestAnimationFrame(() => place.isConnected && draw()); };
+  const watcher = new ResizeObserver(later), dark = matchMedia("(prefers-color-scheme: dark)");
+  watcher.observe(place);
+  dark.addEventListener("change", later);
+  signal.addEventListener("abort", () => { watcher.disconnect(); dark.removeEventListener("change", later); plot?.destroy(); });
+  return {element, set(steps, lines) {
+    data = [steps, ...lines];
+    if (!plot || steps.length < 3) { later(); return; }
+    const {min, max} = plot.scales.x, zoomed = min > 0 || max < (plot.data[0].at(-1) || 1);
+    plot.setData(data, false);
+    if (zoomed) plot.setScale("x", {min, max}); else whole();
+    tell(null);
+  }};
+}
