@@ -37,8 +37,11 @@ _OFFERED = (
      "https://github.com/wasidennis/AdaptSegNet", "non-commercial research", "ed35151c"),
     ("gta2cityscapes_advent.pth", "AdvEnt, GTA5 to Cityscapes", ADVENT, "as its page states", ""),
     ("gta2cityscapes_minent.pth", "MinEnt, GTA5 to Cityscapes", ADVENT, "as its page states", ""),
-    ("DAFormer: iter_40000_relevant.pth", "DAFormer, GTA5 to Cityscapes",
-     "https://github.com/lhoyer/DAFormer", "as its page states; MiT inside", ""),
+    *(
+        (f"{name} (any file name)", f"{name}, GTA5 to Cityscapes and others",
+         f"https://github.com/lhoyer/{name}", "as its page states; a MiT inside", "")
+        for name in ("DAFormer", "HRDA", "MIC")
+    ),
 )  # fmt: skip
 SUFFIXES = (".pth", ".pt", ".npz", ".safetensors", ".caffemodel", ".h5")
 _lock = threading.Lock()
@@ -67,9 +70,8 @@ def offered(files: list[str]) -> list[dict[str, Any]]:
         })  # fmt: skip
     named = {os.path.basename(path): path for path in files}
     for file, what, where, licence, digits in _OFFERED:
-        own = file.rpartition(": ")[2]
         found.append({"name": file, "what": what, "where": where, "licence": licence,
-                      "sha256": digits, "bytes": None, "here": named.get(own, ""),
+                      "sha256": digits, "bytes": None, "here": named.get(file, ""),
                       "backbone": ""})  # fmt: skip
     return found
 

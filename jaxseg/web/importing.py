@@ -7,22 +7,19 @@ project's names.
 """
 
 import sys
-from pathlib import Path
 
 
 def main(file: str, config: str, folder: str) -> int:
     """Writes the run folder; returns the exit code, 2 for a file that cannot be used."""
+    import jaxseg
     from jaxseg.errors import UserError
-    from jaxseg.experiment import check, finished, restore
-    from jaxseg.run import segment
+    from jaxseg.experiment import finished, restore
     from jaxseg.web import launcher
 
     try:
-        given = launcher.load(config) if config else segment.config_of(Path(file))
-        given = given.copy_and_resolve_references()
-        check.check(given)
-        loaded = restore.from_weights(given, file)
-        finished.write_checkpoint(loaded, folder, given)
+        given = launcher.load(config) if config else None
+        own = jaxseg.load(file, config=given).config  # with what is recognised in the file
+        finished.write_checkpoint(restore.from_weights(own, file), folder, own)
     except (UserError, ValueError) as error:
         print(error)
         return 2

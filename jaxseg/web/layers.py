@@ -5,6 +5,7 @@ mean, a deviation, a histogram, and a grid of its first channels. All of it is c
 compiled program, so that a large network's maps need not be kept.
 """
 
+import re
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -33,7 +34,8 @@ def layers(request: Mapping[str, Any], blob: bytes) -> tuple[dict, bytes]:
     Returns:
       activations and weights, lists of name, shape, mean, deviation, low, high, histogram (shares
       of `BINS` equal bins from low to high), tiles [n, h, w] and offset (into the bytes); the
-      tiles, uint8 in 255ths between low and high, compressed with zlib.
+      tiles, uint8 in 255ths between three deviations below the mean and three above it (weights:
+      around 0), compressed with zlib.
     """
     from jaxseg.run import images
 
@@ -47,10 +49,19 @@ def layers(request: Mapping[str, Any], blob: bytes) -> tuple[dict, bytes]:
         "activations": [_entry(name, value, parts) for name, value in found.items()],
         "weights": [
             _entry(name, weight_summary(value), parts)
-            for name, value in flatten_dict(model.variables[0]["gen"], sep="/").items()
+            for name, value in _in_order(flatten_dict(model.variables[0]["gen"], sep="/"))
         ],
     }
     return made, zlib.compress(b"".join(parts), 1)
+
+
+def _in_order(parameters: dict[str, Any]) -> list[tuple[str, Any]]:
+    """By name, block2 before block10."""
+
+    def natural(item: tuple[str, Any]) -> list[tuple[int, str]]:
+        return [(int(p) if p.isdigit() else -1, p) for p in re.split(r"(\d+)", item[0])]
+
+    return sorted(parameters.items(), key=natural)
 
 
 def activations(model, image: np.ndarray) -> dict[str, dict[str, Any]]:
@@ -93,7 +104,8 @@ def summary(values: jax.Array) -> dict[str, jax.Array]:
     share = (values - low) / scale
     bins = jnp.minimum((share * BINS).astype(jnp.int32), BINS - 1)
     step = [max(1, -(-n // SIDE)) for n in values.shape[:2]]
-    tiles = share[:: step[0], :: step[1], :CHANNELS].transpose(2, 0, 1)
+    near = (values - values.mean()) / jnp.maximum(6 * values.std(), 1e-12) + 0.5
+    tiles = jnp.clip(near[:: step[0], :: step[1], :CHANNELS], 0, 1).transpose(2, 0, 1)
     return {
         "mean": values.mean(), "deviation": values.std(), "low": low, "high": high,
         "histogram": jnp.bincount(bins.ravel(), length=BINS) / values.size,
@@ -111,12 +123,12 @@ def weight_summary(values: Any) -> dict[str, Any]:
     tiles = np.zeros((0, 1, 1))
     if values.ndim == 4 and values.shape[0] * values.shape[1] > 1:
         tiles = values.mean(2).transpose(2, 0, 1)[:CHANNELS]
-        spread = np.abs(tiles).max(initial=1e-12)
-        tiles = tiles / spread / 2 + 0.5  # grey is 0
     elif values.ndim >= 2:
         flat = values.reshape(-1, values.shape[-1])
         step = [max(1, -(-n // 256)) for n in flat.shape]
-        tiles = ((flat[:: step[0], :: step[1]] - low) / scale)[None]
+        tiles = flat[None, :: step[0], :: step[1]]
+    if tiles.size:
+        tiles = tiles / np.abs(tiles).max(initial=1e-12) / 2 + 0.5  # the middle is 0
     return {
         "shape": list(values.shape), "mean": values.mean(), "deviation": values.std(), "low": low,
         "high": high, "histogram": counts / values.size,

@@ -14,6 +14,7 @@ from jaxseg.web.client import Worker
 from jaxseg.web.places import Places
 
 UPLOAD = 64 << 20  # bytes of an image's file
+CHOICES = 300  # runs whose networks are offered at a time
 PNG = ("ids", "color", "overlay", "entropy")
 
 
@@ -21,7 +22,10 @@ def routes(where: Places, networks: Worker, queue: jobs.Queue) -> list[Route]:
     """The routes of /api/networks, /api/predict, /api/predictions, /api/layers and /api/check."""
 
     def choices(request: Request) -> Response:
-        found = [network_choices(where, r["name"]) for r in runs.listed(where.runs)]
+        names = [r["name"] for r in runs.listed(where.runs)]  # the newest first
+        wanted = request.query_params.get("run")
+        names = [n for n in names if n == wanted] + [n for n in names if n != wanted]
+        found = [network_choices(where, name) for name in names[:CHOICES]]
         return JSONResponse({"networks": [n for n in found if n["steps"]]})
 
     async def predict(request: Request) -> Response:

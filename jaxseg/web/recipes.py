@@ -46,7 +46,7 @@ def listed() -> list[dict[str, Any]]:
 
 def settings(name: str, preset: str) -> list[dict[str, Any]]:
     """All settings of a config: key, value as text for the command line, comment, few (whether it
-    is one of the handful), in the config's order.
+    is one of the handful, which come first).
 
     Raises:
       UserError: no such config or preset.
@@ -59,11 +59,12 @@ def settings(name: str, preset: str) -> list[dict[str, Any]]:
     except ValueError as error:
         raise UserError(str(error)) from error
     comments = _comments()
-    return [
+    found = [
         {"key": key, "value": _text(value), "comment": _comment(comments, key), "few": key in FEW}
         for key, value in _flat(config, "")
         if key not in OWN
     ]
+    return sorted(found, key=lambda s: FEW.index(s["key"]) if s["few"] else len(FEW))
 
 
 def overrides(text: str) -> list[str]:

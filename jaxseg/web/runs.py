@@ -7,7 +7,6 @@ that it reads (config.json, metrics.jsonl, selection.json) are read here as JSON
 import json
 import math
 import os
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,46 +20,32 @@ SKIPPED = {"checkpoints", "pictures", "tensorboard", "agreement", "survey"}
 CHUNK = 4 << 20  # most bytes of a log in one answer
 LIVE = 120  # seconds since the last line within which a run may be running elsewhere
 
-_lock = threading.Lock()
 _kept: dict[str, tuple[tuple, dict]] = {}  # folder -> (state of its files, summary)
 
 
-def find(root: Path) -> list[tuple[str, float]]:
-    """The run folders below a root: (name, relative to the root; time of the last change).
-
-    Links are not followed.
-    """
-    found: list[tuple[str, float]] = []
+def find(root: Path) -> list[str]:
+    """The names of the run folders below a root, relative to it. Links are not followed."""
+    found: list[str] = []
     _search(str(root), "", DEPTH, found)
     return found
 
 
-def _search(folder: str, name: str, depth: int, found: list) -> None:
+def _search(folder: str, name: str, depth: int, found: list[str]) -> None:
     try:
         with os.scandir(folder) as listed:
-            entries = list(listed)
+            entries = [e for e in listed if e.name[0] != "." and e.name not in SKIPPED]
     except OSError:
         return
-    files = {e.name: e for e in entries if e.name in (METRICS, "config.json")}
-    if name and files:
-        found.append((name, max(_changed(e) for e in files.values())))
-        return
-    if depth == 0:
+    if name and any(e.name in (METRICS, "config.json") for e in entries):
+        found.append(name)
         return
     for entry in entries:
-        if (
-            entry.name[0] != "."
-            and entry.name not in SKIPPED
-            and entry.is_dir(follow_symlinks=False)
-        ):
-            _search(entry.path, f"{name}/{entry.name}" if name else entry.name, depth - 1, found)
-
-
-def _changed(entry: os.DirEntry) -> float:
-    try:
-        return entry.stat().st_mtime
-    except OSError:
-        return 0.0
+        if depth and entry.is_dir(follow_symlinks=False):
+            inside = f"{name}/{entry.name}" if name else entry.name
+            if entry.path in _kept:  # a run already: not listed again
+                found.append(inside)
+            else:
+                _search(entry.path, inside, depth - 1, found)
 
 
 def folder_of(root: Path, name: str) -> Path:
@@ -89,7 +74,8 @@ def listed(root: Path, *, query: str = "", sort: str = "-changed") -> list[dict[
       query: words that must stand in a run's name, method or data.
       sort: a key of the summaries; '-' in front for descending order. Runs without it come last.
     """
-    rows = [summary(root / name, name) for name, _ in find(root)]
+    top = str(root)
+    rows = [found for name in find(root) if (found := summary(f"{top}/{name}", name))["there"]]
     words = query.lower().split()
     if words:
         rows = [
@@ -104,24 +90,26 @@ def listed(root: Path, *, query: str = "", sort: str = "-changed") -> list[dict[
     return present + [r for r in rows if r.get(key) is None]
 
 
-def summary(folder: Path, name: str) -> dict[str, Any]:
+def summary(folder: str | Path, name: str) -> dict[str, Any]:
     """A run's line in the list; computed again only when its files have changed."""
-    states = tuple(_state(folder / file) for file in (METRICS, "config.json", "results.json"))
-    with _lock:
-        kept = _kept.get(str(folder))
+    path = str(folder)
+    states = tuple(_state(f"{path}/{file}") for file in (METRICS, "config.json", "results.json"))
+    kept = _kept.get(path)
     if kept and kept[0] == states:
         made = kept[1]
     else:
-        made = _summarise(folder, name)
-        with _lock:
-            _kept[str(folder)] = (states, made)
+        made = _summarise(Path(folder), name)
+        if made["there"]:
+            _kept[path] = states, made
+        else:
+            _kept.pop(path, None)
     age = time.time() - made["changed"]
     return {**made, "live": age < LIVE and not made["finished"]}
 
 
-def _state(path: Path) -> tuple | None:
+def _state(path: str) -> tuple | None:
     try:
-        found = path.stat()
+        found = os.stat(path)
     except OSError:
         return None
     return found.st_ino, found.st_size, found.st_mtime_ns
@@ -151,6 +139,7 @@ def _summarise(folder: Path, name: str) -> dict[str, Any]:
         "source_miou": evaluations[-1].get("source_miou") if evaluations else None,
         "finished": bool(steps and last >= steps and (folder / "results.json").exists()),
         "changed": max(times, default=0.0),
+        "there": bool(times),
     }
 
 

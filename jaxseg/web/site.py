@@ -8,6 +8,7 @@ is shown is read from the run folders, so a page may be reloaded and the server 
 import contextlib
 import ipaddress
 import secrets
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -116,10 +117,7 @@ def run(
             make_app(places, queue, allowed), host=host, port=port, log_level="warning",
             access_log=False, server_header=False, timeout_graceful_shutdown=2,
         )  # fmt: skip
-        try:
-            listening = config.bind_socket()
-        except SystemExit as error:
-            raise UserError(f"--port={port} of {host} is taken: give another one") from error
+        listening = _listening(host, port)
         name = f"[{host}]" if ":" in host else host
         query = f"?token={allowed.token}" if allowed.token else ""
         print(f"jaxseg: http://{name}:{port}/{query}  (runs in {places.runs}; Ctrl-C ends it)",
@@ -129,6 +127,15 @@ def run(
     finally:
         queue.close()
     return 0
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket that takes connections at once, so that the address may be told."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise UserError(f"cannot listen on port {port} of {host} ({error.strerror})") from error
 
 
 def _allowed(host: str) -> guard.Allowed:

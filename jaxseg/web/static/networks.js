@@ -6,7 +6,7 @@ import {CRITERIA} from "./words.js";
 
 /** {element, value() -> {run, step}, samples() -> addresses of images}; onchange is called after a choice. */
 export async function chooser(query, signal, onchange, label = "Snapshot") {
-  const {networks} = await get("/api/networks", {}, signal);
+  const {networks} = await get("/api/networks", {run: query.get("run")}, signal);
   if (!networks.length) return null;
   const wanted = query.get("run"), run = select(networks.map(n => n.name), networks.some(n => n.name === wanted) ? wanted : networks[0].name, () => { steps(); onchange(); });
   const step = select([], undefined, onchange), own = () => networks.find(n => n.name === run.value);

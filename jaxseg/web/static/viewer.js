@@ -74,5 +74,5 @@ export function viewer(item, first, second, titles, signal) {
   return h("div", {class: "side wide"}, h("div", {}, h("div", {class: "bar-row"}, kinds, h("label", {for: "opacity"}, "opacity", opacity),
       second && h("label", {for: "swipe"}, `${titles[0]} | ${titles[1]}`, swipe)), frame, told,
     h("div", {class: "bar-row"}, h("span", {class: "faint"}, "Download"), link("overlay", "overlay"), link("color", "classes in colour"), link("ids", "class ids"), link("entropy", "entropy"))),
-    h("div", {class: "card"}, h("h3", {}, "Share of the pixels"), second && h("p", {class: "note"}, `${titles[0]} and ${titles[1]}`), legend));
+    h("div", {class: "card"}, h("h2", {}, "Share of the pixels"), second && h("p", {class: "note"}, `${titles[0]} and ${titles[1]}`), legend));
 }

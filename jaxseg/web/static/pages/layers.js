@@ -52,14 +52,15 @@ function browser(found) {
     let shown = found[kind].filter(e => e.tiles[0] > 0 && (deep || depth(e.name) <= 2));
     if (shown.length < 3) shown = found[kind].filter(e => e.tiles[0] > 0);
     fill(list, shown.map(entry => h("button", {type: "button", class: "layer", onclick: event => choose(entry, event.currentTarget)},
-      h("b", {}, entry.name), h("span", {class: "faint"}, entry.shape.join(" × ")), histogram(entry, 120, 26))));
+      h("b", {}, title(entry)), h("span", {class: "faint"}, entry.shape.join(" × ")), histogram(entry, 120, 26))));
     if (shown.length) choose(shown[0], list.firstChild);
   }
   function choose(entry, element) {
     for (const other of list.children) other.removeAttribute("aria-current");
     element.setAttribute("aria-current", "true");
     const [count, high, wide] = entry.tiles, of = entry.shape.at(-1);
-    fill(detail, h("h2", {}, entry.name), h("p", {class: "note"}, entry.shape.join(" × ") + (count > 1 && count < of ? `, the first ${count} of ${of} channels` : "")),
+    fill(detail, h("h2", {}, title(entry)), h("p", {class: "note"}, entry.shape.join(" × ") + (count > 1 && count < of ? `, the first ${count} of ${of} channels` : "") +
+        (kind === "weights" ? (count ? "; blue below 0, red above" : "") : "; dark is three deviations below the mean, bright three above")),
       h("div", {class: "tiles"}, [["mean", entry.mean], ["deviation", entry.deviation], ["lowest", entry.low], ["highest", entry.high]].map(([t, v]) =>
         h("div", {class: "tile"}, h("b", {}, short(v)), h("span", {}, t)))),
       h("figure", {class: "chart histogram"}, h("figcaption", {}, h("b", {}, "Histogram")), histogram(entry, 560, 90),
@@ -70,6 +71,8 @@ function browser(found) {
   return h("div", {}, h("div", {class: "bar-row"}, tabs), h("div", {class: "layers-split"}, list, detail));
 }
 
+/** A layer's name, which may break at its slashes. */
+const title = entry => entry.name.replace(/\/kernel$/, "").replaceAll("/", "/\u200b");
 const depth = name => name.split("/").length;
 
 function picture(entry, n, high, wide, kind) {

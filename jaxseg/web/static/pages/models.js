@@ -22,7 +22,7 @@ function body(found, load) {
     h("h2", {}, "Offered by packages and papers"),
     h("p", {class: "note"}, `Nothing is downloaded from here: fetch a file yourself and put it below ${found.top}; it is then found by its name. `,
       "A backbone starts a training as init.backbone; a whole network is imported above."),
-    table("Offered weights", ["file", "licence", "checksum", "here"], found.offered.map(o => offered(o, found.top)))];
+    table("Offered weights", ["file", "licence and source", "SHA-256", "here"], found.offered.map(o => offered(o, found.top)))];
 }
 
 function trained(t, can) {
@@ -62,7 +62,7 @@ function importing(found, load) {
 }
 
 function offered(o, top) {
-  const sum = h("code", {}, o.sha256 ? o.sha256.slice(0, 16) + (o.sha256.length > 16 ? "…" : "") : "not published");
+  const sum = h("code", {}, o.sha256 ? o.sha256.slice(0, 16) + (o.sha256.length > 16 ? "…" : "") : "not known");
   const where = o.where.startsWith("http") ? h("a", {href: o.where, rel: "noreferrer noopener", target: "_blank"}, o.where.replace("https://", "")) : h("code", {}, o.where);
   const check = button("verify", async () => {
     const {sha256} = await get("/api/models/checksum", {path: o.here});

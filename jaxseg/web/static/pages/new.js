@@ -11,8 +11,8 @@ export async function show(root, {query, signal}) {
   const [{configs}, {datasets}] = await Promise.all([get("/api/configs", {}, signal), get("/api/datasets", {}, signal)]);
   const first = configs.find(c => c.name === (query.get("config") || "advent")) || configs[0];
   const config = select(configs.map(c => c.name), first.name, () => presets());
-  const title = h("p", {class: "note"}), preset = select([]), presetBox = h("div");
-  const name = h("input", {autocomplete: "off", spellcheck: "false"}), data = h("div"), few = h("div", {class: "fields"});
+  const title = h("p", {class: "note"}), preset = select([]);
+  const name = h("input", {autocomplete: "off", spellcheck: "false"}), data = h("div", {class: "card split"}), few = h("div", {class: "fields"});
   const more = h("textarea", {rows: 5, spellcheck: "false", placeholder: "optim.gen.lr=0.05\naugment.source.jitter=0.4"});
   const all = h("div"), wrong = h("div", {role: "alert"});
   let settings = [], suggested = "";
@@ -58,12 +58,12 @@ export async function show(root, {query, signal}) {
   const start = button("Start", async () => { await begin(wrong, content(), name); }, "main");
   root.append(heading("New training"), h("div", {class: "side"},
     h("div", {},
-      h("div", {class: "card"}, h("div", {class: "split"}, h("div", {}, field("Method", config), title), h("div", {}, field("Preset", preset, "data, network and schedule that belong together"))),
-        presetBox, h("div", {class: "split"}, field("Name of the run", name, "a new folder among the runs"), h("div"))),
-      h("h2", {}, "Data"), h("div", {class: "card split"}, data),
+      h("div", {class: "card"}, h("div", {class: "split"}, h("div", {}, field("Method", config), title), field("Preset", preset, "data, network and schedule that belong together")),
+        field("Name of the run", name, "a new folder among the runs")),
+      h("h2", {}, "Data"), data,
       h("h2", {}, "Settings"), h("div", {class: "card"}, few),
       h("h2", {}, "Other settings"), field("One a line, as on the command line", more), all),
-    h("aside", {class: "card sticky"}, h("h3", {}, "Ready?"), h("p", {class: "note"}, "The training is a process of its own, the same as on the command line. If another one runs, it waits its turn."),
+    h("aside", {class: "card sticky"}, h("h2", {}, "Ready?"), h("p", {class: "note"}, "The training is a process of its own, the same as on the command line. If another one runs, it waits its turn."),
       wrong, h("div", {class: "bar-row"}, start, check))));
   presets();
 }
