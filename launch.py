@@ -8,6 +8,7 @@ python launch.py --config=configs/advent.py --mode=predict --input=photos --outp
 python launch.py --config=configs/advent.py:gta5_cityscapes --mode=evaluate --weights=advent.pth
 python launch.py --config=configs/advent.py --mode=evaluate --ensemble=runs/a,runs/b@700
 srun python launch.py --config=configs/advent.py:gta5_cityscapes --distributed
+python launch.py --mode=web --runs=runs --port=8000
 """
 
 import sys
@@ -15,4 +16,8 @@ import sys
 from jaxseg.cli import modes
 
 if __name__ == "__main__":
+    if "--mode=web" in sys.argv[1:]:  # has no config, and flags of its own
+        from jaxseg.web import command
+
+        sys.exit(command.main("launch.py", [a for a in sys.argv[1:] if a != "--mode=web"]))
     modes.main(["launch.py", *sys.argv[1:]], usage=__doc__)

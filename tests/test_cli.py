@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from kit.experiments import CONFIGS
 
-from jaxseg.cli import comments, listing, main
+from jaxseg.cli import listing, main
 from jaxseg.errors import UserError
-from jaxseg.experiment import presets
+from jaxseg.experiment import comments, presets
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -148,7 +148,7 @@ def test_settings_come_with_the_comments_of_the_configs():
 def test_a_run_is_started_resumed_extended_and_cloned(tmp_path, monkeypatch):
     """What is started; the commands themselves are those of the command line."""
     for name in ("a", "b"):
-        fabricate(tmp_path / "runs" / name, finished=True)
+        fabricate(tmp_path / "runs" / name)
     monkeypatch.setattr(jobs.Queue, "_begin", lambda self, job: None)  # stays queued
     with served(tmp_path) as (client, places, queue):
 
@@ -191,7 +191,7 @@ def test_saved_settings_are_the_config_of_the_run(tmp_path):
     again = saved.get_config(str(tmp_path))
     assert again.to_dict() == config.to_dict() and again.is_locked
     assert launcher.argument(str(tmp_path)) == f"{saved.__file__}:{tmp_path}"
-    with pytest.raises(ValueError, match="no readable config"):
+    with pytest.raises(UserError, match="not the readable config"):
         saved.get_config(str(tmp_path / "none"))
 
 

@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jaxseg
-from jaxseg.cli import comments
 from jaxseg.errors import UserError
-from jaxseg.experiment import presets
+from jaxseg.experiment import comments, presets
 
 _PUBLISHED = re.compile(r"configs/(\w+)\.py(:[\w+]+)?\s+# published: (.*)")
 

@@ -35,6 +35,7 @@ COMMANDS = {
     "list": Command(
         "jaxseg.cli.listing", "experiments, presets, settings, data sets, published numbers"
     ),
+    "web": Command("jaxseg.web.command", "serves the web page: runs, training, data, models"),
     "completion": Command("jaxseg.cli.completion", "prints completion for bash or zsh"),
 }
 

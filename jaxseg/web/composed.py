@@ -11,17 +11,18 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from jaxseg.errors import UserError
+from jaxseg.experiment import presets
+
 
 def get_config(path: str) -> ConfigDict:
-    """The base's config with its data replaced; raises ValueError for a file that is not one."""
-    from jaxseg.web import launcher  # which imports this file
-
+    """The base's config with its data replaced; raises UserError for a file that is not one."""
     try:
         with open(path, encoding="utf-8") as file:
             spec = json.load(file)
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path} is no readable experiment: {error}") from error
-    config = launcher.load(spec["base"])
+        raise UserError(f"{path} is no readable experiment: {error}") from error
+    config = presets.load(spec["base"])
     if not (spec["source"] or spec["target"]):
         return config
     config = config.unlock()

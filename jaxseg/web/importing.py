@@ -14,13 +14,11 @@ def main(file: str, config: str, folder: str) -> int:
     import jaxseg
     from jaxseg.errors import UserError
     from jaxseg.experiment import finished, restore
-    from jaxseg.web import launcher
 
     try:
-        given = launcher.load(config) if config else None
-        own = jaxseg.load(file, config=given).config  # with what is recognised in the file
+        own = jaxseg.load(file, config=config or None).config  # with what is recognised in the file
         finished.write_checkpoint(restore.from_weights(own, file), folder, own)
-    except (UserError, ValueError) as error:
+    except UserError as error:
         print(error)
         return 2
     return 0

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 import jaxseg
+from jaxseg.data import photograph
 from jaxseg.data.labels import LabelSet, colorize
 from jaxseg.errors import UserError
 from jaxseg.report import paint
@@ -118,8 +119,7 @@ def read(blob: bytes) -> np.ndarray:
     Raises:
       UserError: it is none, or has too many pixels; that is known before they are decoded.
     """
-    from jaxseg.run import images
-
+    upright = photograph.upright
     try:
         with Image.open(io.BytesIO(blob)) as image:
             width, height = image.size
@@ -127,7 +127,7 @@ def read(blob: bytes) -> np.ndarray:
                 raise UserError(
                     f"the image has {width}x{height} pixels; at most {PIXELS // 10**6} million"
                 )
-            return images.upright(image)
+            return upright(image)
     except UserError:
         raise
     except Image.DecompressionBombError as error:
@@ -149,17 +149,18 @@ def check(request: Mapping[str, Any], blob: bytes) -> tuple[dict, bytes]:
     from ml_collections import config_flags
 
     from jaxseg.experiment import check as experiment_check
-    from jaxseg.experiment import networks
+    from jaxseg.experiment import networks, presets
 
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", None, "", flag_values=values, lock_config=True)
-    argv = ["launch.py", f"--config={request['config']}", *request["overrides"]]
-    try:
-        values(argv)
-        config = values["config"].value
-        given = config_flags.get_override_values(values["config"])
-    except Exception as error:  # ml_collections raises many kinds for overrides
-        raise UserError(" ".join(str(error).replace("\\n", " ").split())) from error
+    with presets.importable():
+        presets.load(request["config"])  # its own mistakes, before those of the overrides
+        try:
+            values(["jaxseg", f"--config={request['config']}", *request["overrides"]])
+            config = values["config"].value
+            given = config_flags.get_override_values(values["config"])
+        except Exception as error:  # ml_collections raises many kinds for overrides
+            raise UserError(" ".join(str(error).replace("\\n", " ").split())) from error
     networks.settle(config, given)
     experiment_check.check(config)
     return {}, b""
