@@ -11,6 +11,8 @@ import pytest
 from kit.experiments import CONFIGS
 from kit.rooms import RANK
 
+from jaxseg.web import command
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 FRONT = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md"]
@@ -120,6 +122,7 @@ def has(config, key):
 
 
 FLAGS = set(re.findall(r'DEFINE_\w+\(\s*"(\w+)"', (ROOT / "jaxseg/cli/flags.py").read_text()))
+FLAGS |= vars(command.parser("web").parse_args([])).keys()
 
 
 def command_faults(command):

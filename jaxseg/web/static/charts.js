@@ -23,6 +23,7 @@ export function chart(title, {names, warmup = 0, log = false, dots = false, leve
   const values = names.map(() => h("b", {}, ""));
   const keys = names.map((name, i) => h("i", {}));
   legend.append(...names.map((name, i) => h("span", {class: "chip"}, keys[i], name || null, values[i])));
+  const only = log ? {filter: powers} : {};
   let data = [[], ...names.map(() => [])], plot = null;
 
   const tell = index => names.forEach((_, i) => {
@@ -43,8 +44,8 @@ export function chart(title, {names, warmup = 0, log = false, dots = false, leve
       scales: {x: {time: false}, y: {distr: log ? 3 : 1, range: log ? undefined : range}},
       axes: [
         {stroke: style("--faint"), grid: {show: false}, ticks: {show: false}, size: 28, gap: 6},
-        {stroke: style("--faint"), grid: {stroke: style("--rule"), width: 1, filter: log ? powers : undefined}, ticks: {show: false}, size: 52, gap: 6,
-          filter: log ? powers : undefined,
+        {stroke: style("--faint"), grid: {stroke: style("--rule"), width: 1, ...only}, ticks: {show: false}, size: 52, gap: 6,
+          ...only,
           values: (_, ticks) => ticks.map(v => v === null ? "" : short(v))},
       ],
       series: [{}, ...names.map((name, i) => ({
@@ -53,13 +54,8 @@ export function chart(title, {names, warmup = 0, log = false, dots = false, leve
       }))],
       hooks: {draw: [marks], setCursor: [u => tell(u.cursor.idx)]},
     }, data, place);
-    plot.over.addEventListener("dblclick", event => { event.stopImmediatePropagation(); whole(); }, true);
-    whole();
     tell(null);
   };
-
-  /** Shows all steps, from 0 on. */
-  const whole = () => plot.setScale("x", {min: 0, max: data[0].at(-1) || 1});
 
   function range(_, low, high) {
     low = Math.min(low, ...levels); high = Math.max(high, ...levels);
@@ -93,11 +89,12 @@ export function chart(title, {names, warmup = 0, log = false, dots = false, leve
   dark.addEventListener("change", later);
   signal.addEventListener("abort", () => { watcher.disconnect(); dark.removeEventListener("change", later); plot?.destroy(); });
   return {element, set(steps, lines) {
-    data = [steps, ...lines];
+    // The axis begins at step 0, where nothing is known.
+    data = steps[0] > 0 ? [[0, ...steps], ...lines.map(line => [null, ...line])] : [steps, ...lines];
     if (!plot || steps.length < 3) { later(); return; }
-    const {min, max} = plot.scales.x, zoomed = min > 0 || max < (plot.data[0].at(-1) || 1);
-    plot.setData(data, false);
-    if (zoomed) plot.setScale("x", {min, max}); else whole();
+    const {min, max} = plot.scales.x, whole = min <= 0 && max >= plot.data[0].at(-1);
+    plot.setData(data, whole);
+    if (!whole) plot.setScale("x", {min, max});
     tell(null);
   }};
 }
