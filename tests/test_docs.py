@@ -11,7 +11,7 @@ import pytest
 from kit.experiments import CONFIGS
 from kit.rooms import RANK
 
-from jaxseg.web import command
+from jaxseg.web.command import parser as web_parser
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -122,7 +122,7 @@ def has(config, key):
 
 
 FLAGS = set(re.findall(r'DEFINE_\w+\(\s*"(\w+)"', (ROOT / "jaxseg/cli/flags.py").read_text()))
-FLAGS |= vars(command.parser("web").parse_args([])).keys()
+FLAGS |= vars(web_parser("web").parse_args([])).keys()
 
 
 def command_faults(command):

@@ -1,7 +1,6 @@
 """The server's side of a worker process: starts it, asks it, ends it when it is idle."""
 
 import contextlib
-import os
 import subprocess
 import sys
 import threading
@@ -10,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxseg.errors import UserError
-from jaxseg.web import worker
+from jaxseg.web import launcher, worker
 
 IDLE = 600.0  # seconds after which an idle worker is ended
 
@@ -76,7 +75,8 @@ class Worker:
     def _running(self) -> subprocess.Popen:
         if self._process is None or self._process.poll() is not None:
             # Memory is taken as it is needed, so that a training beside it finds some.
-            environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ}
+            environment = launcher.environment()
+            environment.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "jaxseg.web.worker"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxseg.errors import UserError
-from jaxseg.web import attend
+from jaxseg.web import attend, launcher
 from jaxseg.web.places import Missing, read_json, write_json
 
 OPEN = ("queued", "running", "stopping")
@@ -168,7 +168,7 @@ class Queue:
         """Starts a job's process in a session of its own."""
         log, code = (self._path(job["id"], end) for end in ("log", "code"))
         code.unlink(missing_ok=True)
-        environment = {**os.environ, "COLUMNS": "120", "PYTHONUNBUFFERED": "1"}
+        environment = launcher.environment(COLUMNS="120", PYTHONUNBUFFERED="1")
         try:
             with open(log, "ab") as output:
                 process = subprocess.Popen(

@@ -1,15 +1,28 @@
 """The commands of the ordinary launcher that the server starts."""
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
+import jaxseg
 from jaxseg.errors import UserError
 from jaxseg.experiment import presets
 from jaxseg.web import composed, saved
 
 # `jaxseg` itself, which need not be on the path.
 _JAXSEG = [sys.executable, "-u", "-c", "from jaxseg.cli.main import main; main()"]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment of a process that imports jaxseg, from a checkout that is not installed too.
+
+    Args:
+      **more: further variables.
+    """
+    root = str(Path(jaxseg.__file__).resolve().parent.parent)
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
+    return {**os.environ, "PYTHONPATH": path, **more}
 
 
 def argument(config: str) -> str:
