@@ -165,6 +165,13 @@ def test_a_run_is_started_resumed_extended_and_cloned(tmp_path, monkeypatch):
         assert post("/api/runs", name="x", config="advent:none").status_code == 400
         assert "one writer" in post("/api/runs", name="new", config="advent").json()["error"]
 
+        # It has no folder yet, and is shown all the same.
+        coming = client.get("/api/runs").json()["runs"][0]
+        assert (coming["name"], coming["job_state"]) == ("new", "queued")
+        assert client.get("/api/runs/new").json()["config"] is None
+        assert client.get("/api/runs/new/metrics").json()["lines"] == []
+        assert client.get("/api/runs/never").status_code == 404
+
         cloned = post("/api/runs", name="c", clone="a", settings="seed=4").json()["argv"]
         assert f"--config={saved.__file__}:{places.runs / 'a'}" in cloned
         assert "--config.seed=4" in cloned

@@ -146,6 +146,10 @@ class Queue:
                 "said": job["said"] if job else "",
             }
 
+    def coming(self) -> list[str]:
+        """The runs whose training waits or has begun, the newest first."""
+        return [j["run"] for j in self.jobs() if j["kind"] == "train" and j["state"] in OPEN]
+
     def tail(self, run: str) -> dict[str, Any]:
         """The end of the log of the newest job of a run, with the job's state."""
         state = self.state_of(run)

@@ -98,7 +98,7 @@ def begin_export(where: Places, queue: jobs.Queue, name: str, form: dict[str, An
         raise UserError("this version of jaxseg cannot export")
     output = folder / "export" / f"{step}{FORMATS[kind]}"
     argv = launcher.export(str(folder), folder, kind, output, new_name(step))
-    return queue.add("export", argv, run=name, title=f"export {name} as {kind}")
+    return queue.add("export", argv, run=f"export/{name}", title=f"export {name} as {kind}")
 
 
 def exports(where: Places, name: str) -> list[str]:

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from jaxseg.errors import UserError
 from jaxseg.web import guard, jobs, runs
-from jaxseg.web.places import Places, read_json, within
+from jaxseg.web.places import Missing, Places, read_json, within
 
 MOST = 500  # runs in one answer
 COMPARED = 6
@@ -21,6 +21,15 @@ COMPARED = 6
 
 def routes(places: Places, queue: jobs.Queue) -> list[Route]:
     """The routes below /api/runs that only read."""
+
+    def folder_of(name: str) -> Path:
+        """A run's folder, or where it will be if its job has only been queued."""
+        try:
+            return runs.folder_of(places.runs, name)
+        except Missing:
+            if queue.state_of(name)["job"] is None:
+                raise
+            return places.runs / name
 
     def index(request: Request) -> Response:
         query = request.query_params
@@ -32,16 +41,20 @@ def routes(places: Places, queue: jobs.Queue) -> list[Route]:
         found = runs.listed(
             places.runs, query=query.get("q", ""), sort=query.get("sort", "-changed")
         )
+        if not query.get("q"):  # what waits has no folder yet
+            names = {r["name"] for r in found}
+            coming = [name for name in queue.coming() if name not in names]
+            found = [runs.summary(places.runs / name, name) for name in coming] + found
         shown = [{**r, **queue.state_of(r["name"])} for r in found[start : start + count]]
         return JSONResponse({"total": len(found), "runs": shown})
 
     def one(request: Request) -> Response:
         name = request.path_params["name"]
-        found = runs.facts(runs.folder_of(places.runs, name), name)
+        found = runs.facts(folder_of(name), name)
         return JSONResponse({**found, **queue.state_of(name)})
 
     def metrics(request: Request) -> Response:
-        folder = runs.folder_of(places.runs, request.path_params["name"])
+        folder = folder_of(request.path_params["name"])
         return JSONResponse(runs.lines(folder, request.query_params.get("from", "")))
 
     def log(request: Request) -> Response:

@@ -35,13 +35,13 @@ export function classes(evaluations, facts) {
     return h("tr", {class: name === "mean" ? "mean" : ""},
       h("th", {scope: "row"}, h("i", {class: "dot", css: {background: colours[name] ? `rgb(${colours[name]})` : "transparent"}}), name),
       h("td", {class: "bars"}, two && bar(old, true), bar(value)),
-      h("td", {class: "faint"}, share == null ? "" : percent(share)),
+      h("td", {class: "faint share"}, share == null ? "" : percent(share)),
       two && h("td", {class: "faint"}, percent(old)), h("td", {}, percent(value)),
       two && h("td", {class: change > 0 ? "up" : change < 0 ? "down" : "faint"}, change == null ? "–" : (change > 0 ? "+" : "") + change.toFixed(1)));
   };
   return [h("h2", {}, "IoU of each class"), h("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": "IoU of each class"},
     h("table", {class: "classes"},
-      h("thead", {}, h("tr", {}, h("th", {scope: "col"}, "class"), h("td"), h("th", {scope: "col"}, "% of pixels"), two && h("th", {scope: "col"}, `step ${first.step}`),
+      h("thead", {}, h("tr", {}, h("th", {scope: "col"}, "class"), h("td", {class: "bars"}), h("th", {scope: "col", class: "share"}, "% of pixels"), two && h("th", {scope: "col"}, `step ${first.step}`),
         h("th", {scope: "col"}, `step ${last.step}`), two && h("th", {scope: "col"}, "change"))),
       h("tbody", {}, Object.entries(last.iou).map(([name, value]) => row(name, first.iou[name], value, last.pixels?.[name])),
         row("mean", first.miou, last.miou)))),

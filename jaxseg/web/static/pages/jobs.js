@@ -15,7 +15,7 @@ export async function show(root, {rest, signal}) {
       h("tbody", {}, jobs.map(row)))));
   }
   const row = job => h("tr", {}, h("th", {class: "wrap", scope: "row"},
-      job.run ? h("a", {href: runLink(job.run)}, job.title) : h("a", {href: `#/jobs/${job.id}`}, job.title), h("small", {}, job.kind)),
+      ["train", "import"].includes(job.kind) ? h("a", {href: runLink(job.run)}, job.title) : h("a", {href: `#/jobs/${job.id}`}, job.title), h("small", {}, job.kind)),
     h("td", {class: "wrap"}, badge(job.state), job.said && h("small", {}, job.said)),
     h("td", {class: "faint"}, ago(job.created)),
     h("td", {class: "faint"}, job.started ? clock((job.ended || Date.now() / 1000) - job.started) : "–"),

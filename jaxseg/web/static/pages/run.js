@@ -38,7 +38,7 @@ export async function show(root, {rest: name, signal}) {
     fill(parts.state, h("div", {class: "progress", role: "progressbar", "aria-label": "steps done",
       "aria-valuemin": "0", "aria-valuemax": "100", "aria-valuenow": String(Math.round(100 * share))},
       h("i", {css: {width: `${100 * share}%`}})),
-      h("p", {class: "note"}, badge(state), ` step ${facts.step} of ${facts.steps || "?"}`, left(facts, lines, state)),
+      h("p", {class: "note"}, badge(state), ` step ${facts.step}${facts.steps ? ` of ${facts.steps}` : ""}`, left(facts, lines, state)),
       facts.said && state === "failed" && h("p", {class: "problem"}, h("b", {}, "The job ended with an error: "), facts.said));
   }
 
@@ -66,7 +66,9 @@ export async function show(root, {rest: name, signal}) {
   async function look() {
     await read();
     const before = [facts.step, facts.job_state, facts.finished].join();
+    const first = !facts.config;
     facts = {...facts, ...await get(address(name), {}, signal)};
+    if (first) fill(parts.settings, settings(facts.config));
     await tail();
     if (busy || before !== [facts.step, facts.job_state, facts.finished].join()) { frame(); draw(); }
     busy = false;

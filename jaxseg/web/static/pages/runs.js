@@ -48,7 +48,7 @@ export async function show(root, {query, signal}) {
         h("small", {}, [run.method, run.data].filter(Boolean).join(" · "))),
       h("td", {class: "n"}, run.steps ? `${run.step} / ${run.steps}` : run.step),
       ...["miou", "best", "source_miou", "entropy"].map(k => h("td", {class: "n"}, percent(run[k]))),
-      h("td", {class: "n"}, run.seed ?? "–"), h("td", {class: "n faint"}, ago(run.changed)));
+      h("td", {class: "n"}, run.seed ?? "–"), h("td", {class: "n faint"}, run.changed ? ago(run.changed) : "–"));
   };
 
   async function load() {
