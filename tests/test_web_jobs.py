@@ -103,7 +103,7 @@ def test_jobs_outlive_the_server(tmp_path):
     until(lambda: (folder / f"{short['id']}.code").exists())
     queue = jobs.Queue(folder, 1)
     assert queue.get(going["id"])["state"] == "running"
-    assert queue.get(short["id"])["state"] == "failed" and queue.get(short["id"])["code"] == 3
+    assert (ended(queue, short)["state"], ended(queue, short)["code"]) == ("failed", 3)
     assert queue.get(waits["id"])["state"] == "queued"
     queue.stop(going["id"])
     assert ended(queue, going)["code"] == 130
@@ -147,8 +147,8 @@ def test_settings_come_with_the_comments_of_the_configs():
 
 def test_a_run_is_started_resumed_extended_and_cloned(tmp_path, monkeypatch):
     """What is started; the commands themselves are those of the command line."""
-    for name in ("a", "b"):
-        fabricate(tmp_path / "runs" / name)
+    fabricate(tmp_path / "runs" / "a", steps=40)
+    fabricate(tmp_path / "runs" / "b")
     monkeypatch.setattr(jobs.Queue, "_begin", lambda self, job: None)  # stays queued
     with served(tmp_path) as (client, places, queue):
 

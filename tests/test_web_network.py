@@ -2,6 +2,7 @@
 
 import io
 import json
+import tarfile
 import zlib
 
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image
 
 import jaxseg
 from jaxseg.errors import UserError
-from jaxseg.web import layers, network, worker
+from jaxseg.web import layers, network, pages_runs, worker
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 72, 3), np.uint8)
 
@@ -56,6 +57,14 @@ def test_a_prediction_is_that_of_the_library(workdir, asked):
         network.picture({"id": made["id"], "kind": "x"}, b"")
     with pytest.raises(UserError, match="no longer kept"):
         network.picture({"id": "x", "kind": "ids"}, b"")
+
+
+def test_an_archive_is_what_the_library_loads(workdir, tmp_path):
+    path = pages_runs.pack(workdir, pages_runs.chosen_step(workdir, "best"))
+    with tarfile.open(path) as tar:
+        tar.extractall(tmp_path, filter="data")
+    path.unlink()
+    assert jaxseg.load(tmp_path / "a").name == "step 4"  # without a log, the last is the best
 
 
 def test_images_that_are_refused_before_they_are_decoded(monkeypatch):

@@ -119,6 +119,9 @@ def chosen_step(folder: Path, wanted: str) -> int:
         return int(wanted)
     choices = (read_json(folder / "selection.json") or {}).get("criteria") or {}
     step = (choices.get("miou" if wanted == "best" else wanted) or {}).get("step")
+    if wanted == "best" and step not in kept:  # a run that goes on, or whose best was not kept
+        scores = {e["step"]: e["miou"] for e in runs.evaluations(folder) if e.get("miou")}
+        step = max((s for s in kept if s in scores), key=scores.get, default=kept[-1])
     if step in kept:
         return step
     raise UserError(f"{folder} has no checkpoint {wanted!r}: it holds {', '.join(map(str, kept))}")

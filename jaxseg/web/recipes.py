@@ -77,7 +77,7 @@ def overrides(text: str) -> list[str]:
 
 
 def _override(word: str) -> str:
-    match = re.fullmatch(r"(?:--)?(?:config\.)?([A-Za-z_]\w*(?:\.\w+)*)=(.*)", word, re.DOTALL)
+    match = re.fullmatch(r"(?:(?:--)?config\.)?([A-Za-z_]\w*(?:\.\w+)*)=(.*)", word, re.DOTALL)
     if not match:
         raise UserError(f"{word!r} is no setting: write KEY=VALUE, as train.steps=700")
     return f"--config.{match[1]}={match[2]}"
