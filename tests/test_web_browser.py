@@ -170,15 +170,17 @@ def _train(page, address):
     page.get_by_role("button", name="Start").click()
     state = page.locator(".part-state .badge")
     expect(second.get_by_role("link", name="first")).to_be_visible(timeout=LONG)
-    expect(page.locator(".part-state")).to_contain_text("step 3 of 6", timeout=LONG)
-    expect(page.get_by_label("Scores, %").locator("canvas")).to_be_visible()
     expect(state).to_have_text("finished", timeout=LONG)
+    expect(page.get_by_label("Scores, %").locator("canvas")).to_be_visible()
     expect(page.locator("table.classes")).to_contain_text("ground")
     # Longer, in a copy; stopped on the way, and resumed.
     page.once("dialog", lambda dialog: dialog.accept("2000"))
     page.get_by_role("button", name="Extend").click()
     expect(page.locator("h1")).to_have_text("first_to_2000")
     expect(page.locator(".part-log pre")).to_contain_text("step 8/2000", timeout=LONG)
+    loss = page.locator("figure", has_text="Loss of the segmenter").locator("b").last
+    before = loss.inner_text()
+    expect(loss).not_to_have_text(before, timeout=LONG)  # the curve grows
     page.get_by_role("button", name="Stop").click()
     expect(state).to_have_text("stopped", timeout=LONG)
     expect(page.get_by_role("button", name="Resume")).to_be_visible()
