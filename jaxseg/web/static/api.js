@@ -3,13 +3,18 @@
 async function answer(response) {
   if (response.ok) return response;
   let text = `${response.status} ${response.statusText}`;
-  try { text = (await response.json()).error || text; } catch { /* not JSON */ }
+  try {
+    text = (await response.json()).error || text;
+  } catch {
+    /* not JSON */
+  }
   throw new Error(text);
 }
 
 async function request(path, options) {
-  try { return await answer(await fetch(path, options)); }
-  catch (error) {
+  try {
+    return await answer(await fetch(path, options));
+  } catch (error) {
     if (error instanceof TypeError) throw new Error("the server does not answer: is it still running?");
     throw error;
   }

@@ -10,20 +10,33 @@ let leaving = new AbortController();
 export function parse(hash) {
   const [path, search = ""] = hash.replace(/^#\/?/, "").split("?");
   const [page, ...rest] = path.split("/");
-  return {page: page || "runs", rest: rest.map(decodeURIComponent).join("/"), query: new URLSearchParams(search)};
+  return {
+    page: page || "runs",
+    rest: rest.map(decodeURIComponent).join("/"),
+    query: new URLSearchParams(search),
+  };
 }
 
 async function show() {
-  if (location.hash === "#main") { document.getElementById("main").focus(); return; }
+  if (location.hash === "#main") {
+    document.getElementById("main").focus();
+    return;
+  }
   leaving.abort();
   leaving = new AbortController();
-  const {signal} = leaving, main = document.getElementById("main"), {page, rest, query} = parse(location.hash);
+  const {signal} = leaving,
+    main = document.getElementById("main"),
+    {page, rest, query} = parse(location.hash);
   for (const link of document.querySelectorAll("nav a")) {
     const own = parse(link.hash).page;
     const here = own === page || (own === "runs" && ["run", "compare"].includes(page));
-    if (here) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
+    if (here) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
   }
-  if (!PAGES.includes(page)) { fill(main, h("h1", {}, "There is no such page")); return; }
+  if (!PAGES.includes(page)) {
+    fill(main, h("h1", {}, "There is no such page"));
+    return;
+  }
   try {
     const module = await import(`./pages/${page}.js`);
     if (signal.aborted) return;
@@ -33,7 +46,8 @@ async function show() {
     fill(main, root);
     window.scrollTo(0, 0);
   } catch (error) {
-    if (!signal.aborted) fill(main, h("h1", {}, "This page could not be shown"), h("p", {class: "problem"}, error.message));
+    if (!signal.aborted)
+      fill(main, h("h1", {}, "This page could not be shown"), h("p", {class: "problem"}, error.message));
   }
 }
 
@@ -42,12 +56,16 @@ async function watch() {
   try {
     if (!document.hidden) {
       const {running, queued} = await get("/api/jobs/count");
-      const text = [running && `${running} running`, queued && `${queued} waiting`].filter(Boolean).join(", ");
+      const text = [running && `${running} running`, queued && `${queued} waiting`]
+        .filter(Boolean)
+        .join(", ");
       const place = document.getElementById("busy");
       place.textContent = text || "queue";
       place.classList.toggle("on", running > 0);
     }
-  } catch (error) { say(error.message, true); }
+  } catch (error) {
+    say(error.message, true);
+  }
   setTimeout(watch, 3000);
 }
 

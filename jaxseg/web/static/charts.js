@@ -3,7 +3,8 @@
 import {h, short} from "./dom.js";
 
 const COLOURS = 6;
-const powers = (_, splits) => splits.map(v => Math.abs(Math.log10(v) - Math.round(Math.log10(v))) < 1e-6 ? v : null);
+const powers = (_, splits) =>
+  splits.map(v => (Math.abs(Math.log10(v) - Math.round(Math.log10(v))) < 1e-6 ? v : null));
 const style = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 export const colour = number => style(`--line${number % COLOURS}`);
 
@@ -15,8 +16,13 @@ export const colour = number => style(`--line${number % COLOURS}`);
  * @param {AbortSignal} signal ends it when the page is left
  * @returns {{element: HTMLElement, set: (steps: number[], values: (number|null)[][]) => void}}
  */
-export function chart(title, {names, warmup = 0, log = false, dots = false, levels = [], unit = "", colours} , signal) {
-  const place = h("div", {class: "plot"}), legend = h("div", {class: "chips"});
+export function chart(
+  title,
+  {names, warmup = 0, log = false, dots = false, levels = [], unit = "", colours},
+  signal,
+) {
+  const place = h("div", {class: "plot"}),
+    legend = h("div", {class: "chips"});
   const element = h("figure", {class: "chart"}, h("figcaption", {}, h("b", {}, title), legend), place);
   place.setAttribute("role", "img");
   place.setAttribute("aria-label", title);
@@ -24,47 +30,69 @@ export function chart(title, {names, warmup = 0, log = false, dots = false, leve
   const keys = names.map((name, i) => h("i", {}));
   legend.append(...names.map((name, i) => h("span", {class: "chip"}, keys[i], name || null, values[i])));
   const only = log ? {filter: powers} : {};
-  let data = [[], ...names.map(() => [])], plot = null;
+  let data = [[], ...names.map(() => [])],
+    plot = null;
 
-  const tell = index => names.forEach((_, i) => {
-    const line = data[i + 1];
-    let at = index ?? line.length - 1;
-    if (index === null || index === undefined) while (at > 0 && line[at] == null) at--;
-    const value = line[at];
-    values[i].textContent = value == null ? "–" : short(value) + unit;
-  });
+  const tell = index =>
+    names.forEach((_, i) => {
+      const line = data[i + 1];
+      let at = index ?? line.length - 1;
+      if (index === null || index === undefined) while (at > 0 && line[at] == null) at--;
+      const value = line[at];
+      values[i].textContent = value == null ? "–" : short(value) + unit;
+    });
 
   const draw = () => {
     plot?.destroy();
-    const pick = i => colours ? colours[i] : colour(i);
+    const pick = i => (colours ? colours[i] : colour(i));
     keys.forEach((key, i) => key.style.setProperty("background", pick(i)));
-    plot = new uPlot({
-      width: Math.max(240, place.clientWidth), height: 200, legend: {show: false},
-      cursor: {points: {size: 6}, y: false, drag: {x: true, y: false}},
-      scales: {x: {time: false}, y: {distr: log ? 3 : 1, range: log ? undefined : range}},
-      axes: [
-        {stroke: style("--faint"), grid: {show: false}, ticks: {show: false}, size: 28, gap: 6},
-        {stroke: style("--faint"), grid: {stroke: style("--rule"), width: 1, ...only}, ticks: {show: false}, size: 52, gap: 6,
-          ...only,
-          values: (_, ticks) => ticks.map(v => v === null ? "" : short(v))},
-      ],
-      series: [{}, ...names.map((name, i) => ({
-        label: name, stroke: pick(i), width: 1.8, spanGaps: true,
-        points: {show: dots ? true : data[0].length < 2, size: 6, fill: pick(i)},
-      }))],
-      hooks: {draw: [marks], setCursor: [u => tell(u.cursor.idx)]},
-    }, data, place);
+    plot = new uPlot(
+      {
+        width: Math.max(240, place.clientWidth),
+        height: 200,
+        legend: {show: false},
+        cursor: {points: {size: 6}, y: false, drag: {x: true, y: false}},
+        scales: {x: {time: false}, y: {distr: log ? 3 : 1, range: log ? undefined : range}},
+        axes: [
+          {stroke: style("--faint"), grid: {show: false}, ticks: {show: false}, size: 28, gap: 6},
+          {
+            stroke: style("--faint"),
+            grid: {stroke: style("--rule"), width: 1, ...only},
+            ticks: {show: false},
+            size: 52,
+            gap: 6,
+            ...only,
+            values: (_, ticks) => ticks.map(v => (v === null ? "" : short(v))),
+          },
+        ],
+        series: [
+          {},
+          ...names.map((name, i) => ({
+            label: name,
+            stroke: pick(i),
+            width: 1.8,
+            spanGaps: true,
+            points: {show: dots ? true : data[0].length < 2, size: 6, fill: pick(i)},
+          })),
+        ],
+        hooks: {draw: [marks], setCursor: [u => tell(u.cursor.idx)]},
+      },
+      data,
+      place,
+    );
     tell(null);
   };
 
   function range(_, low, high) {
-    low = Math.min(low, ...levels); high = Math.max(high, ...levels);
+    low = Math.min(low, ...levels);
+    high = Math.max(high, ...levels);
     const pad = (high - low || Math.abs(high) || 1) * 0.06;
     return [low >= 0 && low - pad < 0 ? 0 : low - pad, high + pad];
   }
 
   function marks(u) {
-    const {ctx} = u, {left, top, width, height} = u.bbox;
+    const {ctx} = u,
+      {left, top, width, height} = u.bbox;
     ctx.save();
     ctx.strokeStyle = style("--faint");
     ctx.lineWidth = devicePixelRatio;
@@ -72,29 +100,46 @@ export function chart(title, {names, warmup = 0, log = false, dots = false, leve
     ctx.beginPath();
     if (warmup > u.scales.x.min && warmup < u.scales.x.max) {
       const x = u.valToPos(warmup, "x", true);
-      ctx.moveTo(x, top); ctx.lineTo(x, top + height);
+      ctx.moveTo(x, top);
+      ctx.lineTo(x, top + height);
     }
     for (const level of levels) {
       const y = u.valToPos(level, "y", true);
-      ctx.moveTo(left, y); ctx.lineTo(left + width, y);
+      ctx.moveTo(left, y);
+      ctx.lineTo(left + width, y);
     }
     ctx.stroke();
     ctx.restore();
   }
 
   let due = 0;
-  const later = () => { cancelAnimationFrame(due); due = requestAnimationFrame(() => place.isConnected && draw()); };
-  const watcher = new ResizeObserver(later), dark = matchMedia("(prefers-color-scheme: dark)");
+  const later = () => {
+    cancelAnimationFrame(due);
+    due = requestAnimationFrame(() => place.isConnected && draw());
+  };
+  const watcher = new ResizeObserver(later),
+    dark = matchMedia("(prefers-color-scheme: dark)");
   watcher.observe(place);
   dark.addEventListener("change", later);
-  signal.addEventListener("abort", () => { watcher.disconnect(); dark.removeEventListener("change", later); plot?.destroy(); });
-  return {element, set(steps, lines) {
-    // The axis begins at step 0, where nothing is known.
-    data = steps[0] > 0 ? [[0, ...steps], ...lines.map(line => [null, ...line])] : [steps, ...lines];
-    if (!plot || steps.length < 3) { later(); return; }
-    const {min, max} = plot.scales.x, whole = min <= 0 && max >= plot.data[0].at(-1);
-    plot.setData(data, whole);
-    if (!whole) plot.setScale("x", {min, max});
-    tell(null);
-  }};
+  signal.addEventListener("abort", () => {
+    watcher.disconnect();
+    dark.removeEventListener("change", later);
+    plot?.destroy();
+  });
+  return {
+    element,
+    set(steps, lines) {
+      // The axis begins at step 0, where nothing is known.
+      data = steps[0] > 0 ? [[0, ...steps], ...lines.map(line => [null, ...line])] : [steps, ...lines];
+      if (!plot || steps.length < 3) {
+        later();
+        return;
+      }
+      const {min, max} = plot.scales.x,
+        whole = min <= 0 && max >= plot.data[0].at(-1);
+      plot.setData(data, whole);
+      if (!whole) plot.setScale("x", {min, max});
+      tell(null);
+    },
+  };
 }

@@ -11,13 +11,15 @@ const POINTS = 1500; // most points of a line; more could not be seen
 /** {group: {rest: name of the metric}} of training lines, in the order of report.html. */
 export function groups(train) {
   const found = {};
-  for (const line of train) for (const name in line) {
-    if (name === "kind" || name === "step" || name === "nonfinite") continue;
-    const cut = name.lastIndexOf("/"), group = name.slice(0, Math.max(0, cut));
-    const [key, rest] = group === "" || group === "loss" ? [name, ""] : [group, name.slice(cut + 1)];
-    (found[key] ??= {})[rest] = name;
-  }
-  const place = key => LAST.includes(key) ? 100 + LAST.indexOf(key) : key.startsWith("loss/") ? 0 : 1;
+  for (const line of train)
+    for (const name in line) {
+      if (name === "kind" || name === "step" || name === "nonfinite") continue;
+      const cut = name.lastIndexOf("/"),
+        group = name.slice(0, Math.max(0, cut));
+      const [key, rest] = group === "" || group === "loss" ? [name, ""] : [group, name.slice(cut + 1)];
+      (found[key] ??= {})[rest] = name;
+    }
+  const place = key => (LAST.includes(key) ? 100 + LAST.indexOf(key) : key.startsWith("loss/") ? 0 : 1);
   return Object.fromEntries(Object.entries(found).sort(([a], [b]) => place(a) - place(b)));
 }
 
@@ -29,7 +31,9 @@ export function thin(lines) {
 
 /** Returns draw({train, eval}); charts are made once and then grow. */
 export function curves(place, facts, signal) {
-  const charts = new Map(), box = h("div", {class: "charts"}), warmup = facts.warmup || 0;
+  const charts = new Map(),
+    box = h("div", {class: "charts"}),
+    warmup = facts.warmup || 0;
   const one = (title, options, steps, values) => {
     const key = title + options.names.join();
     if (!charts.has(key)) {
@@ -40,24 +44,60 @@ export function curves(place, facts, signal) {
     }
     charts.get(key).set(steps, values);
   };
-  const column = (lines, key, factor = 1) => lines.map(l => l[key] == null ? null : factor * l[key]);
+  const column = (lines, key, factor = 1) => lines.map(l => (l[key] == null ? null : factor * l[key]));
 
   return ({train, eval: evaluations}) => {
-    const steps = evaluations.map(e => e.step), has = key => evaluations.some(e => e[key] != null);
-    const scores = [["target mIoU", "miou"], ["source mIoU", "source_miou"], ["pixel accuracy", "pixel_accuracy"]].filter(([, k]) => has(k));
-    if (scores.length) one("Scores, %", {names: scores.map(([t]) => t), dots: true}, steps, scores.map(([, k]) => column(evaluations, k, 100)));
+    const steps = evaluations.map(e => e.step),
+      has = key => evaluations.some(e => e[key] != null);
+    const scores = [
+      ["target mIoU", "miou"],
+      ["source mIoU", "source_miou"],
+      ["pixel accuracy", "pixel_accuracy"],
+    ].filter(([, k]) => has(k));
+    if (scores.length)
+      one(
+        "Scores, %",
+        {names: scores.map(([t]) => t), dots: true},
+        steps,
+        scores.map(([, k]) => column(evaluations, k, 100)),
+      );
     const free = ["entropy", "agreement"].filter(has);
-    if (free.length) one("Without target labels, %", {names: free.map(k => CRITERIA[k]), dots: true}, steps, free.map(k => column(evaluations, k, 100)));
-    if (has("neighbourhood_density")) one("Soft neighbourhood density", {names: ["density"], dots: true}, steps, [column(evaluations, "neighbourhood_density")]);
-    const fewer = thin(train), titles = {...TITLES, ...(facts.brought?.titles || {})};
+    if (free.length)
+      one(
+        "Without target labels, %",
+        {names: free.map(k => CRITERIA[k]), dots: true},
+        steps,
+        free.map(k => column(evaluations, k, 100)),
+      );
+    if (has("neighbourhood_density"))
+      one("Soft neighbourhood density", {names: ["density"], dots: true}, steps, [
+        column(evaluations, "neighbourhood_density"),
+      ]);
+    const fewer = thin(train),
+      titles = {...TITLES, ...(facts.brought?.titles || {})};
     for (const [group, own] of Object.entries(groups(train))) {
       const names = Object.keys(own);
-      one(titles[group] || group.replaceAll("_", " ").replaceAll("/", " of "),
+      one(
+        titles[group] || group.replaceAll("_", " ").replaceAll("/", " of "),
         {names, log: group === "lr", levels: LEVELS[group] || []},
-        fewer.map(l => l.step), names.map(n => column(fewer, own[n])));
+        fewer.map(l => l.step),
+        names.map(n => column(fewer, own[n])),
+      );
     }
-    if (charts.size && !box.isConnected) fill(place, h("h2", {}, "Curves"), box,
-      warmup ? h("p", {class: "note"}, `The dashed line is the end of the warm-up on the source, step ${warmup}. Drag over a chart to look closer, double-click to see all.`) : null);
-    if (!charts.size) fill(place, h("p", {class: "empty"}, "Nothing is logged yet: the curves appear here as they grow."));
+    if (charts.size && !box.isConnected)
+      fill(
+        place,
+        h("h2", {}, "Curves"),
+        box,
+        warmup
+          ? h(
+              "p",
+              {class: "note"},
+              `The dashed line is the end of the warm-up on the source, step ${warmup}. Drag over a chart to look closer, double-click to see all.`,
+            )
+          : null,
+      );
+    if (!charts.size)
+      fill(place, h("p", {class: "empty"}, "Nothing is logged yet: the curves appear here as they grow."));
   };
 }

@@ -16,7 +16,9 @@ export function h(tag, attributes = {}, ...children) {
 
 /** Replaces the children of an element. */
 export function fill(element, ...children) {
-  element.replaceChildren(...children.flat(Infinity).filter(c => c !== null && c !== undefined && c !== false));
+  element.replaceChildren(
+    ...children.flat(Infinity).filter(c => c !== null && c !== undefined && c !== false),
+  );
   return element;
 }
 
@@ -26,7 +28,13 @@ export function say(text, bad = false) {
   place.textContent = text;
   place.className = bad ? "shown bad" : "shown";
   clearTimeout(say.timer);
-  say.timer = setTimeout(() => { place.className = ""; place.textContent = ""; }, bad ? 9000 : 4000);
+  say.timer = setTimeout(
+    () => {
+      place.className = "";
+      place.textContent = "";
+    },
+    bad ? 9000 : 4000,
+  );
 }
 
 /** 0.4321 -> "43.2"; a dash where there is no number. */
@@ -44,22 +52,32 @@ export function short(value) {
 /** "3 min ago" of a time in seconds. */
 export function ago(time) {
   const seconds = Date.now() / 1000 - time;
-  for (const [unit, size] of [["d", 86400], ["h", 3600], ["min", 60]])
+  for (const [unit, size] of [
+    ["d", 86400],
+    ["h", 3600],
+    ["min", 60],
+  ])
     if (seconds >= size) return `${Math.floor(seconds / size)} ${unit} ago`;
   return "just now";
 }
 
 /** 3725 -> "1:02:05". */
 export function clock(seconds) {
-  const s = Math.max(0, Math.round(seconds)), pad = n => String(n).padStart(2, "0");
-  const hours = Math.floor(s / 3600), minutes = Math.floor(s / 60) % 60;
+  const s = Math.max(0, Math.round(seconds)),
+    pad = n => String(n).padStart(2, "0");
+  const hours = Math.floor(s / 3600),
+    minutes = Math.floor(s / 60) % 60;
   return hours ? `${hours}:${pad(minutes)}:${pad(s % 60)}` : `${minutes}:${pad(s % 60)}`;
 }
 
 /** Bytes for people. */
 export function bytes(count) {
   if (count === null || count === undefined) return "–";
-  for (const [unit, size] of [["GB", 1e9], ["MB", 1e6], ["kB", 1e3]])
+  for (const [unit, size] of [
+    ["GB", 1e9],
+    ["MB", 1e6],
+    ["kB", 1e3],
+  ])
     if (count >= size) return `${(count / size).toFixed(count >= 10 * size ? 0 : 1)} ${unit}`;
   return `${count} B`;
 }
@@ -69,8 +87,11 @@ export function every(milliseconds, call, signal) {
   let timer;
   const again = async () => {
     if (signal.aborted) return;
-    try { if (!document.hidden) await call(); }
-    catch (error) { if (!signal.aborted) say(error.message, true); }
+    try {
+      if (!document.hidden) await call();
+    } catch (error) {
+      if (!signal.aborted) say(error.message, true);
+    }
     if (!signal.aborted) timer = setTimeout(again, milliseconds);
   };
   signal.addEventListener("abort", () => clearTimeout(timer));
@@ -79,28 +100,49 @@ export function every(milliseconds, call, signal) {
 
 /** A labelled control: the label stands above it, a remark below. */
 export function field(label, control, remark) {
-  const id = control.id || `f${field.count = (field.count || 0) + 1}`;
+  const id = control.id || `f${(field.count = (field.count || 0) + 1)}`;
   control.id = id;
   if (remark) control.setAttribute("aria-describedby", `${id}-r`);
-  return h("div", {class: "field"}, h("label", {for: id}, label), control,
-    remark && h("p", {class: "note", id: `${id}-r`}, remark));
+  return h(
+    "div",
+    {class: "field"},
+    h("label", {for: id}, label),
+    control,
+    remark && h("p", {class: "note", id: `${id}-r`}, remark),
+  );
 }
 
 /** A drop-down: choices are strings or [value, text]. */
 export function select(choices, value, onchange) {
-  const options = choices.map(c => Array.isArray(c) ? c : [c, c]);
-  const element = h("select", {onchange}, options.map(([v, text]) => h("option", {value: v}, text)));
+  const options = choices.map(c => (Array.isArray(c) ? c : [c, c]));
+  const element = h(
+    "select",
+    {onchange},
+    options.map(([v, text]) => h("option", {value: v}, text)),
+  );
   if (value !== undefined && options.some(([v]) => v === value)) element.value = value;
   return element;
 }
 
 /** A button that is disabled while what it started is going on, and says what went wrong. */
 export function button(text, act, kind = "") {
-  const element = h("button", {type: "button", class: kind, onclick: async () => {
-    element.disabled = true;
-    try { await act(); } catch (error) { say(error.message, true); }
-    element.disabled = false;
-  }}, text);
+  const element = h(
+    "button",
+    {
+      type: "button",
+      class: kind,
+      onclick: async () => {
+        element.disabled = true;
+        try {
+          await act();
+        } catch (error) {
+          say(error.message, true);
+        }
+        element.disabled = false;
+      },
+    },
+    text,
+  );
   return element;
 }
 
@@ -108,8 +150,14 @@ export function button(text, act, kind = "") {
 export const badge = state => h("span", {class: `badge ${state}`}, state);
 
 /** Colour and name of a class. */
-export const chip = (name, colour, ...more) => h("span", {class: "chip"},
-  h("i", {css: {background: Array.isArray(colour) ? `rgb(${colour.join(",")})` : colour}}), name, ...more);
+export const chip = (name, colour, ...more) =>
+  h(
+    "span",
+    {class: "chip"},
+    h("i", {css: {background: Array.isArray(colour) ? `rgb(${colour.join(",")})` : colour}}),
+    name,
+    ...more,
+  );
 
 /** The heading of a page; it also names the browser's tab. */
 export function heading(title, ...beside) {

@@ -26,14 +26,23 @@ export function rows(files, step) {
 
 /** Returns draw(facts), which keeps to the newest step until another one is chosen. */
 export function pictures(place, name) {
-  let chosen = null, key = "";
+  let chosen = null,
+    key = "";
   return facts => {
-    const {files, classes, palette} = facts.pictures, steps = Object.keys(files).filter(Boolean).map(Number);
+    const {files, classes, palette} = facts.pictures,
+      steps = Object.keys(files).filter(Boolean).map(Number);
     const state = JSON.stringify(files);
     if (!steps.length || state === key) return;
     key = state;
-    const grid = h("div"), told = h("b", {}), slider = h("input", {type: "range", min: 0, max: steps.length - 1, step: 1,
-      "aria-label": "step of the pictures"});
+    const grid = h("div"),
+      told = h("b", {}),
+      slider = h("input", {
+        type: "range",
+        min: 0,
+        max: steps.length - 1,
+        step: 1,
+        "aria-label": "step of the pictures",
+      });
     const draw = () => {
       const at = chosen === null ? steps.length - 1 : Math.max(0, steps.indexOf(chosen));
       slider.value = at;
@@ -45,9 +54,18 @@ export function pictures(place, name) {
       chosen = +slider.value === steps.length - 1 ? null : steps[+slider.value];
       draw();
     });
-    fill(place, h("h2", {}, "Pictures"),
+    fill(
+      place,
+      h("h2", {}, "Pictures"),
       h("div", {class: "bar-row"}, steps.length > 1 && h("label", {}, "step", slider), told),
-      classes && h("div", {class: "chips"}, classes.map((c, i) => chip(c, palette[i]))), grid);
+      classes &&
+        h(
+          "div",
+          {class: "chips"},
+          classes.map((c, i) => chip(c, palette[i])),
+        ),
+      grid,
+    );
     draw();
   };
 }
@@ -56,17 +74,39 @@ export function pictures(place, name) {
 function blocks(found, name, step) {
   const grids = new Map();
   for (const [row, kinds] of Object.entries(found)) {
-    const order = k => FIRST.includes(k) ? FIRST.indexOf(k) : 9;
+    const order = k => (FIRST.includes(k) ? FIRST.indexOf(k) : 9);
     const columns = Object.keys(kinds).sort((a, b) => order(a) - order(b));
     const key = `${row.replace(/\d+/, "")}|${columns.join()}`;
     if (!grids.has(key)) grids.set(key, {title: row.replace(/ ?\d+/, ""), columns, cells: []});
-    grids.get(key).cells.push(...columns.map(c => h("img", {loading: "lazy", alt: `${row}: ${WORDS[c] || c}`,
-      src: `${address(name)}/files/pictures/${kinds[c]}?step=${step}`})));
+    grids
+      .get(key)
+      .cells.push(
+        ...columns.map(c =>
+          h("img", {
+            loading: "lazy",
+            alt: `${row}: ${WORDS[c] || c}`,
+            src: `${address(name)}/files/pictures/${kinds[c]}?step=${step}`,
+          }),
+        ),
+      );
   }
   return [...grids.values()].map(({title, columns, cells}) => [
-    title && h("h3", {}, {source: "Source images as the method changes them", views: "What else the method shows"}[title] || title),
-    h("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": `pictures ${title}`},
-      h("div", {class: "pictures", css: {"--columns": columns.length}},
-        columns.map(c => h("span", {class: "head"}, WORDS[c] || c.replaceAll("_", " "))), cells)),
+    title &&
+      h(
+        "h3",
+        {},
+        {source: "Source images as the method changes them", views: "What else the method shows"}[title] ||
+          title,
+      ),
+    h(
+      "div",
+      {class: "scroll", tabindex: "0", role: "region", "aria-label": `pictures ${title}`},
+      h(
+        "div",
+        {class: "pictures", css: {"--columns": columns.length}},
+        columns.map(c => h("span", {class: "head"}, WORDS[c] || c.replaceAll("_", " "))),
+        cells,
+      ),
+    ),
   ]);
 }

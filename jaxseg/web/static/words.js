@@ -13,14 +13,23 @@ export function stateOf(run) {
 
 /** Titles of groups of metrics, those of report.html; a method may bring its own. */
 export const TITLES = {
-  "loss/gen": "Loss of the segmenter", "loss/disc": "Loss of the discriminator",
-  segmentation: "Cross-entropy on the source", adversarial: "Adversarial loss on the target",
-  target: "Losses on the target", accuracy: "Accuracy of the discriminator", lr: "Learning rates",
-  images_per_second: "Images per second", input_wait: "Seconds a step waits for its input",
+  "loss/gen": "Loss of the segmenter",
+  "loss/disc": "Loss of the discriminator",
+  segmentation: "Cross-entropy on the source",
+  adversarial: "Adversarial loss on the target",
+  target: "Losses on the target",
+  accuracy: "Accuracy of the discriminator",
+  lr: "Learning rates",
+  images_per_second: "Images per second",
+  input_wait: "Seconds a step waits for its input",
   depth: "Depth loss on the source",
 };
 
 export const CRITERIA = {
-  source_miou: "source validation mIoU", entropy: "mean entropy", agreement: "agreement with the one before",
-  neighbourhood_density: "soft neighbourhood density", step: "last step (no criterion)", miou: "target labels",
+  source_miou: "source validation mIoU",
+  entropy: "mean entropy",
+  agreement: "agreement with the one before",
+  neighbourhood_density: "soft neighbourhood density",
+  step: "last step (no criterion)",
+  miou: "target labels",
 };

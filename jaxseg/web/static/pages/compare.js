@@ -20,13 +20,28 @@ export function spread(values) {
 /** All runs' curves on the union of their steps. */
 export function joined(runs, key) {
   const steps = [...new Set(runs.flatMap(r => r.curves[key].map(([s]) => s)))].sort((a, b) => a - b);
-  return [steps, runs.map(r => { const own = new Map(r.curves[key]); return steps.map(s => own.get(s) ?? null); })];
+  return [
+    steps,
+    runs.map(r => {
+      const own = new Map(r.curves[key]);
+      return steps.map(s => own.get(s) ?? null);
+    }),
+  ];
 }
 
 export async function show(root, {query, signal}) {
   const names = query.getAll("run").slice(0, 6);
-  if (!names.length) { root.append(heading("Compare"), h("p", {class: "empty"}, "Choose up to six runs in the ", h("a", {href: "#/runs"}, "list"), ".")); return; }
-  const table = h("div"), byClass = h("div"), box = h("div", {class: "charts"}), charts = {};
+  if (!names.length) {
+    root.append(
+      heading("Compare"),
+      h("p", {class: "empty"}, "Choose up to six runs in the ", h("a", {href: "#/runs"}, "list"), "."),
+    );
+    return;
+  }
+  const table = h("div"),
+    byClass = h("div"),
+    box = h("div", {class: "charts"}),
+    charts = {};
   root.append(heading(`Compare ${names.length} runs`), table, h("h2", {}, "Curves"), box, byClass);
   async function load() {
     const {runs} = await get("/api/compare", {run: names}, signal);
@@ -35,10 +50,17 @@ export async function show(root, {query, signal}) {
       const [steps, lines] = joined(runs, key);
       if (!steps.length || !lines.flat().some(v => v != null)) continue;
       if (!charts[key]) {
-        charts[key] = chart(TITLES[key] + (key === "neighbourhood_density" ? "" : ", %"), {names, dots: true}, signal);
+        charts[key] = chart(
+          TITLES[key] + (key === "neighbourhood_density" ? "" : ", %"),
+          {names, dots: true},
+          signal,
+        );
         box.append(charts[key].element);
       }
-      charts[key].set(steps, lines.map(l => l.map(v => v == null ? null : key === "neighbourhood_density" ? v : 100 * v)));
+      charts[key].set(
+        steps,
+        lines.map(l => l.map(v => (v == null ? null : key === "neighbourhood_density" ? v : 100 * v))),
+      );
     }
     fill(byClass, perClass(runs));
   }
@@ -46,27 +68,112 @@ export async function show(root, {query, signal}) {
   every(5000, load, signal);
 }
 
-const cell = (value, by) => h("td", {class: "n"}, percent(value), by != null && h("span", {class: "faint"}, ` ± ${percent(by)}`));
+const cell = (value, by) =>
+  h("td", {class: "n"}, percent(value), by != null && h("span", {class: "faint"}, ` ± ${percent(by)}`));
 
 function scores(runs) {
-  const columns = [["miou", "mIoU %"], ["best", "best %"], ["source_miou", "source %"], ["entropy", "entropy %"]];
-  const groups = Map.groupBy ? Map.groupBy(runs, r => `${r.method} · ${r.data} · ${r.network}`) : new Map([["all", runs]]);
-  const means = [...groups].filter(([, own]) => own.length > 1).map(([title, own]) => h("tr", {class: "mean"},
-    h("td"), h("th", {scope: "row"}, `mean of ${own.length} seeds`, h("small", {}, title)), h("td"), h("td"),
-    columns.map(([k]) => cell(...spread(own.map(r => r[k]))))));
-  return h("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": "Scores"}, h("table", {class: "list"},
-    h("thead", {}, h("tr", {}, h("th", {}, h("span", {class: "sr"}, "colour")), h("th", {scope: "col"}, "run"), h("th", {class: "n", scope: "col"}, "seed"), h("th", {class: "n", scope: "col"}, "step"),
-      columns.map(([, t]) => h("th", {class: "n", scope: "col"}, t)))),
-    h("tbody", {}, runs.map((r, i) => h("tr", {}, h("td", {}, h("span", {class: "chip"}, h("i", {css: {background: colour(i)}}))),
-      h("th", {scope: "row"}, h("a", {href: runLink(r.name)}, r.name), h("small", {}, `${r.method} · ${r.data}`)),
-      h("td", {class: "n"}, r.seed ?? "–"), h("td", {class: "n"}, `${r.step} / ${r.steps}`), columns.map(([k]) => cell(r[k])))), means)));
+  const columns = [
+    ["miou", "mIoU %"],
+    ["best", "best %"],
+    ["source_miou", "source %"],
+    ["entropy", "entropy %"],
+  ];
+  const groups = Map.groupBy
+    ? Map.groupBy(runs, r => `${r.method} · ${r.data} · ${r.network}`)
+    : new Map([["all", runs]]);
+  const means = [...groups]
+    .filter(([, own]) => own.length > 1)
+    .map(([title, own]) =>
+      h(
+        "tr",
+        {class: "mean"},
+        h("td"),
+        h("th", {scope: "row"}, `mean of ${own.length} seeds`, h("small", {}, title)),
+        h("td"),
+        h("td"),
+        columns.map(([k]) => cell(...spread(own.map(r => r[k])))),
+      ),
+    );
+  return h(
+    "div",
+    {class: "scroll", tabindex: "0", role: "region", "aria-label": "Scores"},
+    h(
+      "table",
+      {class: "list"},
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          h("th", {}, h("span", {class: "sr"}, "colour")),
+          h("th", {scope: "col"}, "run"),
+          h("th", {class: "n", scope: "col"}, "seed"),
+          h("th", {class: "n", scope: "col"}, "step"),
+          columns.map(([, t]) => h("th", {class: "n", scope: "col"}, t)),
+        ),
+      ),
+      h(
+        "tbody",
+        {},
+        runs.map((r, i) =>
+          h(
+            "tr",
+            {},
+            h("td", {}, h("span", {class: "chip"}, h("i", {css: {background: colour(i)}}))),
+            h(
+              "th",
+              {scope: "row"},
+              h("a", {href: runLink(r.name)}, r.name),
+              h("small", {}, `${r.method} · ${r.data}`),
+            ),
+            h("td", {class: "n"}, r.seed ?? "–"),
+            h("td", {class: "n"}, `${r.step} / ${r.steps}`),
+            columns.map(([k]) => cell(r[k])),
+          ),
+        ),
+        means,
+      ),
+    ),
+  );
 }
 
 function perClass(runs) {
   const names = [...new Set(runs.flatMap(r => Object.keys(r.iou || {})))];
   if (!names.length) return [];
-  return [h("h2", {}, "IoU of each class at the last evaluation"), h("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": "IoU of each class"}, h("table", {class: "list tight"},
-    h("thead", {}, h("tr", {}, h("th", {scope: "col"}, "class"), runs.map(r => h("th", {class: "n", scope: "col"}, r.name)), runs.length > 1 && h("th", {class: "n", scope: "col"}, "mean ± deviation"))),
-    h("tbody", {}, names.map(name => h("tr", {}, h("th", {scope: "row"}, name), runs.map(r => cell(r.iou?.[name])),
-      runs.length > 1 && cell(...spread(runs.map(r => r.iou?.[name]))))))))];
+  return [
+    h("h2", {}, "IoU of each class at the last evaluation"),
+    h(
+      "div",
+      {class: "scroll", tabindex: "0", role: "region", "aria-label": "IoU of each class"},
+      h(
+        "table",
+        {class: "list tight"},
+        h(
+          "thead",
+          {},
+          h(
+            "tr",
+            {},
+            h("th", {scope: "col"}, "class"),
+            runs.map(r => h("th", {class: "n", scope: "col"}, r.name)),
+            runs.length > 1 && h("th", {class: "n", scope: "col"}, "mean ± deviation"),
+          ),
+        ),
+        h(
+          "tbody",
+          {},
+          names.map(name =>
+            h(
+              "tr",
+              {},
+              h("th", {scope: "row"}, name),
+              runs.map(r => cell(r.iou?.[name])),
+              runs.length > 1 && cell(...spread(runs.map(r => r.iou?.[name]))),
+            ),
+          ),
+        ),
+      ),
+    ),
+  ];
 }

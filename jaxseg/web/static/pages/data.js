@@ -17,36 +17,125 @@ async function list(root, signal) {
   root.append(heading("Data", h("a", {class: "button main", href: "#/data/new"}, "New data set")), place);
   let before = "";
   async function load() {
-    const found = await get("/api/datasets", {}, signal), text = JSON.stringify(found);
+    const found = await get("/api/datasets", {}, signal),
+      text = JSON.stringify(found);
     if (text === before) return;
     before = text;
-    fill(place, h("h2", {}, "Yours"),
-      found.datasets.length ? h("div", {class: "cards"}, found.datasets.map(card)) :
-        h("p", {class: "empty"}, "Folders of your own images, with labels or without, become a data set here. ", h("a", {href: "#/data/new"}, "Make one")),
-      h("h2", {}, "Published"), table("Published data sets", ["data set", "what it is", "here"], found.published.map(d =>
-        [h("th", {scope: "row"}, d.name), h("td", {class: "wrap"}, d.title), h("td", {class: "wrap"}, d.here ? (d.name === "streets" ? "rendered when needed" : "yes") : h("span", {class: "faint"}, `no; its files belong into ${d.place}`))])),
-      h("p", {class: "note"}, "They are read as published; the documentation's page on data tells where they come from and how they are laid out. Each has terms of its own."),
-      h("h2", {}, "Prepared records"), found.prepared.length ? table("Prepared records", ["data set", "records", "images", "size", "made"], found.prepared.map(d =>
-        [h("th", {scope: "row"}, d.data), h("td", {class: "wrap"}, d.config), h("td", {class: "n"}, Object.values(d.splits).reduce((a, b) => a + b, 0)), h("td", {class: "n"}, bytes(d.bytes)), h("td", {class: "n faint"}, ago(d.changed))])) :
-        h("p", {class: "empty"}, "Nothing is prepared yet: a training prepares what it reads."));
+    fill(
+      place,
+      h("h2", {}, "Yours"),
+      found.datasets.length
+        ? h("div", {class: "cards"}, found.datasets.map(card))
+        : h(
+            "p",
+            {class: "empty"},
+            "Folders of your own images, with labels or without, become a data set here. ",
+            h("a", {href: "#/data/new"}, "Make one"),
+          ),
+      h("h2", {}, "Published"),
+      table(
+        "Published data sets",
+        ["data set", "what it is", "here"],
+        found.published.map(d => [
+          h("th", {scope: "row"}, d.name),
+          h("td", {class: "wrap"}, d.title),
+          h(
+            "td",
+            {class: "wrap"},
+            d.here
+              ? d.name === "streets"
+                ? "rendered when needed"
+                : "yes"
+              : h("span", {class: "faint"}, `no; its files belong into ${d.place}`),
+          ),
+        ]),
+      ),
+      h(
+        "p",
+        {class: "note"},
+        "They are read as published; the documentation's page on data tells where they come from and how they are laid out. Each has terms of its own.",
+      ),
+      h("h2", {}, "Prepared records"),
+      found.prepared.length
+        ? table(
+            "Prepared records",
+            ["data set", "records", "images", "size", "made"],
+            found.prepared.map(d => [
+              h("th", {scope: "row"}, d.data),
+              h("td", {class: "wrap"}, d.config),
+              h(
+                "td",
+                {class: "n"},
+                Object.values(d.splits).reduce((a, b) => a + b, 0),
+              ),
+              h("td", {class: "n"}, bytes(d.bytes)),
+              h("td", {class: "n faint"}, ago(d.changed)),
+            ]),
+          )
+        : h("p", {class: "empty"}, "Nothing is prepared yet: a training prepares what it reads."),
+    );
   }
   await load();
   every(3000, load, signal);
 }
 
-const table = (name, heads, rows) => h("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": name}, h("table", {class: "list"},
-  h("thead", {}, h("tr", {}, heads.map((t, i) => h("th", {scope: "col", class: ["images", "size", "made"].includes(t) ? "n" : ""}, t)))),
-  h("tbody", {}, rows.map(cells => h("tr", {}, cells)))));
+const table = (name, heads, rows) =>
+  h(
+    "div",
+    {class: "scroll", tabindex: "0", role: "region", "aria-label": name},
+    h(
+      "table",
+      {class: "list"},
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          heads.map((t, i) =>
+            h("th", {scope: "col", class: ["images", "size", "made"].includes(t) ? "n" : ""}, t),
+          ),
+        ),
+      ),
+      h(
+        "tbody",
+        {},
+        rows.map(cells => h("tr", {}, cells)),
+      ),
+    ),
+  );
 
 function card(set) {
-  const {report, job} = set, ready = job.job_state === "done";
-  const top = report.labelled ? report.classes.map((c, i) => [report.share[i], c, report.palette[i]]).sort((a, b) => b[0] - a[0]).slice(0, 6) : [];
-  return h("article", {class: "card"}, h("h3", {}, set.name, " ", badge(ready ? "prepared" : job.job_state || "unknown")),
-    h("p", {class: "note"}, `${report.splits.train} images to train, ${report.splits.val} to validate, stored at ${set.size.join(" × ")}, ${report.labelled ? `${report.classes.length} classes` : "no labels"}`),
+  const {report, job} = set,
+    ready = job.job_state === "done";
+  const top = report.labelled
+    ? report.classes
+        .map((c, i) => [report.share[i], c, report.palette[i]])
+        .sort((a, b) => b[0] - a[0])
+        .slice(0, 6)
+    : [];
+  return h(
+    "article",
+    {class: "card"},
+    h("h3", {}, set.name, " ", badge(ready ? "prepared" : job.job_state || "unknown")),
+    h(
+      "p",
+      {class: "note"},
+      `${report.splits.train} images to train, ${report.splits.val} to validate, stored at ${set.size.join(" × ")}, ${report.labelled ? `${report.classes.length} classes` : "no labels"}`,
+    ),
     job.said && h("p", {class: "problem"}, job.said),
-    h("div", {class: "chips"}, top.map(([share, name, colour]) => chip(name, colour, h("b", {}, `${percent(share, 0)} %`)))),
-    h("div", {class: "bar-row"}, ready && h("a", {class: "button", href: `#/data/browse?set=${set.name}`}, "Browse"),
+    h(
+      "div",
+      {class: "chips"},
+      top.map(([share, name, colour]) => chip(name, colour, h("b", {}, `${percent(share, 0)} %`))),
+    ),
+    h(
+      "div",
+      {class: "bar-row"},
+      ready && h("a", {class: "button", href: `#/data/browse?set=${set.name}`}, "Browse"),
       ready && h("a", {class: "button", href: `#/new?target=${set.name}`}, "Adapt to it"),
       ready && report.labelled && h("a", {class: "button", href: `#/new?source=${set.name}`}, "Train on it"),
-      job.job && h("a", {href: `#/jobs/${job.job}`}, "log")));
+      job.job && h("a", {href: `#/jobs/${job.job}`}, "log"),
+    ),
+  );
 }

@@ -2,109 +2,252 @@
 
 import {get, post, run as address} from "../api.js";
 import {button, field, fill, h, heading, say, select} from "../dom.js";
+import {quoted, reference} from "../reference.js";
 import {flat} from "../tables.js";
 import {runLink} from "../words.js";
 
 export async function show(root, {query, signal}) {
   const clone = query.get("clone");
-  if (clone) { await cloned(root, clone, signal); return; }
-  const [{configs}, {datasets}] = await Promise.all([get("/api/configs", {}, signal), get("/api/datasets", {}, signal)]);
+  if (clone) {
+    await cloned(root, clone, signal);
+    return;
+  }
+  const [{configs}, {datasets}] = await Promise.all([
+    get("/api/configs", {}, signal),
+    get("/api/datasets", {}, signal),
+  ]);
   const first = configs.find(c => c.name === (query.get("config") || "advent")) || configs[0];
-  const config = select(configs.map(c => c.name), first.name, () => presets());
-  const title = h("p", {class: "note"}), preset = select([]);
-  const name = h("input", {autocomplete: "off", spellcheck: "false"}), data = h("div", {class: "card split"}), few = h("div", {class: "fields"});
-  const more = h("textarea", {rows: 5, spellcheck: "false", placeholder: "optim.gen.lr=0.05\naugment.source.jitter=0.4"});
-  const all = h("div"), wrong = h("div", {role: "alert"});
-  let settings = [], suggested = "";
+  const config = select(
+    configs.map(c => c.name),
+    first.name,
+    () => presets(),
+  );
+  const title = h("p", {class: "note"}),
+    preset = select([]);
+  const name = h("input", {autocomplete: "off", spellcheck: "false"}),
+    data = h("div", {class: "card split"}),
+    few = h("div", {class: "fields"});
+  const more = h("textarea", {
+    rows: 5,
+    spellcheck: "false",
+    placeholder: "optim.gen.lr=0.05\naugment.source.jitter=0.4",
+  });
+  const all = h("div"),
+    wrong = h("div", {role: "alert"});
+  let settings = [],
+    suggested = "";
 
   function presets() {
     const own = configs.find(c => c.name === config.value);
     title.textContent = own.title;
-    fill(preset, own.presets.map(p => h("option", {value: p}, p)));
+    fill(
+      preset,
+      own.presets.map(p => h("option", {value: p}, p)),
+    );
     if (own.presets.includes(query.get("preset"))) preset.value = query.get("preset");
     chosen();
   }
 
   async function chosen() {
-    try { ({settings} = await get(`/api/configs/${config.value}`, {preset: preset.value}, signal)); }
-    catch (error) { if (!signal.aborted) say(error.message, true); return; }
+    try {
+      ({settings} = await get(`/api/configs/${config.value}`, {preset: preset.value}, signal));
+    } catch (error) {
+      if (!signal.aborted) say(error.message, true);
+      return;
+    }
     if (!name.value || name.value === suggested) {
       suggested = `${config.value}_${preset.value}_${new Date().toISOString().slice(5, 16).replace(/\D/g, "")}`;
       name.value = suggested;
     }
     const own = datasets.filter(d => d.job.job_state === "done");
     const side = which => {
-      const text = settings.filter(s => [`data.${which}.name`, `data.${which}.options.domain`].includes(s.key)).map(s => s.value).join(", ");
-      const control = select([["", `the preset's: ${text}`], ...own.filter(d => which === "target" || d.labels).map(d => [d.name, d.name])], query.get(which) || "");
+      const text = settings
+        .filter(s => [`data.${which}.name`, `data.${which}.options.domain`].includes(s.key))
+        .map(s => s.value)
+        .join(", ");
+      const control = select(
+        [
+          ["", `the preset's: ${text}`],
+          ...own.filter(d => which === "target" || d.labels).map(d => [d.name, d.name]),
+        ],
+        query.get(which) || "",
+      );
       control.dataset.side = which;
       return field(which === "source" ? "Source (labelled)" : "Target", control);
     };
-    fill(data, side("source"), side("target"),
-      own.length === 0 && h("p", {class: "note"}, "Data of your own are added on the page ", h("a", {href: "#/data/new"}, "Data"), "."));
-    fill(few, settings.filter(s => s.few).map(s => {
-      const control = h("input", {value: s.value, spellcheck: "false", "data-key": s.key, "data-was": s.value});
-      return field(s.key, control, s.comment);
-    }));
+    fill(
+      data,
+      side("source"),
+      side("target"),
+      own.length === 0 &&
+        h(
+          "p",
+          {class: "note"},
+          "Data of your own are added on the page ",
+          h("a", {href: "#/data/new"}, "Data"),
+          ".",
+        ),
+    );
+    fill(
+      few,
+      settings
+        .filter(s => s.few)
+        .map(s => {
+          const control = h("input", {
+            value: s.value,
+            spellcheck: "false",
+            "data-key": s.key,
+            "data-was": s.value,
+          });
+          return field(s.key, control, s.comment);
+        }),
+    );
     reference(all, settings, more);
   }
   preset.addEventListener("change", chosen);
 
   const content = () => {
-    const lines = [...few.querySelectorAll("input")].filter(i => i.value !== i.dataset.was).map(i => `${i.dataset.key}=${quoted(i.value)}`);
-    const sides = Object.fromEntries([...data.querySelectorAll("select")].map(c => [c.dataset.side, c.value]));
-    return {name: name.value, config: `${config.value}:${preset.value}`, settings: [...lines, more.value].join("\n"), ...sides};
+    const lines = [...few.querySelectorAll("input")]
+      .filter(i => i.value !== i.dataset.was)
+      .map(i => `${i.dataset.key}=${quoted(i.value)}`);
+    const sides = Object.fromEntries(
+      [...data.querySelectorAll("select")].map(c => [c.dataset.side, c.value]),
+    );
+    return {
+      name: name.value,
+      config: `${config.value}:${preset.value}`,
+      settings: [...lines, more.value].join("\n"),
+      ...sides,
+    };
   };
-  const check = button("Check", async () => { await checked(wrong, content()); });
-  const start = button("Start", async () => { await begin(wrong, content(), name); }, "main");
-  root.append(heading("New training"), h("div", {class: "side"},
-    h("div", {},
-      h("div", {class: "card"}, h("div", {class: "split"}, h("div", {}, field("Method", config), title), field("Preset", preset, "data, network and schedule that belong together")),
-        field("Name of the run", name, "a new folder among the runs")),
-      h("h2", {}, "Data"), data,
-      h("h2", {}, "Settings"), h("div", {class: "card"}, few),
-      h("h2", {}, "Other settings"), field("One a line, as on the command line", more), all),
-    h("aside", {class: "card sticky"}, h("h2", {}, "Ready?"), h("p", {class: "note"}, "The training is a process of its own, the same as on the command line. If another one runs, it waits its turn."),
-      wrong, h("div", {class: "bar-row"}, start, check))));
+  const check = button("Check", async () => {
+    await checked(wrong, content());
+  });
+  const start = button(
+    "Start",
+    async () => {
+      await begin(wrong, content(), name);
+    },
+    "main",
+  );
+  root.append(
+    heading("New training"),
+    h(
+      "div",
+      {class: "side"},
+      h(
+        "div",
+        {},
+        h(
+          "div",
+          {class: "card"},
+          h(
+            "div",
+            {class: "split"},
+            h("div", {}, field("Method", config), title),
+            field("Preset", preset, "data, network and schedule that belong together"),
+          ),
+          field("Name of the run", name, "a new folder among the runs"),
+        ),
+        h("h2", {}, "Data"),
+        data,
+        h("h2", {}, "Settings"),
+        h("div", {class: "card"}, few),
+        h("h2", {}, "Other settings"),
+        field("One a line, as on the command line", more),
+        all,
+      ),
+      h(
+        "aside",
+        {class: "card sticky"},
+        h("h2", {}, "Ready?"),
+        h(
+          "p",
+          {class: "note"},
+          "The training is a process of its own, the same as on the command line. If another one runs, it waits its turn.",
+        ),
+        wrong,
+        h("div", {class: "bar-row"}, start, check),
+      ),
+    ),
+  );
   presets();
 }
 
 /** The same settings as a run, in a new folder. */
 async function cloned(root, from, signal) {
   const {config} = await get(address(from), {}, signal);
-  const name = h("input", {value: `${from.split("/").at(-1)}_2`, autocomplete: "off"}), wrong = h("div", {role: "alert"});
-  const seed = h("input", {value: String(config.seed ?? 0), inputmode: "numeric"}), more = h("textarea", {rows: 6, spellcheck: "false"}), all = h("div");
-  const content = () => ({name: name.value, clone: from, settings: [seed.value !== String(config.seed) && `seed=${seed.value}`, more.value].filter(Boolean).join("\n")});
-  reference(all, flat(config).map(([key, value]) => ({key, value: typeof value === "string" ? value : JSON.stringify(value), comment: ""})), more);
-  root.append(heading(`Clone ${from}`), h("p", {class: "note"}, "A new run with this one's settings, from its beginning."),
-    h("div", {class: "side"}, h("div", {}, h("div", {class: "card split"}, field("Name of the run", name), field("seed", seed, "another seed shows how much is chance")),
-      h("h2", {}, "Other changes"), field("One a line, as on the command line", more), all),
-    h("aside", {class: "card sticky"}, wrong, h("div", {class: "bar-row"}, button("Start", () => begin(wrong, content(), name), "main"), button("Check", () => checked(wrong, content()))))));
+  const name = h("input", {value: `${from.split("/").at(-1)}_2`, autocomplete: "off"}),
+    wrong = h("div", {role: "alert"});
+  const seed = h("input", {value: String(config.seed ?? 0), inputmode: "numeric"}),
+    more = h("textarea", {rows: 6, spellcheck: "false"}),
+    all = h("div");
+  const content = () => ({
+    name: name.value,
+    clone: from,
+    settings: [seed.value !== String(config.seed) && `seed=${seed.value}`, more.value]
+      .filter(Boolean)
+      .join("\n"),
+  });
+  reference(
+    all,
+    flat(config).map(([key, value]) => ({
+      key,
+      value: typeof value === "string" ? value : JSON.stringify(value),
+      comment: "",
+    })),
+    more,
+  );
+  root.append(
+    heading(`Clone ${from}`),
+    h("p", {class: "note"}, "A new run with this one's settings, from its beginning."),
+    h(
+      "div",
+      {class: "side"},
+      h(
+        "div",
+        {},
+        h(
+          "div",
+          {class: "card split"},
+          field("Name of the run", name),
+          field("seed", seed, "another seed shows how much is chance"),
+        ),
+        h("h2", {}, "Other changes"),
+        field("One a line, as on the command line", more),
+        all,
+      ),
+      h(
+        "aside",
+        {class: "card sticky"},
+        wrong,
+        h(
+          "div",
+          {class: "bar-row"},
+          button("Start", () => begin(wrong, content(), name), "main"),
+          button("Check", () => checked(wrong, content())),
+        ),
+      ),
+    ),
+  );
 }
-
-const quoted = text => /[\s#"'\\]/.test(text) ? `'${text.replaceAll("'", `'"'"'`)}'` : text;
 
 async function begin(wrong, content, name) {
   fill(wrong);
-  try { await post("/api/runs", content); location.hash = runLink(name.value); }
-  catch (error) { fill(wrong, h("p", {class: "problem"}, error.message)); }
+  try {
+    await post("/api/runs", content);
+    location.hash = runLink(name.value);
+  } catch (error) {
+    fill(wrong, h("p", {class: "problem"}, error.message));
+  }
 }
 
 async function checked(wrong, content) {
   fill(wrong, h("p", {class: "note"}, "checking…"));
-  try { await post("/api/check", content); fill(wrong, h("p", {class: "note up"}, "These settings go together.")); }
-  catch (error) { fill(wrong, h("p", {class: "problem"}, error.message)); }
-}
-
-/** The table of all settings, to look one up and put it into the text box. */
-function reference(place, settings, box) {
-  const words = h("input", {type: "search", class: "search", "aria-label": "Look for a setting", placeholder: "Look for a setting"}), rows = h("tbody");
-  const draw = () => fill(rows, settings.filter(s => `${s.key} ${s.comment}`.toLowerCase().includes(words.value.toLowerCase())).map(s =>
-    h("tr", {}, h("th", {scope: "row"}, h("button", {type: "button", class: "link", title: "put it into the text box", onclick: () => {
-      box.value += `${box.value && !box.value.endsWith("\n") ? "\n" : ""}${s.key}=${quoted(s.value)}`;
-      box.focus();
-    }}, s.key)), h("td", {}, s.value), h("td", {class: "remark"}, s.comment))));
-  words.addEventListener("input", draw);
-  draw();
-  fill(place, h("details", {}, h("summary", {}, `All ${settings.length} settings`), h("div", {class: "bar-row"}, words),
-    h("div", {class: "scroll tall", tabindex: "0", role: "region", "aria-label": "All settings"}, h("table", {class: "facts"}, rows))));
+  try {
+    await post("/api/check", content);
+    fill(wrong, h("p", {class: "note up"}, "These settings go together."));
+  } catch (error) {
+    fill(wrong, h("p", {class: "problem"}, error.message));
+  }
 }

@@ -10,12 +10,27 @@ import {stateOf} from "../words.js";
 const BUSY = ["queued", "running", "stopping"];
 
 export async function show(root, {rest: name, signal}) {
-  let facts = await get(address(name), {}, signal), at = "", busy = false;
+  let facts = await get(address(name), {}, signal),
+    at = "",
+    busy = false;
   const lines = {train: [], eval: [], warning: []};
-  const parts = Object.fromEntries(["head", "state", "tiles", "warnings", "curves", "pictures", "classes", "snapshots", "log", "settings"]
-    .map(key => [key, h("section", {class: `part-${key}`})]));
+  const parts = Object.fromEntries(
+    [
+      "head",
+      "state",
+      "tiles",
+      "warnings",
+      "curves",
+      "pictures",
+      "classes",
+      "snapshots",
+      "log",
+      "settings",
+    ].map(key => [key, h("section", {class: `part-${key}`})]),
+  );
   root.append(...Object.values(parts));
-  const drawn = curves(parts.curves, facts, signal), shown = pictures(parts.pictures, name);
+  const drawn = curves(parts.curves, facts, signal),
+    shown = pictures(parts.pictures, name);
   const pre = h("pre", {tabindex: "0", "aria-label": "Log of the run"});
 
   async function read() {
@@ -31,21 +46,56 @@ export async function show(root, {rest: name, signal}) {
 
   function frame() {
     const state = stateOf(facts);
-    fill(parts.head, heading(name, actions(name, facts, state)),
-      h("p", {class: "note"}, [facts.method, facts.data, facts.network, facts.seed !== null && `seed ${facts.seed}`]
-        .filter(Boolean).join(" · ")));
+    fill(
+      parts.head,
+      heading(name, actions(name, facts, state)),
+      h(
+        "p",
+        {class: "note"},
+        [facts.method, facts.data, facts.network, facts.seed !== null && `seed ${facts.seed}`]
+          .filter(Boolean)
+          .join(" · "),
+      ),
+    );
     const share = facts.steps ? Math.min(1, facts.step / facts.steps) : 0;
-    fill(parts.state, h("div", {class: "progress", role: "progressbar", "aria-label": "steps done",
-      "aria-valuemin": "0", "aria-valuemax": "100", "aria-valuenow": String(Math.round(100 * share))},
-      h("i", {css: {width: `${100 * share}%`}})),
-      h("p", {class: "note"}, badge(state), ` step ${facts.step}${facts.steps ? ` of ${facts.steps}` : ""}`, left(facts, lines, state)),
-      facts.said && state === "failed" && h("p", {class: "problem"}, h("b", {}, "The job ended with an error: "), facts.said));
+    fill(
+      parts.state,
+      h(
+        "div",
+        {
+          class: "progress",
+          role: "progressbar",
+          "aria-label": "steps done",
+          "aria-valuemin": "0",
+          "aria-valuemax": "100",
+          "aria-valuenow": String(Math.round(100 * share)),
+        },
+        h("i", {css: {width: `${100 * share}%`}}),
+      ),
+      h(
+        "p",
+        {class: "note"},
+        badge(state),
+        ` step ${facts.step}${facts.steps ? ` of ${facts.steps}` : ""}`,
+        left(facts, lines, state),
+      ),
+      facts.said &&
+        state === "failed" &&
+        h("p", {class: "problem"}, h("b", {}, "The job ended with an error: "), facts.said),
+    );
   }
 
   function draw() {
     fill(parts.tiles, tiles(lines.eval, facts));
-    fill(parts.warnings, lines.warning.length > 0 && h("div", {class: "problem"}, lines.warning.slice(-6).map(w =>
-      h("div", {}, h("b", {}, `step ${w.step} `), w.text))));
+    fill(
+      parts.warnings,
+      lines.warning.length > 0 &&
+        h(
+          "div",
+          {class: "problem"},
+          lines.warning.slice(-6).map(w => h("div", {}, h("b", {}, `step ${w.step} `), w.text)),
+        ),
+    );
     drawn(lines);
     shown(facts);
     fill(parts.classes, classes(lines.eval, facts));
@@ -55,7 +105,10 @@ export async function show(root, {rest: name, signal}) {
   async function tail() {
     const {log} = await get(`${address(name)}/log`, {}, signal);
     facts.eta = [...log.matchAll(/ETA ([\d:]+)/g)].pop()?.[1];
-    if (!log) { fill(parts.log); return; }
+    if (!log) {
+      fill(parts.log);
+      return;
+    }
     if (!pre.isConnected) fill(parts.log, h("h2", {}, "Log"), pre);
     if (pre.textContent === log) return;
     const low = pre.scrollTop + pre.clientHeight >= pre.scrollHeight - 30;
@@ -67,18 +120,24 @@ export async function show(root, {rest: name, signal}) {
     await read();
     const before = [facts.step, facts.job_state, facts.finished].join();
     const first = !facts.config;
-    facts = {...facts, ...await get(address(name), {}, signal)};
+    facts = {...facts, ...(await get(address(name), {}, signal))};
     if (first) fill(parts.settings, settings(facts.config));
     await tail();
-    if (busy || before !== [facts.step, facts.job_state, facts.finished].join()) { frame(); draw(); }
+    if (busy || before !== [facts.step, facts.job_state, facts.finished].join()) {
+      frame();
+      draw();
+    }
     busy = false;
   }
 
   await read();
   await tail();
-  frame(); draw();
+  frame();
+  draw();
   fill(parts.settings, settings(facts.config));
-  requestAnimationFrame(() => { pre.scrollTop = pre.scrollHeight; });
+  requestAnimationFrame(() => {
+    pre.scrollTop = pre.scrollHeight;
+  });
   every(1500, look, signal);
 }
 
@@ -86,27 +145,44 @@ export async function show(root, {rest: name, signal}) {
 function left(facts, lines, state) {
   if (!["running", "live"].includes(state)) return "";
   if (facts.eta) return `, about ${facts.eta} left`;
-  const speed = lines.train.at(-1)?.images_per_second, batch = facts.config?.train?.batch;
-  return speed && batch ? `, about ${clock((facts.steps - facts.step) * batch / speed)} left` : "";
+  const speed = lines.train.at(-1)?.images_per_second,
+    batch = facts.config?.train?.batch;
+  return speed && batch ? `, about ${clock(((facts.steps - facts.step) * batch) / speed)} left` : "";
 }
 
 function actions(name, facts, state) {
-  const query = encodeURIComponent(name), files = facts.files, last = facts.checkpoints.length > 0;
-  const resume = async steps => { await post(`${address(name)}/resume`, {steps}); say(steps ? "extended" : "resumed"); };
+  const query = encodeURIComponent(name),
+    files = facts.files,
+    last = facts.checkpoints.length > 0;
+  const resume = async steps => {
+    await post(`${address(name)}/resume`, {steps});
+    say(steps ? "extended" : "resumed");
+  };
   const extend = async () => {
     const given = prompt("Train until which step?", String(facts.steps + Math.ceil(facts.steps / 2)));
     if (given) await resume(Number(given));
   };
   return [
-    BUSY.includes(state) && button(state === "stopping" ? "Stop at once" : "Stop", async () => {
-      await post(`/api/jobs/${facts.job}/stop`); say("ends after this step and saves");
-    }, "danger"),
+    BUSY.includes(state) &&
+      button(
+        state === "stopping" ? "Stop at once" : "Stop",
+        async () => {
+          await post(`/api/jobs/${facts.job}/stop`);
+          say("ends after this step and saves");
+        },
+        "danger",
+      ),
     !BUSY.includes(state) && state !== "finished" && facts.config && button("Resume", () => resume(), "main"),
     !BUSY.includes(state) && state === "finished" && facts.config && button("Extend", extend),
     facts.config && h("a", {class: "button", href: `#/new?clone=${query}`}, "Clone"),
     last && h("a", {class: "button main", href: `#/try?run=${query}`}, "Try an image"),
     last && h("a", {class: "button", href: `#/layers?run=${query}`}, "Layers"),
-    files.includes("report.html") && h("a", {class: "button", href: `${address(name)}/files/report.html`, target: "_blank", rel: "noopener"}, "Report"),
+    files.includes("report.html") &&
+      h(
+        "a",
+        {class: "button", href: `${address(name)}/files/report.html`, target: "_blank", rel: "noopener"},
+        "Report",
+      ),
     last && h("a", {class: "button", href: `${address(name)}/archive?step=last`, download: true}, "Download"),
   ].filter(Boolean);
 }
