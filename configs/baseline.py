@@ -6,7 +6,8 @@ python launch.py --config=configs/baseline.py:minicity           # DeepLabV3 Res
 python launch.py --config=configs/baseline.py:minicity+resnet101    # ResNet-101, 512x1024
 python launch.py --config=configs/baseline.py:folder --config.data.root=DIR \\
     --config.data.classes=DIR/classes.txt --config.data.target.options.images=photos \\
-    --config.data.target.options.labels=labels
+    --config.data.target.options.labels=labels      # the pyramid of `camvid`, at the images' size
+python launch.py --config=configs/baseline.py:folder+resnet50 ...   # the DeepLabV3 of `minicity`
 
 Other losses: --config.method.settings.losses.cross_entropy=0 and, say,
 --config.method.settings.losses.focal=1, or ...weighted=1 with ...settings.class_weights=median.
@@ -21,19 +22,23 @@ the epoch, so that the rate stays what it was: --config.optim.gen.schedule=poly
 from configs import supervised
 
 PRESETS = ("streets", "camvid", "minicity", "folder")
-MODIFIERS = ("resnet101", "pretrained", "scratch")
+MODIFIERS = ("resnet50", "resnet101", "pretrained", "scratch")
 
 
 def get_config(preset: str = "streets"):
-    """See `supervised` for the presets; `minicity` and `folder` take `+resnet101`."""
+    """See `supervised` for the presets; `minicity` and `folder` take `+resnet101`, `folder` takes
+    `+resnet50`, which `minicity` is."""
     config = supervised.experiment("baseline", preset, PRESETS, MODIFIERS)
     base, *modifiers = preset.split("+")
     embedded, small = base in ("streets", "camvid"), config.net.backbone == "small"
-    if embedded and "resnet101" in modifiers:
-        raise ValueError(f"the preset {base} has no modifier 'resnet101'")
+    deeper = [m for m in modifiers if m.startswith("resnet")]
+    if embedded and deeper:
+        raise ValueError(f"the preset {base} has no modifier {deeper[0]!r}")
+    if len(deeper) == 2:
+        raise ValueError("'resnet50' and 'resnet101': choose one")
     config.method = supervised.method(supervised.PAIRS.get(base, ()), cross_entropy=1.0)
     config.augment.source.update(dict(scale=(0.75, 2.0), flip=0.5))
-    if embedded and not small:
+    if (embedded and not small) or (base == "folder" and not deeper):
         config.augment.source.update(dict(jitter=0.2))
         config.train.update(dict(batch=8, steps=400, eval_every=100))
         return config.lock()
@@ -63,7 +68,8 @@ def get_config(preset: str = "streets"):
         # 200 epochs of 200 images.
         config.train.update(dict(batch=8, steps=5000, eval_every=500, log_every=25))
         deep = "resnet101" in modifiers
-        config.data.target.size = (512, 1024) if deep else (1024, 2048)
-        config.augment.source.crop = (384, 768) if deep else (576, 1152)
+        if base != "folder":
+            config.data.target.size = (512, 1024) if deep else (1024, 2048)
+            config.augment.source.crop = (384, 768) if deep else (576, 1152)
         config.net.backbone = "resnet101" if deep else "resnet50"
     return config.lock()

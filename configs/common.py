@@ -87,7 +87,9 @@ def experiment(method: str, preset: str, family: str = "advent") -> ConfigDict:
     config.compile_cache = True  # keep compiled programs in the user's cache folder
     # Initial weights: a .npz, .safetensors, .pth or .caffemodel file. `excused` are regular
     # expressions for tensors that may be left over or missing; () excuses the classifier and heads.
-    config.init = ConfigDict(dict(backbone="", excused=()))
+    # `weights` is a whole network to begin from (fine-tuning): the folder of a finished run, as DIR
+    # or DIR@STEP, or a weights file; --init_from is the same.
+    config.init = ConfigDict(dict(backbone="", excused=(), weights=""))
     config.data = ConfigDict(
         dict(
             root="data",  # folder of the published files: data/gta5, data/cityscapes, ...

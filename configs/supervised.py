@@ -4,7 +4,8 @@ A preset names the data:
   streets               photographic streets, embedded, minutes on a laptop (the default)
   camvid                CamVid, train -> val, at 120x160
   minicity              MiniCity, the 200 + 100 images of the VIPriors challenge (`baseline` only)
-  folder                a user's own images and labels (`baseline` only); see `own_data`
+  folder                a user's own images and labels, at their own size (`baseline` only); see
+                        `own_data`
   synthia_rand_cvpr16   SYNTHIA-RAND-CVPR16 as folders of RGB files (`fcn` only)
 
 As in the adaptation experiments `data.source` is what is learnt and `data.target` what it is scored
@@ -24,7 +25,8 @@ def experiment(
     Args:
       name: of the experiment; with the preset it names the run (`baseline_camvid`).
       preset: one of `presets`; one of `modifiers` may follow after a plus sign.
-      presets, modifiers: what the experiment has.
+      presets, modifiers: what the experiment has. `folder` is trained like the embedded pairs, or
+        with a modifier that starts with 'resnet' like the published data.
       scratch: whether the embedded pairs begin without pretrained weights, as `+scratch` asks for.
 
     Raises:
@@ -40,22 +42,26 @@ def experiment(
     if chosen and base not in embedded:
         raise ValueError(f"{chosen[0]!r} is for {' and '.join(embedded)}, not for {base}")
     scratch = scratch or "scratch" in given or (base == "streets" and not chosen)
-    pair = embedded.get(base, "gta5_cityscapes")
-    how = ("+scratch" if scratch else "+pretrained") if base in embedded else ""
+    light = base in embedded or (base == "folder" and not any("resnet" in m for m in given))
+    pair = embedded.get(base, "streets_camvid") if light else "gta5_cityscapes"
+    how = ("+scratch" if scratch else "+pretrained") if light else ""
     config = common.experiment(name, pair + how)
     config.name = "_".join((name, base, *given))
     if base not in embedded:
         data = dict(name=base, split="train", val_split="val", size=(1024, 2048))
         config.data.target = ConfigDict(data | dict(options=ConfigDict()))
-        config.data.threads = 8
+        config.data.threads = 2 if light else 8
     if base in ("folder", "synthia_rand_cvpr16"):
         own_data(config)
+    if base == "folder":
+        config.data.target.size = ()  # the images' own, see jaxseg/experiment/sizes.py
+        config.eval.batch = 4
     common.learn_target(config)
     config.net.statistics = "source"
     config.net.aux = False
     config.net.norm = "train"
     config.train.warmup_steps = 0
-    if base in embedded and not scratch:
+    if light and not scratch:
         # Colours are the target's own here: nothing to be independent of.
         plain = dict(jitter=0.0, hue=0.0, blur=0.0, noise=0.0)
         config.augment.source.update(plain)

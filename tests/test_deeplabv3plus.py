@@ -241,7 +241,7 @@ def test_runs_from_before_these_settings(tmp_path):
     assert not own.net.depth and own.net.low_level is None and not own.disc.spectral
     assert own.net.output_stride is None and own.net.rates == (1, 2)
     said = []
-    found = restore._adopted(plus(depth=True, low_level=24), own, (), "run", said.append)
+    found = restore.adopted(plus(depth=True, low_level=24), own, (), "run", said.append)
     assert found.net.low_level is None and not found.net.depth and len(said) == 1
     networks.check(found.net)
     networks.discriminator(found)

@@ -76,9 +76,32 @@ def by_hand(image, label):
     return confusion, np.stack(entropies), np.stack(predictions)
 
 
-def run(devices, size, pictures=0, maps=None):
-    evaluator = make_evaluator(predict, 4, jax.local_devices()[:devices], pictures=pictures)
-    return evaluator(*model(), batches(*images_and_labels(), size), CLASSES, maps)
+def run(devices, size, pictures=0, maps=None, ranked=None, extremes=0):
+    evaluator = make_evaluator(
+        predict, 4, jax.local_devices()[:devices], pictures=pictures, extremes=extremes
+    )
+    return evaluator(*model(), batches(*images_and_labels(), size), CLASSES, maps, ranked)
+
+
+@pytest.mark.parametrize("devices, size", [(1, 5), (2, 2)])
+def test_worst_and_best_images_are_those_of_numpy(devices, size):
+    image, label = images_and_labels()
+    _, _, predictions = by_hand(image, label)
+    scores = []
+    for truth, call in zip(label, predictions, strict=True):
+        known = truth != 255
+        ious = [
+            (known & (truth == k) & (call == k)).sum() / union
+            for k in range(4)
+            if (union := (known & ((truth == k) | (call == k))).sum())
+        ]
+        scores.append(np.mean(ious))
+    order, ranked = np.argsort(scores), []
+    result, _ = run(devices, size, ranked=ranked, extremes=1)
+    assert [e.id for _, e in ranked] == [f"image{order[0]}", f"image{order[-1]}"]
+    np.testing.assert_allclose([s for s, _ in ranked], np.sort(scores)[[0, -1]], rtol=1e-6)
+    np.testing.assert_array_equal(ranked[0][1].prediction, predictions[order[0]])
+    assert result["confusion"]["pixels"] == by_hand(image, label)[0].tolist()
 
 
 def test_pictures_may_be_chosen_by_id():
@@ -248,6 +271,13 @@ def test_results_file_and_table(tmp_path):
     result = {"step": 30, "split": "val", **run(1, 5)[0]}
     storage_results.write_json(tmp_path / "run" / "results.json", result)
     assert json.loads((tmp_path / "run" / "results.json").read_text()) == result
+    storage_results.write(tmp_path / "run", result)
+    without = {key: value for key, value in result.items() if key != "confusion"}
+    assert json.loads((tmp_path / "run" / "results.json").read_text()) == without
+    rows = (tmp_path / "run/confusion.csv").read_text().splitlines()
+    assert rows[0] == ",road,sky,car,bus"
+    counts = result["confusion"]["pixels"]
+    assert rows[3] == "car," + ",".join(map(str, counts[2])) and len(rows) == 5
     text = io.StringIO()
     evaluation_results.print_table(result, CLASSES, Console(file=text, width=100))
     lines = text.getvalue().splitlines()

@@ -22,14 +22,16 @@ def test_a_whole_run(tmp_path):
     assert "advent_<toy>" in texts and "train.warmup_steps" in texts and "[16, 32]" in texts
     # Before: the last evaluation of the warm-up; last and best are told apart.
     assert {"31.0", "47.0", "52.0"} <= set(texts)
-    assert "source only, step 20" in texts and "step 40, chosen with target labels" in texts
+    assert "end of the warm-up, a third of the training" not in texts
+    assert "within the warm-up, a third of the training" in texts
+    assert "step 40, chosen with target labels" in texts
     assert "+16.0" in texts and "+40.0" in texts
-    # Two images, each with photograph, truth, and prediction and entropy before and after.
-    assert page.tags.count("img") == 2 * 6
+    # Two images, each with photograph, truth, and prediction, errors and entropy before and after.
+    assert page.tags.count("img") == 2 * 8
     assert all(source.startswith("data:image/") for source in page.sources)
-    assert "prediction, step 20" in texts and "entropy, step 60" in texts
+    assert page.layers.count("prediction, step 20") == page.layers.count("entropy, step 60") == 2
     # Evaluation, two losses, adversarial, learning rates, speed.
-    assert page.tags.count("svg") == 6 and "script" not in page.tags
+    assert page.tags.count("svg") == 6 and page.tags.count("script") == 1
     assert "Loss of the discriminator" in texts and "Learning rates" in texts
     assert any("results.json holds the evaluation of step 40" in text for text in texts)
 

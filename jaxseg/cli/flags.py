@@ -51,6 +51,12 @@ ENSEMBLE = flags.DEFINE_string(
 ENSEMBLE_WEIGHTS = flags.DEFINE_string(
     "ensemble_weights", None, "Weights of the ensemble's members, as 0.7,0.3; equal by default."
 )
+INIT_FROM = flags.DEFINE_string(
+    "init_from",
+    None,
+    "For train: fine-tunes a finished network on other data or classes: the folder of a run, as "
+    "DIR or DIR@STEP, or a weights file.",
+)
 INPUT = flags.DEFINE_string(
     "input",
     None,
@@ -77,6 +83,7 @@ PROCESS = flags.DEFINE_integer("process", None, "Index of this process, from 0."
 OF_MODES = {
     "config": _EVERY,
     "workdir": _EVERY,
+    "init_from": ("train",),
     "step": _FINISHED,
     "split": ("evaluate",),
     "weights": _FINISHED,
@@ -109,7 +116,7 @@ def misuse() -> str | None:
     given = {name for name in own if flags.FLAGS[name].present}
     for name in sorted(given):
         if mode not in own[name]:
-            remedy = ": --config.init.backbone=FILE starts a training" if name == "weights" else ""
+            remedy = ": --init_from=FILE starts a training" if name == "weights" else ""
             return f"--{name} is for --mode={' and '.join(own[name])}, not {mode}{remedy}"
         if flags.FLAGS[name].value == "":
             return f"--{name} is empty"

@@ -32,6 +32,7 @@ COMMANDS = {
     "evaluate": Command("", "scores a trained network on labelled target images"),
     "predict": Command("", "segments images, folders of them and videos"),
     "inspect": Command("", "counts and shows the data of an experiment"),
+    "compare": Command("jaxseg.cli.compare", "puts finished runs and sweeps on one page"),
     "list": Command(
         "jaxseg.cli.listing", "experiments, presets, settings, data sets, published numbers"
     ),

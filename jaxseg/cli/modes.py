@@ -81,16 +81,19 @@ def _checked(argv: Sequence[str]) -> int:
 
 def _run(config: ConfigDict, workdir: str) -> int:
     """Runs the chosen mode; returns the exit code."""
-    from jaxseg.experiment import networks
+    from jaxseg.experiment import fine_tune, networks, sizes
 
     given = config_flags.get_override_values(flags.FLAGS["config"])
+    if own.INIT_FROM.value:
+        config.init.weights = own.path(own.INIT_FROM)
     networks.settle(config, given)
+    sizes.settle(config, workdir)
     if own.SPLIT.value:
         config.data.target.val_split = own.SPLIT.value
     if own.MODE.value == "train":
         from jaxseg.run import train
 
-        return train.run(config, workdir)
+        return train.run(fine_tune.adopt(config, given), workdir)
     if own.MODE.value == "inspect":
         from jaxseg.run import inspect
 

@@ -19,19 +19,22 @@ from jaxseg.engine.update import make_update
 KEEP_BARRIERS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
 
 
-def keep_barriers(pmapped: Callable) -> Callable:
+def keep_barriers(pmapped: Callable, look: Callable[[Any], None] | None = None) -> Callable:
     """The same function; compiled for CPU, its programs keep their optimization barriers.
 
     Other backends keep barriers anyway, and with several processes only pmap itself can assemble
-    the arguments: in both cases `pmapped` is returned unchanged.
+    the arguments: in both cases `pmapped` runs unchanged.
 
     Args:
       pmapped: from `jax.pmap`, with positional arguments only.
+      look: called with each compiled program (`jax.stages.Compiled`) before it first runs; not with
+        several processes.
 
     Returns:
       A function with the same arguments and results, and with the `lower` of `pmapped`.
     """
-    if routes.current() != "cpu" or jax.process_count() > 1:
+    own = routes.current() == "cpu"
+    if jax.process_count() > 1 or not (own or look):
         return pmapped
     programs: dict[Any, Callable] = {}
 
@@ -40,7 +43,12 @@ def keep_barriers(pmapped: Callable) -> Callable:
         leaves, tree = jax.tree.flatten(args)
         key = tree, tuple(map(_kind, leaves))
         if key not in programs:
-            programs[key] = pmapped.lower(*args).compile(compiler_options=KEEP_BARRIERS)
+            options = KEEP_BARRIERS if own else None
+            compiled = pmapped.lower(*args).compile(compiler_options=options)
+            if look:
+                look(compiled)
+            # JAX keeps what it compiles without options: calling does not compile it again.
+            programs[key] = compiled if own else pmapped
         return programs[key](*args)
 
     call.lower = pmapped.lower
@@ -58,18 +66,20 @@ def pmapped_update(
     accumulate: int = 1,
     devices: list | None = None,
     skips: int = 0,
+    look: Callable[[Any], None] | None = None,
 ) -> Callable:
     """(state, batch [D, n, ...]) -> (state, metrics). The state has no device axis and is donated.
 
     Args:
       method, txs, accumulate, skips: see `make_update`.
       devices: D local devices, all by default; every other process uses as many of its own.
+      look: see `keep_barriers`.
     """
     pmapped = jax.pmap(
         make_update(method, txs, accumulate, skips), AXIS, in_axes=(None, 0), out_axes=(None, None),
         donate_argnums=0, devices=devices and processes.everywhere(devices),
     )  # fmt: skip
-    return keep_barriers(pmapped)
+    return keep_barriers(pmapped, look)
 
 
 def place(state: State, devices: list) -> State:

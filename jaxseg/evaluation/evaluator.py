@@ -48,6 +48,7 @@ def make_evaluator(
     boundary: bool = False,
     depth: Callable | None = None,
     depth_cap: float = 80.0,
+    extremes: int = 0,
 ) -> Callable[..., tuple[dict[str, Any], list[Example]]]:
     """Makes the evaluator of a network; it compiles once for each shape of batch.
 
@@ -63,9 +64,11 @@ def make_evaluator(
       depth: (params, stats, memory, images) -> metres [N,h,w] at any stride; None if the method
         predicts no depth.
       depth_cap: metres; pixels with a larger true depth are ignored.
+      extremes: how many of the worst and of the best images to keep for pictures.
 
     Returns:
-      evaluate(params, stats, memory, batches, classes, maps=None) -> (result, examples).
+      evaluate(params, stats, memory, batches, classes, maps=None, ranked=None) -> (result,
+      examples).
       `result` is described in `results.result`; `examples` are the images that `pictures` selects
       (those of this process).
       `classes` are K names. `batches` yields {'image' uint8 [n,H,W,3], 'label' uint8 [n,h,w],
@@ -74,6 +77,8 @@ def make_evaluator(
       Instances are used if the classes are those of Cityscapes.
       The dict `maps` receives the predicted class ids of each image of all processes, at about
       every eighth pixel of the input, uint8 [h', w']; its keys are hashes of the image ids.
+      The list `ranked` receives (mean IoU of the image, example) of the `extremes` worst and the
+      `extremes` best labelled images of this process, the worst first; see `confusion.image_iou`.
       With several processes each passes its own images in the same number of batches, and all get
       the result over all images.
     """
@@ -88,6 +93,7 @@ def make_evaluator(
         batches: Iterable[Mapping[str, Any]],
         classes: Sequence[str],
         maps: dict[str, np.ndarray] | None = None,
+        ranked: list[tuple[float, Example]] | None = None,
     ) -> tuple[dict[str, Any], list[Example]]:
         if len(classes) != num_classes:
             raise UserError(f"{len(classes)} class names for a network of {num_classes} classes")
@@ -108,9 +114,16 @@ def make_evaluator(
             tally.add(batch, counts, means, each["prediction"], each.get("errors"))
             if maps is not None:
                 maps |= gather.by_id(batch["id"], valid, each["small"][: len(valid)])
-            if chosen := _chosen(batch, pictures, len(examples)):
+            chosen = _chosen(batch, pictures, len(examples))
+            at_an_end = [] if ranked is None else _outer(ranked, each["score"], valid, extremes)
+            if chosen or at_an_end:
                 shown = {"prediction": each["prediction"], **jax.tree.map(_join, shown)}
                 examples += [_example(batch, shown, truth, i) for i in chosen]
+            for i in at_an_end:
+                ranked.append((float(each["score"][i]), _example(batch, shown, truth, i)))
+            if at_an_end:
+                ranked.sort(key=lambda one: one[0])
+                del ranked[extremes : max(extremes, len(ranked) - extremes)]
         counted = dict(tally.total(), scored=scored, also=also, cap=depth_cap)
         return results.result(classes, **counted), examples
 
@@ -135,8 +148,8 @@ def _make_count(
       (params, stats, memory, image uint8 [D,n,H,W,3], label uint8 [D,n,h,w], truth float32
       [D,n,h,w] or None) -> three values: the confusion matrix over all devices, integers [K,K];
       arrays that the host adds up, {'mean' entropy float32 [D,n], 'prediction' uint8 [D,n,h,w],
-      'small' uint8 [D,n,h',w'], 'points' float32 [D,n,P,K], 'errors' float32 [D,n,C]}; maps for
-      pictures, {'entropy', 'depth' float32 [D,n,h,w]}.
+      'small' uint8 [D,n,h',w'], 'points' float32 [D,n,P,K], 'errors' float32 [D,n,C], 'score' mean
+      IoU of each image, float32 [D,n]}; maps for pictures, {'entropy', 'depth' float32 [D,n,h,w]}.
     """
 
     def count(params, stats, memory, image, label, truth):
@@ -144,12 +157,15 @@ def _make_count(
         full = resize_bilinear(logits, label.shape[1:3])
         prediction = jnp.argmax(full, axis=-1).astype(jnp.uint8)
         entropy = entropy_map(full)
-        counts = lax.psum(confusion.confusion(prediction, label, num_classes), AXIS)
+        counts = confusion.by_image(prediction, label, num_classes)
+        score = confusion.image_iou(counts)
+        counts = lax.psum(counts.sum(0), AXIS)
         coarse = logits[:, *map(_thinned, logits.shape[1:3], image.shape[1:3])]
         rows, columns = selection.grid(*coarse.shape[1:3])
         points = coarse[:, rows[:, None], columns].reshape(len(coarse), -1, num_classes)
         small = jnp.argmax(coarse, axis=-1).astype(jnp.uint8)
         each = dict(mean=entropy.mean((1, 2)), prediction=prediction, small=small, points=points)
+        each["score"] = score
         shown = dict(entropy=entropy)
         if depth is not None and (look or truth is not None):
             metres = depth(params, stats, memory, image).astype(jnp.float32)
@@ -183,6 +199,18 @@ def _chosen(batch: Mapping[str, Any], pictures: int | Collection[str], kept: int
     if isinstance(pictures, int):
         return valid[: max(pictures - kept, 0)]
     return [i for i in valid if str(batch["id"][i]) in pictures]
+
+
+def _outer(
+    ranked: list[tuple[float, Example]], scores: np.ndarray, valid: np.ndarray, count: int
+) -> list[int]:
+    """Positions of the images in a batch that are among the worst or the best so far."""
+    known = [i for i in np.flatnonzero(valid).tolist() if np.isfinite(scores[i])]
+    if len(ranked) >= 2 * count:
+        low, high = ranked[count - 1][0], ranked[-count][0]
+        known = [i for i in known if scores[i] < low or scores[i] > high]
+    order = sorted(known, key=lambda i: scores[i])
+    return sorted(set(order[:count] + order[len(order) - min(count, len(order)) :]))
 
 
 def _example(

@@ -23,7 +23,10 @@ SUMMARY = {
     "entropy": "mean entropy",
 }
 # Values by class that are left out of lists of results.
-DETAILS = ("class_accuracy", "category_iou", "iiou", "category_iiou", "boundary_iou")
+DETAILS = (
+    *("class_accuracy", "category_iou", "iiou", "category_iiou", "boundary_iou"),
+    "confusion",
+)
 
 
 def result(
@@ -68,7 +71,8 @@ def result(
         with instance maps: miiou, the mean of iiou {class: value}, and category_miiou, of
         category_iiou {category: value}; see `metrics.cityscapes`;
         with `boundary`: boundary_miou, the mean of boundary_iou {class: value};
-        with `depth`: depth, see `depth.scores`, with its cap.
+        with `depth`: depth, see `depth.scores`, with its cap;
+        with any label: confusion, {'classes': names, 'pixels': `counts` as lists}.
     """
     ids = list(range(len(classes))) if scored is None else [int(i) for i in scored]
     table = cityscapes.known(classes)
@@ -98,7 +102,10 @@ def result(
         "images": int(images),
     }
     by_class = {key: value for key, value in scores.items() if isinstance(value, dict)}
-    return {**numbers, "iou": by_class["iou"], "pixels": by_class["pixels"], **by_class}
+    found = {**numbers, "iou": by_class["iou"], "pixels": by_class["pixels"], **by_class}
+    if counts.any():
+        found["confusion"] = {"classes": list(classes), "pixels": counts.tolist()}
+    return found
 
 
 def brief(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,10 +51,15 @@ def settle(config: ConfigDict, given: Collection[str] = ()) -> None:
             config.net[key] = None
 
 
-def segmenter(config: ConfigDict, axis_name: str | None = AXIS) -> Network:
-    """The segmentation network; `axis_name` None for use outside pmap."""
+def segmenter(
+    config: ConfigDict, axis_name: str | None = AXIS, classes: int | None = None
+) -> Network:
+    """The segmentation network; `axis_name` None for use outside pmap. `classes` is the number of
+    its classes, by default that of `config.data.classes`.
+    """
     net = config.net
-    module = _module(net, len(classfile.by_name(config.data.classes).classes), axis_name)
+    classes = classes or len(classfile.by_name(config.data.classes).classes)
+    module = _module(net, classes, axis_name)
     built = network(module, choice("net.preprocess", net.preprocess, PREPROCESS))
     return redrawn(built, net.init_std) if net.init_std else built
 

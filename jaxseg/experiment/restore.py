@@ -83,7 +83,7 @@ def from_workdir(
         own = run_folder.read_config(workdir)
         _check_method(config, own, workdir)
         same_classes(config, own, workdir)
-        config = _adopted(config, own, given, str(saved), announce)
+        config = adopted(config, own, given, str(saved), announce)
     method = make_method(config)
     template = abstract_state(config, method, make_optimisers(config))
     wanted = {name: getattr(template, name) for name in ("params", "stats", "memory")}
@@ -147,7 +147,7 @@ def from_weights(
             f"has {len(names.classes)}: give --config.data.classes=NAME of a set with "
             f"{theirs}{_sets_of(theirs)}"
         )
-    config = _adopted(config, {"net": recognised.net}, given, "recognised in the file", announce)
+    config = adopted(config, {"net": recognised.net}, given, "recognised in the file", announce)
     same = before is not None and before.config.to_dict() == config.to_dict()
     method = before.method if same else make_method(config)
     template = abstract_state(config, method, make_optimisers(config))
@@ -166,6 +166,23 @@ def from_weights(
         "memory": memory,
     }
     return Loaded(path.name, {"weights": str(path)}, config, method, model)
+
+
+def with_recognised(
+    config: ConfigDict, path: str | Path, given: Collection[str], announce: Callable[[str], None]
+) -> ConfigDict:
+    """The config with the settings of the network that a weights file belongs to, where they can be
+    recognised: the file may hold a backbone only, or any part of a network.
+    """
+    from jaxseg.storage.weights import files, recognise
+
+    path = Path(path).expanduser()
+    tensors = files.load(path)
+    try:
+        net = recognise.recognise(tensors, path).net
+    except UserError:
+        return config
+    return adopted(config, {"net": net}, given, f"recognised in {path}", announce)
 
 
 def weight_files(folder: str | Path, announce: Callable[[str], None] = print) -> list[Path]:
@@ -228,7 +245,7 @@ def _sets_of(count: int) -> str:
     return f" ({', '.join(names)})" if names else ""
 
 
-def _adopted(
+def adopted(
     config: ConfigDict,
     own: Mapping[str, Any],
     given: Collection[str],

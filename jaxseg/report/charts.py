@@ -1,9 +1,11 @@
-"""Line charts as inline SVG, and the style sheet of the report (light and dark)."""
+"""Line charts as inline SVG; `script` shows their values under the pointer."""
 
 import html
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
+
+from jaxseg.report import style
 
 WIDTH, HEIGHT = 420, 210
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 8, 24
@@ -18,7 +20,7 @@ def chart(
     span: tuple[float, float],
     *,
     mark: float = 0,
-    log: bool = False,
+    log: float = 0,
     dots: bool = False,
     ring: float | None = None,
     levels: Sequence[float] = (),
@@ -30,7 +32,7 @@ def chart(
       lines: name -> (step, value) in order of steps; values that are not finite are left out.
       span: first and last step of the axis, the same for all charts of a run.
       mark: a step to mark with a dashed line; 0 for none.
-      log: logarithmic scale, if all values are positive and span more than a factor of 20.
+      log: logarithmic scale if all values are positive and span more than this factor; 0 for never.
       dots: draws each point.
       ring: a step whose points get a ring; None for none.
       levels: values to mark with dashed lines; the axis reaches them.
@@ -47,7 +49,7 @@ def chart(
     parts = [*_grid(axes, span), *_marks(axes, span, mark, levels)]
     names = []
     for number, (name, line) in enumerate(lines.items()):
-        colour = f"var(--line{number % 6})"
+        colour = f"var(--line{number % style.LINES})"
         parts += _line(axes, name, line, colour, dots, ring)
         names.append(
             f'<span class=chip><i style="background:{colour}"></i>{html.escape(name)} '
@@ -55,7 +57,7 @@ def chart(
         )
     return (
         f"<figure><figcaption><b>{html.escape(title)}</b><span class=chips>{''.join(names)}</span>"
-        f'</figcaption><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'</figcaption><svg data-chart viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{html.escape(title)}">{"".join(parts)}</svg></figure>'
     )
 
@@ -68,8 +70,8 @@ class _Axes(NamedTuple):
     ticks: list[float]
 
 
-def _axes(values: Sequence[float], span: tuple[float, float], log: bool) -> _Axes:
-    log = log and min(values) > 0 and max(values) > 20 * min(values)
+def _axes(values: Sequence[float], span: tuple[float, float], factor: float) -> _Axes:
+    log = bool(factor) and min(values) > 0 and max(values) > factor * min(values)
     ticks = _log_ticks(min(values), max(values)) if log else nice_ticks(min(values), max(values))
     low, high = (min(ticks), max(ticks)) if not log else (min(values), max(values))
     low, high = min(low, *values), max(high, *values)
@@ -93,7 +95,9 @@ def _grid(axes: _Axes, span: tuple[float, float]) -> list[str]:
         parts.append(
             f'<line class=grid x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
         )
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 3.5:.1f}" text-anchor="end">{tick:.4g}</text>')
+        parts.append(
+            f'<text x="{LEFT - 6}" y="{y + 3.5:.1f}" text-anchor="end">{_short(tick)}</text>'
+        )
     for tick in nice_ticks(*span, 5):
         if span[0] <= tick <= span[1]:
             anchor = "end" if axes.x(tick) > WIDTH - RIGHT - 12 else "middle"
@@ -130,10 +134,15 @@ def _line(
     axes: _Axes, name: str, line: Sequence[Point], colour: str, dots: bool, ring: float | None
 ) -> list[str]:
     """One line with its tooltip, its dots and its ring."""
-    points = [(axes.x(x), axes.y(y)) for x, y in thin(line, POINTS)]
+    shown = thin(line, POINTS)
+    points = [(axes.x(x), axes.y(y)) for x, y in shown]
     path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+    values = " ".join(f"{round(x, 1):g},{y:.4g}" for x, y in shown)
     tip = f"<title>{html.escape(name)}: {line[-1][1]:.4g} at step {line[-1][0]:g}</title>"
-    parts = [f'<path d="{path}" style="stroke:{colour}">{tip}</path>']
+    parts = [
+        f'<path d="{path}" data-name="{html.escape(name)}" data-values="{values}" '
+        f'style="stroke:{colour}">{tip}</path>'
+    ]
     if dots or len(points) == 1:
         parts += [
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" style="fill:{colour}"/>' for x, y in points
@@ -145,6 +154,12 @@ def _line(
         if x == ring
     ]
     return parts
+
+
+def _short(value: float) -> str:
+    """A value that fits beside its tick, as '0.002' or '2.4e-4'."""
+    text = f"{value:.4g}"
+    return text if len(text) < 8 else f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e")
 
 
 def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
@@ -169,81 +184,12 @@ def thin(line: Sequence[Point], points: int) -> list[Point]:
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
-    """Powers of ten within low..high."""
-    powers = range(math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9) + 1)
-    return [10.0**p for p in powers] or [low, high]
-
-
-STYLE = """
-:root{color-scheme:light dark;--paper:#fbfbfa;--card:#fff;--ink:#24262b;--faint:#767a83;
---rule:#e4e5e8;
---accent:#1f6feb;--old:#b9c0cc;--up:#1a7f4b;--down:#c23b3b;
---line0:#1f6feb;--line1:#d9701f;--line2:#2a9d6f;--line3:#8957e5;--line4:#c2417c;--line5:#7d8590}
-@media(prefers-color-scheme:dark){:root{--paper:#15171a;--card:#1d2024;--ink:#e4e6ea;--faint:#9299a4;
---rule:#30343a;--accent:#58a1ff;--old:#565e6b;--up:#4cc38a;--down:#f07178;
---line0:#58a1ff;--line1:#f0964a;--line2:#4cc38a;--line3:#b18cff;--line4:#ee7fb0;--line5:#9aa3af}}
-*{box-sizing:border-box}
-body{margin:0;background:var(--paper);color:var(--ink);
-font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",sans-serif}
-main{max-width:1320px;margin:0 auto;padding:28px 24px 48px}
-h1{font-size:26px;margin:0;letter-spacing:-.01em}h2{font-size:18px;margin:36px 0 12px}
-.note{color:var(--faint);margin:4px 0 0;font-size:14px}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(190px,1fr));gap:12px;margin-top:20px}
-.tile{background:var(--card);border:1px solid var(--rule);border-radius:10px;padding:12px 16px}
-.tile b{display:block;font-size:30px;line-height:1.2;font-variant-numeric:tabular-nums}
-.tile small{font-size:17px;font-weight:500;color:var(--faint)}
-.tile span{display:block}.tile em{display:block;font-style:normal;font-size:13px;
-color:var(--faint);min-height:1.5em}
-.tile.main{border-color:var(--accent);box-shadow:inset 0 0 0 1px var(--accent)}
-.tile.main b{color:var(--accent)}
-.scroll{overflow-x:auto}
-.chips{font-size:13px;color:var(--faint);font-weight:400}
-.chip{display:inline-flex;align-items:center;gap:5px;margin:0 12px 3px 0;white-space:nowrap}
-.chip b{color:var(--ink);font-variant-numeric:tabular-nums}
-.chip i{width:12px;height:12px;border-radius:3px;flex:none}
-.chip i.ramp{width:90px}.chip i.old{background:var(--old)}.chip i.now{background:var(--accent)}
-.pictures{display:grid;grid-template-columns:repeat(var(--columns),minmax(150px,1fr));gap:6px;margin-top:8px}
-.pictures img{width:100%;display:block;border-radius:4px}
-.head{font-size:13px;color:var(--faint);align-self:end}
-.head.row{grid-column:1/-1;color:var(--ink);margin-top:2px}
-.blocks>*{min-width:0}.blocks{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,560px),1fr));
-gap:18px 28px;margin-top:8px}
-.blocks .pictures{grid-template-columns:repeat(var(--columns),minmax(90px,1fr));gap:4px}
-.times .pictures{grid-template-columns:repeat(var(--columns),minmax(150px,280px))}
-h3{font-size:15px;margin:22px 0 0}
-.warnings{margin:0;padding:10px 16px 10px 34px;background:var(--card);
-border:1px solid var(--down);border-radius:10px}
-.classes.depth{width:auto;margin-bottom:6px}
-.classes.depth th:first-child{width:auto;padding-right:24px}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-.classes{width:100%}
-.classes td,.classes th{padding:3px 10px;text-align:right;font-weight:400;white-space:nowrap;
-border-bottom:1px solid var(--rule)}
-.classes thead th{font-size:13px;color:var(--faint)}
-.classes th:first-child{text-align:left;padding-left:0;width:1%}
-.classes thead th.chips{text-align:left}
-.classes th i{display:inline-block;width:12px;height:12px;border-radius:3px;margin-right:8px;
-vertical-align:-1px}
-.classes .bars{width:60%;padding:5px 10px}
-.bar{height:7px;border-radius:0 3px 3px 0;margin:1px 0}.bar.old{background:var(--old)}
-.bar.now{background:var(--accent)}
-.choices td,.choices thead th{padding-left:24px}.charts.choices{margin-top:16px}
-.mean th,.mean td{font-weight:650!important;border-bottom:0!important;
-border-top:2px solid var(--rule)}
-.faint{color:var(--faint)}.up{color:var(--up)}.down{color:var(--down)}
-.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,310px),1fr));gap:12px}
-figure{margin:0;background:var(--card);border:1px solid var(--rule);border-radius:10px;
-padding:12px 14px 8px}
-figcaption b{font-weight:600}figcaption .chips{display:block;margin-top:2px;min-height:22px}
-svg{width:100%;height:auto;display:block}
-svg text{font-size:11px;fill:var(--faint);font-variant-numeric:tabular-nums}
-svg path{fill:none;stroke-width:1.8;stroke-linejoin:round}
-svg .ring{fill:none;stroke-width:1.8}
-svg .grid{stroke:var(--rule)}svg .mark{stroke:var(--faint);stroke-dasharray:4 4}
-details{margin-top:36px}summary{cursor:pointer;font-size:18px;font-weight:600}
-.config{margin-top:10px;font-size:13px}
-.config td,.config th{text-align:left;font-weight:400;padding:2px 18px 2px 0;vertical-align:top}
-.config td{font-family:ui-monospace,Menlo,Consolas,monospace;overflow-wrap:anywhere}
-.config th{color:var(--faint)}
-@media print{main{max-width:none;padding:0}section{break-inside:avoid}}
-""".strip().replace("\n", "")
+    """Powers of ten within low..high; with 2 and 5 times them, or all of their digits, where there
+    are too few."""
+    first, last = math.floor(math.log10(low) - 1e-9), math.ceil(math.log10(high) + 1e-9)
+    for digits in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):
+        ticks = [digit * 10.0**power for power in range(first, last + 1) for digit in digits]
+        ticks = [t for t in ticks if low * (1 - 1e-9) <= t <= high * (1 + 1e-9)]
+        if len(ticks) > 2:
+            return ticks
+    return ticks or [low, high]

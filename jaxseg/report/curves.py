@@ -20,6 +20,8 @@ TITLES = {
     "depth": "Depth loss on the source",
 }
 LAST_CHARTS = ("grad_norm", "lr", "images_per_second", "input_wait")
+# Scales that stay linear; losses and rates are logarithmic where they span more than a factor.
+LINEAR, FACTOR = ("accuracy", "images_per_second", "input_wait"), 3.0
 GUESSING, SURE = 0.5, 1.0  # accuracy of a discriminator that only guesses, and that is always right
 
 Lines = Sequence[Mapping[str, Any]]
@@ -108,7 +110,7 @@ def _training(train: Lines, span, warmup: int, titles: Mapping[str, str]) -> lis
             groups[group],
             span,
             mark=warmup,
-            log=group == "lr",
+            log=0 if group.split("/")[0] in LINEAR else FACTOR,
             levels=(GUESSING, SURE) if group == "accuracy" else (),
         )
         for group in ordered

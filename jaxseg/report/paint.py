@@ -18,6 +18,8 @@ _HEAT = (
 )
 _INK, _PAPER, _EDGE = (38, 38, 44), (255, 255, 255), 255
 INDEX = "index.json"
+ERRORS = ((226, 229, 233), (200, 29, 60), (138, 144, 153))  # right, wrong, not labelled
+LARGE, SMALL = 960, 480  # widths that pictures are saved at, at most; of entropy the second
 
 
 def heat_palette() -> np.ndarray:
@@ -144,7 +146,7 @@ def save_pictures(
     step: int,
     examples: Sequence[Example],
     label_set: LabelSet,
-    width: int = 480,
+    width: int = LARGE,
 ) -> np.ndarray:
     """Saves the images of an evaluation, for the report and as files to look at.
 
@@ -158,7 +160,7 @@ def save_pictures(
       step: of the evaluation.
       examples: from the evaluator.
       label_set: gives names and colours.
-      width: pictures that are wider are saved at this width.
+      width: pictures that are wider are saved at this width, entropies at SMALL.
 
     Returns:
       The panel of all examples, uint8 [H,W,3].
@@ -169,10 +171,7 @@ def save_pictures(
     colours, predicted = palette_of(label_set), _depth_predicted(examples)
     for i, example in enumerate(examples):
         size = saved_size(example.image, width)
-        save_photograph(folder / f"{i}_image.jpg", example.image, size)
-        save_indexed(folder / f"{i}_truth.png", example.label, colours, size)
-        save_indexed(here / f"{i}_prediction.png", example.prediction, colours, size)
-        save_indexed(here / f"{i}_entropy.png", _levels(example.entropy), heat_palette(), size)
+        save_example(folder, here, i, example, colours, width)
         if predicted:
             save_depth(here / f"{i}_depth.png", example.depth, size)
             if example.depth_truth is not None:
@@ -184,6 +183,19 @@ def save_pictures(
         index["depth"] = {"truth": [example.depth_truth is not None for example in examples]}
     (folder / INDEX).write_text(json.dumps(index))
     return shown
+
+
+def save_example(
+    folder: Path, here: Path, i: int, example: Example, colours: np.ndarray, width: int
+) -> None:
+    """Saves image and truth into `folder`, prediction and entropy into `here`: see
+    `save_pictures`."""
+    size = saved_size(example.image, width)
+    small = saved_size(example.image, min(width, SMALL))
+    save_photograph(folder / f"{i}_image.jpg", example.image, size)
+    save_indexed(folder / f"{i}_truth.png", example.label, colours, size)
+    save_indexed(here / f"{i}_prediction.png", example.prediction, colours, size)
+    save_indexed(here / f"{i}_entropy.png", _levels(example.entropy), heat_palette(), small)
 
 
 def _depth_predicted(examples: Sequence[Example]) -> bool:

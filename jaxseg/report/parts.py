@@ -6,7 +6,7 @@ import html
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxseg.evaluation.results import percent
 
@@ -26,6 +26,72 @@ def image(path: Path, description: str) -> str:
     kind = "jpeg" if path.suffix == ".jpg" else "png"
     data = base64.b64encode(path.read_bytes()).decode()
     return f'<img alt="{html.escape(description)}" src="data:image/{kind};base64,{data}">'
+
+
+class Layer(NamedTuple):
+    """A picture that can be laid over others of the same image: its name, and its file or PNG."""
+
+    name: str
+    path: Path | None
+    data: bytes | None = None
+
+    @property
+    def there(self) -> bool:
+        """Whether there is anything to show."""
+        return self.data is not None or (self.path is not None and self.path.exists())
+
+
+def cell(title: str, layers: Sequence[Layer], note: str = "") -> str:
+    """A picture under its title that opens large; of two layers a pair with a line between them.
+
+    Args:
+      title: below the picture.
+      layers: one, or before and after; those without a file are left out.
+      note: beside the title.
+
+    Returns:
+      HTML; empty without any layer.
+    """
+    layers = [layer for layer in layers if layer.there]
+    if not layers:
+        return ""
+    images = "".join(map(_layer, layers))
+    pair = " pair" if len(layers) > 1 else ""
+    return (
+        f"<button class=cell type=button><span class='frame{pair}'>{images}</span>"
+        f"<span class=cap><span>{html.escape(title)}</span><span>{html.escape(note)}</span></span>"
+        "</button>"
+    )
+
+
+def _layer(layer: Layer) -> str:
+    photo = layer.path is not None and layer.path.suffix == ".jpg"
+    data = layer.data if layer.data is not None else layer.path.read_bytes()
+    text, kind = html.escape(layer.name), "jpeg" if photo else "png"
+    smooth = "" if photo or "entropy" in layer.name else " class=map"
+    return (
+        f'<img{smooth} alt="{text}" data-layer="{text}" loading="lazy" '
+        f'src="data:image/{kind};base64,{base64.b64encode(data).decode()}">'
+    )
+
+
+def shot(name: str, cells: Sequence[str], note: str = "") -> str:
+    """All pictures of one image, under its name; they can be laid over each other."""
+    escaped = html.escape(name)
+    told = f" <span class=faint>{html.escape(note)}</span>" if note else ""
+    return (
+        f'<div class=shot data-name="{escaped}"><div class=name>{escaped}{told}</div>'
+        f"<div class=cells>{''.join(cells)}</div></div>"
+    )
+
+
+def cut_control(left: str, right: str) -> str:
+    """The slider that moves the line between the two pictures of every pair in the section."""
+    return (
+        f"<label class=cut><span>◂ {left}</span>"
+        '<input type="range" min="0" max="100" value="50" aria-label="line between the two">'
+        f"<span>{right} ▸</span></label>"
+    )
 
 
 def pictures(cells: Sequence[str], columns: int) -> str:
@@ -65,6 +131,11 @@ def change(old: float | None, new: float | None, digits: int = 1, better: int = 
     by = round(new - old, digits)
     kind = "up" if by * better > 0 else "down" if by * better < 0 else "faint"
     return f"<td class={kind}>{by:+.{digits}f}</td>"
+
+
+def points(old: float | None, new: float | None) -> str:
+    """A cell with the change of a fraction in percentage points."""
+    return change(*(None if value is None else 100 * value for value in (old, new)))
 
 
 def read_json(path: Path) -> Any:

@@ -14,7 +14,7 @@ from jaxseg.errors import UserError, one_line_on_files
 from jaxseg.evaluation import results as evaluation_results
 from jaxseg.evaluation.evaluator import make_evaluator
 from jaxseg.evaluation.results import percent
-from jaxseg.experiment import batches, finished, settings
+from jaxseg.experiment import batches, finished, memory, settings
 from jaxseg.experiment.finished import Wanted
 from jaxseg.experiment.method import make_predictor
 from jaxseg.experiment.restore import Loaded
@@ -142,7 +142,9 @@ def _evaluator(loaded: Loaded) -> Callable[[Loaded], dict[str, Any]]:
 
     def evaluate(loaded: Loaded) -> dict[str, Any]:
         model = (loaded.model[key] for key in ("params", "stats", "memory"))
-        return evaluator(*model, batches.eval_batches(config, depth=depth is not None), classes)[0]
+        data = batches.eval_batches(config, depth=depth is not None)
+        with memory.told(config, evaluating=True):
+            return evaluator(*model, data, classes)[0]
 
     return evaluate
 

@@ -22,11 +22,12 @@ from jaxseg.evaluation.evaluator import make_evaluator
 from jaxseg.evaluation.results import percent, plain
 from jaxseg.experiment import batches, settings
 from jaxseg.experiment.method import make_predictor
-from jaxseg.report import brought, page, paint, paint_source, paint_views
+from jaxseg.report import brought, page, paint, paint_examples, paint_source, paint_views
 from jaxseg.run import yardsticks
 from jaxseg.storage import logs
 from jaxseg.storage import results as storage_results
 
+EXTREMES = 3  # of the worst and of the best images are shown
 MAPS = "agreement"  # subfolder of the work folder with the last snapshots' predictions
 
 
@@ -58,7 +59,7 @@ def make_scorers(
         pictures=batches.picture_ids(config),
         scored=scored, also=settings.also_scored(config),
         boundary=config.eval.boundary == "always",
-        depth=depth and depth.function, depth_cap=config.eval.depth_cap,
+        depth=depth and depth.function, depth_cap=config.eval.depth_cap, extremes=EXTREMES,
     )  # fmt: skip
     look = _looks(config, method, classes, devices[0])
     return lambda workdir, start: _scorer(
@@ -74,6 +75,8 @@ def _looks(config, method, classes, device) -> Callable[..., dict[str, Any]]:
 
     def look(model, examples, folder, step):
         panels = {}
+        if not changes and not (Path(folder) / paint_examples.SOURCE / paint.INDEX).exists():
+            paint_examples.save_source(folder, batches.source_pictures(config), classes)
         if changes:
             seen = changes(*model, batches.source_pictures(config))
             panels["source"] = paint_source.save_source_pictures(
@@ -99,9 +102,9 @@ def _scorer(config, method, classes, evaluator, look, workdir, start, *, depth):
 
     def score(state: State, step: int, log: logs.Log, bar) -> dict[str, Any]:
         nonlocal before
-        model, maps = (state.params, state.stats, state.memory), {}
+        model, maps, ranked = (state.params, state.stats, state.memory), {}, []
         data = batches.eval_batches(config, depth=depth)
-        result, examples = evaluator(*model, data, names, maps)
+        result, examples = evaluator(*model, data, names, maps, ranked)
         source = batches.source_eval_batches(config)
         if source is not None:
             result["source_miou"] = evaluator(*model, source, names)[0]["miou"]
@@ -123,6 +126,7 @@ def _scorer(config, method, classes, evaluator, look, workdir, start, *, depth):
         if jax.process_index() == 0 and examples:
             pictures = os.path.join(workdir, "pictures")
             log.picture(step, "predictions", paint.save_pictures(pictures, step, examples, classes))
+            paint_examples.save_extremes(pictures, step, ranked, classes)
             for name, panel in look(model, examples, pictures, step).items():
                 log.picture(step, name, panel)
         return result

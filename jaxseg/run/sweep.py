@@ -46,10 +46,15 @@ def phases(method: Method) -> dict[str, dict[str, Loss]]:
 
 
 def alone_update(
-    method: Method, players: Players, accumulate: int, devices: list, skips: int = 0
+    method: Method,
+    players: Players,
+    accumulate: int,
+    devices: list,
+    skips: int = 0,
+    look: Callable[[Any], None] | None = None,
 ) -> Callable:
     """The update of a single run, (states, batch) -> (states, metrics), on lists of length one."""
-    update = programs.pmapped_update(method, players.txs, accumulate, devices, skips)
+    update = programs.pmapped_update(method, players.txs, accumulate, devices, skips, look)
 
     def updated(states: list[State], batch: dict[str, jax.Array]) -> tuple[list, list]:
         state, metrics = update(states[0], batch)
@@ -59,7 +64,11 @@ def alone_update(
 
 
 def members_update(
-    members: Sequence[Member], phase: str, devices: list, how: str = "vmap"
+    members: Sequence[Member],
+    phase: str,
+    devices: list,
+    how: str = "vmap",
+    look: Callable[[Any], None] | None = None,
 ) -> Callable:
     """The pmapped update of all members, (state, batch) -> (state, metrics).
 
@@ -69,6 +78,7 @@ def members_update(
       devices: D local devices.
       how: 'vmap', every operation for all members at once; 'map', one member after the other, with
         the memory of one; 'each', a copy of the update for each member.
+      look: see `programs.keep_barriers`.
 
     Returns:
       A function of states as `joined` returns them, which are donated, and a batch [D, n, ...] that
@@ -99,7 +109,7 @@ def members_update(
         donate_argnums=1,
         devices=processes.everywhere(devices),
     )
-    pmapped = programs.keep_barriers(pmapped)
+    pmapped = programs.keep_barriers(pmapped, look)
     return functools.partial(pmapped, programs.place(sweep_members.traced(members), devices))
 
 

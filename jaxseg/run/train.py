@@ -20,7 +20,7 @@ from jaxseg.engine import feed, processes, programs
 from jaxseg.engine.interrupt import Interrupt
 from jaxseg.engine.method import State
 from jaxseg.errors import one_line_on_files
-from jaxseg.experiment import batches
+from jaxseg.experiment import batches, memory
 from jaxseg.run import (
     bad_steps,
     callbacks,
@@ -71,6 +71,7 @@ def _run(config: ConfigDict, workdir: str, trained: Trained, *, main: bool) -> i
         contextlib.ExitStack() as opened,
         processes.end_together(),
         one_line_on_files(workdir),
+        memory.told(trained.config, used, trained.how),
     ):
         managers = [
             opened.enter_context(open_manager(member.config, folder, trained.last_warm))

@@ -8,13 +8,14 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from jaxseg.engine import memory as engine_memory
 from jaxseg.engine import processes
 from jaxseg.engine.method import Method, State
 from jaxseg.evaluation import selection
-from jaxseg.experiment import batches, check, settings
+from jaxseg.experiment import batches, check, fine_tune, memory, settings
 from jaxseg.experiment.method import make_method
 from jaxseg.experiment.optimisers import Players
-from jaxseg.experiment.state import abstract_state, first_states, with_initial_weights
+from jaxseg.experiment.state import abstract_state, first_states
 from jaxseg.run import sweep, sweep_members, sweep_tables
 from jaxseg.run.sweep_members import Member
 from jaxseg.storage import run_folder
@@ -78,7 +79,9 @@ def make_trained(config: ConfigDict, workdir: str) -> Trained:
     if counted is not members:
         members, method = counted, make_method(counted[0].config)
     for member, folder in zip(members, folders, strict=True):
-        run_folder.compare_config(member.config, folder)
+        changed = run_folder.compare_config(member.config, folder)
+        if changed and jax.process_index() == 0:
+            print(changed)
     how = sweep.how(config, members)
     return Trained(members, folders, method, players, how, devices)
 
@@ -118,7 +121,7 @@ def first_or_saved_states(
         for i, (member, folder) in enumerate(zip(trained.members, trained.folders, strict=True)):
             state = made[seeds.index(member.config.seed)]
             announce = _say_nothing if i else print
-            state = with_initial_weights(member.config, state, folder, announce)
+            state = fine_tune.begin(member.config, state, folder, announce)
             states.append(jax.device_get(state))
         return states
     template = abstract_state(config, method, players)
@@ -132,8 +135,18 @@ def first_or_saved_states(
 
 
 def make_updates(trained: Trained) -> dict[str, Callable]:
-    """The update (states, batch) -> (states, metrics) of each phase, for `loop.advance`."""
+    """The update (states, batch) -> (states, metrics) of each phase, for `loop.advance`.
+
+    Before a program runs for the first time, its memory is compared with what there is.
+    """
     method, settings = trained.method, trained.config.train
+
+    def remedies(factor):
+        return memory.remedies(trained.config, len(trained.devices), trained.how, factor)
+
+    def look(compiled):
+        engine_memory.check(compiled, trained.devices, "a training step", remedies)
+
     if trained.how == sweep.ALONE:
         return {
             phase: sweep.alone_update(
@@ -142,11 +155,12 @@ def make_updates(trained: Trained) -> dict[str, Callable]:
                 settings.accumulate,
                 trained.devices,
                 settings.skip_bad_steps,
-            )  # fmt: skip
+                look,
+            )
             for phase, losses in sweep.phases(method).items()
         }
     return {
-        phase: sweep.members_update(trained.members, phase, trained.devices, trained.how)
+        phase: sweep.members_update(trained.members, phase, trained.devices, trained.how, look)
         for phase in sweep.phases(method)
     }
 

@@ -1,5 +1,7 @@
-"""Files of evaluations: results.json, results.txt, and the snapshots' predictions."""
+"""Files of evaluations: results.json, results.txt, confusion.csv, the snapshots' predictions."""
 
+import csv
+import io
 import json
 import zipfile
 import zlib
@@ -20,10 +22,11 @@ def write_json(path: str | Path, numbers: Mapping[str, Any]) -> None:
 
 
 def write(workdir: str | Path, result: Mapping[str, Any]) -> Path:
-    """Writes <workdir>/results.json and <workdir>/results.txt, each atomically.
+    """Writes <workdir>/results.json, results.txt and, with labels, confusion.csv, each atomically.
 
     results.txt has the five lines that the MiniCity challenge's tool writes, with 'nan' for unknown
-    values.
+    values. confusion.csv counts pixels: a row for each class of the ground truth, a column for each
+    class that is predicted, both with their names.
 
     Args:
       workdir: a folder, created if it does not exist.
@@ -33,7 +36,12 @@ def write(workdir: str | Path, result: Mapping[str, Any]) -> Path:
       The path of results.json.
     """
     path = Path(workdir, "results.json")
-    write_json(path, result)
+    write_json(path, {key: value for key, value in result.items() if key != "confusion"})
+    if kept := result.get("confusion"):
+        file = io.StringIO()
+        rows = ([n, *row] for n, row in zip(kept["classes"], kept["pixels"], strict=True))
+        csv.writer(file, lineterminator="\n").writerows([["", *kept["classes"]], *rows])
+        run_folder.write_text(path.with_name("confusion.csv"), file.getvalue())
     run_folder.write_text(path.with_suffix(".txt"), cityscapes.results_txt(result))
     return path
 

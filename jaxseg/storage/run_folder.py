@@ -59,25 +59,42 @@ def write_text(path: str | Path, text: str) -> None:
     write_whole(path, lambda file: file.write(text.encode()))
 
 
-def compare_config(config: ConfigDict, workdir: str) -> None:
-    """Raises UserError if the workdir holds a run with other settings.
+def compare_config(config: ConfigDict, workdir: str) -> str:
+    """Compares a config with that of the run in the workdir, if there is one.
 
     A setting missing in the run's config was added later; its default equals the earlier behaviour.
+
+    Returns:
+      One line about schedules that change because the run goes on for more steps than it was
+      planned for; empty if they stay.
+
+    Raises:
+      UserError: the workdir holds a run with other settings.
     """
     path = Path(workdir, CONFIG)
     if not (holds_steps(checkpoints(workdir)) and path.exists()):
-        return
+        return ""
     before, now = (
         _by_name({**settings, "net": _effective(settings.get("net", {}))})
         for settings in (_read(path), json.loads(config.to_json()))
     )
+    planned, steps, longer = before.get("train.steps"), now["train.steps"], False
     for key in sorted(before):
         there, here = before[key], now.get(key)
-        if there != here and not any(key == f or key.startswith(f + ".") for f in FREE):
+        follows = key.endswith(".schedule_steps") and (there, here) == (planned, steps)
+        longer |= follows and there != here
+        free = follows or any(key == f or key.startswith(f + ".") for f in FREE)
+        if there != here and not free:
             raise UserError(
                 f"{workdir} holds a run with config.{key}={there}, now it is {here}: "
                 "give another --workdir, or delete that folder"
             )
+    if not longer:
+        return ""
+    return (
+        f"{workdir} was planned for {planned} steps, now for {steps}: from here on the learning "
+        f"rates are those of a schedule over {steps} steps"
+    )
 
 
 def write_config(config: ConfigDict, workdir: str | Path) -> None:

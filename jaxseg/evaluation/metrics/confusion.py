@@ -27,12 +27,36 @@ def confusion(prediction: Array, label: Array, num_classes: int) -> Array:
     Returns:
       int32 [K, K], rows the truth, columns the prediction. Exact up to 2**31 pixels in one call.
     """
-    prediction = prediction.astype(jnp.int32).reshape(-1)
-    label = label.astype(jnp.int32).reshape(-1)
+    whole = (1, -1)
+    return by_image(prediction.reshape(whole), label.reshape(whole), num_classes)[0]
+
+
+def by_image(prediction: Array, label: Array, num_classes: int) -> Array:
+    """The same for each image of a batch [n, ...]: int32 [n, K, K]."""
+    count = len(prediction)
+    prediction = prediction.astype(jnp.int32).reshape(count, -1)
+    label = label.astype(jnp.int32).reshape(count, -1)
     counted = (label >= 0) & (label < num_classes)
-    cell = jnp.where(counted, label * num_classes + prediction, num_classes**2)
-    counts = jnp.zeros(num_classes**2 + 1, jnp.int32).at[cell].add(1)
-    return counts[:-1].reshape(num_classes, num_classes)
+    first = jnp.arange(count)[:, None] * num_classes**2
+    cell = jnp.where(counted, first + label * num_classes + prediction, count * num_classes**2)
+    counts = jnp.zeros(count * num_classes**2 + 1, jnp.int32).at[cell.reshape(-1)].add(1)
+    return counts[:-1].reshape(count, num_classes, num_classes)
+
+
+def image_iou(counts: Array) -> Array:
+    """The mean IoU of each image, over the classes that it shows or that are called in it.
+
+    Args:
+      counts: int32 [n, K, K] from `by_image`.
+
+    Returns:
+      float32 [n]; nan for an image without labels.
+    """
+    hits = jnp.diagonal(counts, axis1=1, axis2=2).astype(jnp.float32)
+    union = (counts.sum(1) + counts.sum(2)).astype(jnp.float32) - hits
+    there = union > 0
+    total = jnp.where(there, hits / jnp.where(there, union, 1.0), 0.0).sum(1)
+    return total / there.sum(1)
 
 
 def iou(confusion_matrix: np.ndarray) -> np.ndarray:
