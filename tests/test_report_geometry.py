@@ -69,14 +69,14 @@ def test_a_run_that_transforms_and_predicts_depth(tmp_path):
     assert SOURCE in page.texts and DEPTH in page.texts
     # Target: 2 x 6 as ever, and image, truth (of the first) and two predictions of depth. Source:
     # 2 x (3 + 2 x 4), and the first over three evaluations.
-    assert page.tags.count("img") == 2 * 6 + (4 + 3) + 2 * (3 + 2 * 4) + 3 * 4
+    assert page.tags.count("img") == 2 * 8 + (4 + 3) + 2 * (3 + 2 * 4) + 3 * 4
     assert all(source.startswith("data:image/") for source in page.sources)
     told = next(x for x in page.texts if x.startswith("The method changes"))
     assert "2.0 of 255 grey levels at step 20 (100.0 % of" in told and "6.0 of 255" in told
     assert "step 40: changed by 4.0 grey levels, 100.0 % right" in page.texts
     assert "source image <s> and ground truth" in page.texts
     # Tiles: the error of depth, and how far images moved.
-    assert {"0.340", "before: 0.380", "6.0", "mean, at most 6.0"} <= set(page.texts)
+    assert {"0.340", "step 20: 0.380", "6.0", "mean, at most 6.0"} <= set(page.texts)
 
 
 def test_the_table_of_depth(tmp_path):
@@ -136,8 +136,8 @@ def test_depth_without_a_transform_or_a_truth(tmp_path):
 
 def test_one_evaluation(tmp_path):
     page = Page(geometry_run(tmp_path, steps=(60,)).read_text())
-    assert "The first image over time" not in page.texts and "before: 0.340" not in page.texts
-    assert page.tags.count("img") == 2 * 4 + (3 + 2) + 2 * (3 + 4)
+    assert "The first image over time" not in page.texts and "step 60: 0.340" not in page.texts
+    assert page.tags.count("img") == 2 * 5 + (3 + 2) + 2 * (3 + 4)
 
 
 def test_many_evaluations_are_thinned(tmp_path):

@@ -88,6 +88,9 @@ def test_the_fcns_of_the_published_sizes():
 
 def test_own_data(tmp_path):
     config = load("baseline", "folder")
+    assert (config.net.architecture, config.init.backbone) == ("fpn", "efficientnet_lite0")
+    assert config.data.target.size == config.data.source.size == ()  # the images' own
+    config.data.target.size = (24, 32)
     with pytest.raises(UserError, match="no label set is called 'classes.txt'"):
         check.check(config)
     (tmp_path / "mine.txt").write_text("ground\nsky\nthing\n")
@@ -96,6 +99,14 @@ def test_own_data(tmp_path):
     assert config.data.source.options.images == "photos"
     assert config.data.source.options.classes == config.data.classes
     check.check(config)
+
+
+def test_own_data_with_minicitys_network():
+    for name in ("resnet50", "resnet101"):
+        net = load("baseline", f"folder+{name}").net
+        assert (net.architecture, net.backbone) == ("deeplabv3", name)
+    with pytest.raises(ValueError, match="'resnet50' and 'resnet101': choose one"):
+        load("baseline", "folder+resnet50+resnet101")
 
 
 def test_the_baseline_as_a_unet():

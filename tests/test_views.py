@@ -140,7 +140,7 @@ def test_the_files_and_the_report(tmp_path):
     assert HEADING in page.texts and "teacher's <confidence>" in page.texts
     assert "step 20, grey from 0 to 0.8" in page.texts and "mixed image" in page.texts
     # Two images of `make_run`, and here two inputs and five views at two steps.
-    assert page.tags.count("img") == 2 * 6 + 2 + 5 * 2
+    assert page.tags.count("img") == 2 * 8 + 2 + 5 * 2
     words = json.loads((tmp_path / brought.FILE).read_text())
     assert words["views"]["mixed"] == {"title": "mixed image", "kind": IMAGE, "side": PAIR}
     assert brought.read(tmp_path) == brought.Brought({"a": "A"}, METHOD.tiles)
