@@ -11,6 +11,7 @@ share of the images; see `processes`.
 import contextlib
 import functools
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,9 +22,11 @@ from jaxseg.engine.interrupt import Interrupt
 from jaxseg.engine.method import State
 from jaxseg.errors import one_line_on_files
 from jaxseg.experiment import batches, memory
+from jaxseg.report import compare as report_compare
 from jaxseg.run import (
     bad_steps,
     callbacks,
+    compare,
     loop,
     progress,
     snapshots,
