@@ -96,6 +96,7 @@ def _run(config: ConfigDict, workdir: str, trained: Trained, *, main: bool) -> i
         for folder in trained.folders:
             snapshots.write_up(folder, trained.last_warm)
         tabulate()
+        print(f"comparison: {report_compare.write([workdir], Path(workdir, compare.PAGE))[0]}")
     elif main:
         yardsticks.write(trained.config, workdir)
         snapshots.conclude(workdir, trained.last_warm)
