@@ -141,7 +141,12 @@ def test_a_sweep_of_real_networks(config, tmp_path, capsys, monkeypatch):
     whole, parts, alone = (tmp_path / name for name in ("whole", "parts", "alone"))
     assert train.run(config, str(whole)) == 0
     printed = capsys.readouterr().out
-    assert "2 members" in printed and "with target labels" in printed and "over seeds" in printed
+    assert (
+        (whole / "comparison.html").exists()
+        and "2 members" in printed
+        and "with target labels" in printed
+        and "over seeds" in printed
+    )
     members = sweep_members.members(config)
     for member in members:
         folder = whole / member.name
