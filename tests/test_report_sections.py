@@ -204,11 +204,15 @@ def test_worst_and_best_images(tmp_path):
 
 
 def test_where_a_run_comes_from(tmp_path):
-    made = {"command": "jaxseg train --config=advent", "versions": {"jax": "0.1<2"}, "commit": ""}
+    made = {
+        "command": "jaxseg train --config=advent",
+        "versions": {"jax": "0.1<2", "numpy": "3"},
+        "commit": "",
+    }
     (tmp_path / "initial_weights.txt").write_text("initial weights: lite0, sha256 ab\n\nmatched\n")
     texts = Page(f"<div>{provenance.section(tmp_path, {'made': made})}</div>").texts
     assert "jaxseg train --config=advent" in texts
-    assert texts[texts.index("versions jax") + 1] == "0.1<2" and "commit" not in texts
+    assert texts[texts.index("versions") + 1] == "jax 0.1<2, numpy 3" and "commit" not in texts
     assert texts[texts.index("initial weights") + 1] == "lite0, sha256 ab"
     assert "versions" not in provenance.settings({"made": made, "seed": 3})
     (tmp_path / "initial_weights.txt").unlink()

@@ -59,8 +59,11 @@ def _lines(command: Any) -> list[str]:
 
 
 def _facts(made: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    flat = flatten_dict(dict(made), sep=" ")
-    return [(key, value) for key, value in flat.items() if value not in (None, "", [], {})]
+    known = {key: value for key, value in made.items() if value not in (None, "", [], {})}
+    return [
+        (key, ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value)
+        for key, value in known.items()
+    ]
 
 
 def _words(key: str) -> str:
