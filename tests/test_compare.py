@@ -5,6 +5,7 @@ import json
 import pytest
 from kit.pages import Page, make_run
 
+from jaxseg.cli import main
 from jaxseg.errors import UserError
 from jaxseg.report import runs as report_runs
 from jaxseg.run import compare
@@ -75,3 +76,11 @@ def test_what_cannot_be_compared(folder, tmp_path):
     ):
         with pytest.raises(UserError, match=match):
             compare.compare(list(map(str, given)), str(tmp_path / "x.html"))
+
+
+def test_the_command(folder, tmp_path, capsys):
+    out = tmp_path / "page.html"
+    assert main.run(["compare", str(folder / "faster"), f"--output={out}"]) == 0
+    assert "1 run compared" in out.read_text() and f"comparison: {out}" in capsys.readouterr().out
+    assert main.run(["compare", str(tmp_path / "missing")]) == 2
+    assert "there is no such folder" in capsys.readouterr().err

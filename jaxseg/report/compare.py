@@ -33,7 +33,11 @@ def write(folders: Sequence[str | Path], path: str | Path) -> tuple[Path, list[G
     runs = report_runs.read(folders)
     groups = report_runs.grouped(runs)
     path = Path(path)
-    title = f"{len(groups)} groups of runs" if len(groups) < len(runs) else f"{len(runs)} runs"
+    title = (
+        f"{len(groups)} groups of runs"
+        if len(groups) < len(runs)
+        else f"{len(runs)} run{'s' * (len(runs) > 1)}"
+    )
     span = (0, max(run.last["step"] for run in runs))
     sections = [
         f"<header><h1>{title} compared</h1>{_summary(groups, runs)}</header>",
