@@ -124,6 +124,13 @@ def experiment(method: str, preset: str, family: str = "advent") -> ConfigDict:
             pictures=6,  # validation images shown in the report
         )
     )
+    # Where a run's numbers go beside metrics.jsonl; see docs/logs.md.
+    config.log = ConfigDict(
+        dict(
+            sinks=("tensorboard",),  # and wandb
+            also=(),  # of hparams, text, histograms
+        )
+    )
     # Masked image consistency (MIC) on top of any method with target images.
     config.mic = ConfigDict(
         dict(

@@ -12,6 +12,7 @@ from jaxseg.experiment import networks, ranges
 from jaxseg.experiment import settings as experiment_settings
 from jaxseg.experiment.method import make_method, make_predictor
 from jaxseg.experiment.optimisers import Players, make_optimisers
+from jaxseg.storage import sinks
 
 BOUNDARY = ("evaluate", "always", "")
 
@@ -32,6 +33,8 @@ def check(config: ConfigDict) -> Checked:
     for side in ("source", "target"):
         experiment_settings.size_of(f"data.{side}.size", config.data[side].size)
         transforms.check_augment(config.augment[side].to_dict())
+    if "log" in config:  # runs from before have none
+        sinks.check(config.log.sinks, config.log.also)
     settings = config.train
     for player, optimiser in config.optim.items():
         betas = tuple(optimiser.betas)

@@ -44,6 +44,9 @@ def open_logs(trained: Trained, start: int, bar: progress.Progress) -> Iterator[
                 resume_step=start,
                 enabled=jax.process_index() == 0,
                 announce=lambda text, name=name: bar.log(name + text),
+                sinks=member.config.log.sinks,
+                also=member.config.log.also,
+                settings=member.config.to_dict(),
             )
             log.append(opened.enter_context(each))
         yield log
@@ -89,6 +92,8 @@ def make_score(
             state = jax.device_get(state)
         shown = _Muted if trained.swept else bar
         results = [each(sweep.one(state, i), step, log[i], shown) for i, each in enumerate(scores)]
+        for i, each in enumerate(log):
+            each.histograms(step, sweep.one(state, i).params)
         if trained.swept:
             bar.log(sweep_tables.line(step, results))
         tabulate()

@@ -13,6 +13,7 @@ import numpy as np
 from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
 
 
 class Events:
@@ -33,11 +34,16 @@ class Events:
 
     def scalar(self, name: str, value: float, step: int) -> None:
         """Adds a number; it is written with the next `flush`."""
-        self._add(summary.scalar(name, value), step)
+        self.add(summary.scalar(name, value), step)
 
     def image(self, name: str, image: np.ndarray, step: int) -> None:
         """Adds a picture, uint8 [H,W,3]."""
-        self._add(summary.image(name, image, dataformats="HWC"), step)
+        self.add(summary.image(name, image, dataformats="HWC"), step)
+
+    def add(self, found: Summary, step: int) -> None:
+        """Adds a summary of tensorboardX."""
+        event = Event(summary=found, step=int(step), wall_time=time.time())
+        self._writer.write_event(event)
 
     def flush(self) -> None:
         """Writes what was added to the file."""
@@ -46,7 +52,3 @@ class Events:
     def close(self) -> None:
         """Writes what was added, and closes the file."""
         self._writer.close()
-
-    def _add(self, found, step: int) -> None:
-        event = Event(summary=found, step=int(step), wall_time=time.time())
-        self._writer.write_event(event)

@@ -1,4 +1,4 @@
-"""The logs of a run: `metrics.jsonl`, the source of truth, and TensorBoard events.
+"""The logs of a run: `metrics.jsonl`, the source of truth, and sinks that show it.
 
 `metrics.jsonl` has one JSON object per line: {"kind": "train", "step": 20, "loss/gen": 1.2, ...},
 {"kind": "eval", "step": 20, "split": "val", "miou": 0.4, ..., "iou": {...}} or {"kind": "warning",
@@ -8,16 +8,17 @@ under "nonfinite", and announced once per name.
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from jaxseg.errors import naming
 from jaxseg.evaluation import selection
-from jaxseg.storage import run_folder
-from jaxseg.storage.events import Events
+from jaxseg.storage import run_folder, sinks
+from jaxseg.storage.sinks import check as check_sinks
 
 FILE = "metrics.jsonl"
 
@@ -26,16 +27,28 @@ class Log:
     """Writes a run's numbers and pictures; a context manager. See `open_logs`."""
 
     def __init__(
-        self, workdir: Path, step: int, enabled: bool, announce: Callable[[str], None]
+        self,
+        workdir: Path,
+        step: int,
+        enabled: bool,
+        announce: Callable[[str], None],
+        shown_in: Sequence[str],
+        also: Sequence[str],
+        settings: Mapping[str, Any],
     ) -> None:
-        self._announce, self._told, self._events, self._file = announce, set(), None, None
+        self._announce, self._told, self._file = announce, set(), None
+        self._sinks: list[sinks.Sink] = []
+        self._also, self._settings = also, settings
+        self._last: tuple[dict[str, float], int] = {}, step  # scores for the hyperparameters
         if not enabled:
             return
         workdir.mkdir(parents=True, exist_ok=True)
         _drop_after(workdir / FILE, step)
         # Unbuffered: each line is one write at the end of the file.
         self._file = open(workdir / FILE, "ab", buffering=0)
-        self._events = Events(workdir / "tensorboard", purge_step=step + 1)
+        self._sinks = sinks.open_sinks(shown_in, workdir, step, settings)
+        if settings and not step:
+            self._text(0, "config", json.dumps(settings, indent=1, default=str))
 
     def train(self, step: int, values: Mapping[str, Any]) -> None:
         """Logs the scalars of a training step."""
@@ -51,24 +64,39 @@ class Log:
         for group in ("iou", "depth"):
             values = result.get(group) or {}
             scalars |= {f"{group}/{k}": v for k, v in values.items() if isinstance(v, float)}
-        self._scalars(step, {f"{prefix}/{name}": v for name, v in scalars.items()})
+        scores = {f"{prefix}/{name}": value for name, value in scalars.items()}
+        self._scalars(step, scores)
+        self._last = {**self._last[0], **scores}, int(step)
 
     def warning(self, step: int, text: str) -> None:
         """Logs a warning, one line of text, and announces it."""
         self._write({"kind": "warning", "step": int(step), "text": text})
         self._announce(f"step {step}: warning: {text}")
+        self._text(step, "warnings", text)
 
     def picture(self, step: int, name: str, image: np.ndarray) -> None:
-        """Adds a picture, uint8 [H,W,3], to the TensorBoard events."""
-        if self._events:
-            self._events.image(name, image, step)
-            self._events.flush()
+        """Shows a picture, uint8 [H,W,3], in the sinks."""
+        for sink in self._sinks:
+            sink.picture(name, image, int(step))
+
+    def histograms(self, step: int, params: Any) -> None:
+        """Shows the distribution of each parameter of a tree, if that was asked for."""
+        if self._sinks and "histograms" in self._also:
+            for name, values in flatten_dict(params, sep="/").items():
+                finite = np.asarray(values)[np.isfinite(values)]
+                for sink in self._sinks if finite.size else ():
+                    sink.histogram(name, finite, int(step))
 
     def close(self) -> None:
-        """Closes both files."""
+        """Closes the file and the sinks."""
+        scores, step = self._last
+        for sink in self._sinks:
+            if scores and self._settings and "hparams" in self._also:
+                sink.hparams(sinks.hparams(self._settings), scores, step)
+            sink.close()
+        self._sinks = []
         if self._file:
             self._file.close()
-            self._events.close()
 
     def __enter__(self) -> "Log":
         return self
@@ -89,11 +117,13 @@ class Log:
                 self._file.write((json.dumps(line, allow_nan=False) + "\n").encode())
 
     def _scalars(self, step: int, values: Mapping[str, float]) -> None:
-        if self._events:
-            for name, value in values.items():
-                # TensorBoard allows no blanks in names, and would warn at every step.
-                self._events.scalar(name.replace(" ", "_"), value, step)
-            self._events.flush()
+        for sink in self._sinks:
+            sink.scalars(values, int(step))
+
+    def _text(self, step: int, name: str, text: str) -> None:
+        if "text" in self._also:
+            for sink in self._sinks:
+                sink.text(name, text, int(step))
 
 
 def open_logs(
@@ -102,17 +132,27 @@ def open_logs(
     resume_step: int = 0,
     enabled: bool = True,
     announce: Callable[[str], None] = print,
+    sinks: Sequence[str] = ("tensorboard",),
+    also: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
 ) -> Log:
     """Opens the logs of a run.
 
     Args:
-      workdir: gets `metrics.jsonl` and `tensorboard/`.
+      workdir: gets `metrics.jsonl`, and folders of the sinks.
       resume_step: the step the run starts from; later lines come from an abandoned run and are
         removed.
       enabled: False writes nothing (in all processes but the first).
       announce: called with one line when a value is not finite, and with every warning.
+      sinks: where else the numbers go, names of `sinks.SINKS`.
+      also: what else the sinks are given, of `sinks.ALSO`.
+      settings: the run's config, nested, for `also`.
+
+    Raises:
+      UserError: an unknown name, or a sink whose package is not installed.
     """
-    return Log(Path(workdir), resume_step, enabled, announce)
+    check_sinks(sinks, also)
+    return Log(Path(workdir), resume_step, enabled, announce, sinks, also, settings or {})
 
 
 def evaluations(path: str | Path) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ CONFIG = "config.json"
 # Settings that may differ between a run and its continuation.
 FREE = ("train.steps", "train.log_every", "train.eval_every", "train.save_every", "train.keep",
         "train.keep_criteria", "train.pictures", "train.devices", "train.skip_bad_steps", "sweep",
-        "eval", "compile_cache", "data.root", "data.records", "data.threads",
+        "eval", "log", "compile_cache", "data.root", "data.records", "data.threads",
         "net.remat")  # fmt: skip
 # Settings that may differ between the hosts of one run.
 OWN = ("compile_cache", "data.root", "data.records", "data.threads")
