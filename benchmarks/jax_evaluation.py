@@ -19,8 +19,12 @@ from jaxseg.experiment.state import abstract_state
 
 BEGAN = time.perf_counter()
 if __name__ == "__main__":
-    os.environ["JAX_PLATFORMS"] = "cpu"
-    if hasattr(os, "sched_setaffinity") and (cores := json.loads(sys.argv[1])["cores"]):
+    JOB = json.loads(sys.argv[1])
+    if JOB["gpu"]:
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch shares the device
+    else:
+        os.environ["JAX_PLATFORMS"] = "cpu"
+    if hasattr(os, "sched_setaffinity") and (cores := JOB["cores"]):
         os.sched_setaffinity(0, cores)  # before JAX counts the cores
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -165,7 +169,9 @@ def facts(config, classes: int) -> dict:
 
 
 def main() -> None:
-    job = json.loads(sys.argv[1])
+    job = JOB
+    if job["gpu"]:
+        jax.config.update("jax_default_matmul_precision", "tensorfloat32")
     step, arrays, known = prepared(job)
     shown = step(show=True)
     first = time.perf_counter() - BEGAN
@@ -176,7 +182,9 @@ def main() -> None:
         name=f"jaxseg on JAX {jax.__version__}", first_step=first, facts=known,
         classes_seen=len(np.unique(shown["prediction"])),
     )  # fmt: skip
-    turns.answer(step, lambda _: None, turns.peak_resident)
+    device = jax.local_devices()[0]
+    on_device = lambda: device.memory_stats()["peak_bytes_in_use"]  # noqa: E731
+    turns.answer(step, lambda _: None, on_device if job["gpu"] else turns.peak_resident)
 
 
 if __name__ == "__main__":

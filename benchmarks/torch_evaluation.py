@@ -33,9 +33,10 @@ class Evaluation:
         self.net = DeepLabV2(job["classes"], job["rates"], **job["sizes"])
         load(self.net, _below(arrays, NET))
         load_statistics(self.net, _below(arrays, "segmenter/"))
-        self.net = self.net.to(memory_format=layout).eval()
+        device = self.device = torch.device("cuda" if job["gpu"] else "cpu")
+        self.net = self.net.to(device, memory_format=layout).eval()
         self.layout = layout
-        self.mean = torch.tensor(job["mean"]).view(1, 3, 1, 1)
+        self.mean = torch.tensor(job["mean"], device=device).view(1, 3, 1, 1)
         self.image = torch.from_numpy(arrays["image"])
         self.label = torch.from_numpy(arrays["label"])
 
@@ -51,7 +52,8 @@ class Evaluation:
     def step(self) -> dict[str, torch.Tensor]:
         """Does all the work on the image once."""
         job = self.job
-        images = self.image.permute(2, 0, 1)[None].float().flip(1) - self.mean  # RGB -> BGR
+        image, label = self.image.to(self.device), self.label.to(self.device)
+        images = image.permute(2, 0, 1)[None].float().flip(1) - self.mean  # RGB -> BGR
         images = images.contiguous(memory_format=self.layout)
         size, scales = images.shape[2:], job["scales"]
         resize = dict(mode="bilinear", align_corners=True)
@@ -65,12 +67,12 @@ class Evaluation:
                 seen = F.interpolate(images, wanted, **resize) if scale != 1.0 else images
                 logits = logits + F.interpolate(self._logits(seen), size, **resize)
             logits = logits / len(scales)
-        logits = F.interpolate(logits, self.label.shape, **resize)
+        logits = F.interpolate(logits, label.shape, **resize)
         prediction = logits.argmax(1)[0]
         found = dict(prediction=prediction.byte())
         if job["mode"] == "evaluate":
-            known = self.label != 255
-            cells = self.label[known].long() * self.classes + prediction[known]
+            known = label != 255
+            cells = label[known].long() * self.classes + prediction[known]
             counts = torch.bincount(cells, minlength=self.classes**2)
             found["counts"] = counts.view(self.classes, self.classes)
         if job["entropy"]:
@@ -119,11 +121,13 @@ def _below(arrays, prefix):
 def main() -> None:
     began = time.perf_counter()
     job = json.loads(sys.argv[1])
-    torch.set_num_threads(job["threads"])
+    if not job["gpu"]:
+        torch.set_num_threads(job["threads"])
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     arrays = dict(np.load(job["arrays"]))
     work = Evaluation(job, arrays)
     wants_entropy, job["entropy"] = job["entropy"], True
-    found = {name: x.numpy() for name, x in work.step().items()}
+    found = {name: x.cpu().numpy() for name, x in work.step().items()}
     first = time.perf_counter() - began
     apart = compared(found, _below(arrays, "shown/"))
     job["entropy"] = wants_entropy
@@ -131,7 +135,9 @@ def main() -> None:
     for _ in range(job["warmup"]):
         work.step()
     turns.say(name=f"PyTorch {torch.__version__}", first_step=first, apart=apart)
-    turns.answer(work.step, lambda _: None, turns.peak_resident)
+    synchronise = torch.cuda.synchronize if job["gpu"] else lambda: None
+    peak = torch.cuda.max_memory_allocated if job["gpu"] else turns.peak_resident
+    turns.answer(work.step, lambda _: synchronise(), peak)
 
 
 if __name__ == "__main__":
