@@ -41,8 +41,8 @@ def test_mistakes_end_in_one_line(arguments, message):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--weights=a.pth"], "--weights is for --mode=evaluate and predict, not train"),
-        (["--step=2"], "--step is for --mode=evaluate and predict, not train"),
+        (["--weights=a.pth"], "--weights is for --mode=evaluate, predict and export, not"),
+        (["--step=2"], "--step is for --mode=evaluate, predict and export, not train"),
         (["--mode=evaluate", "--submission"], "--submission is for --mode=predict, not evaluate"),
         (["--mode=evaluate", "--input=a.png"], "--input is for --mode=predict, not evaluate"),
         (["--mode=evaluate", "--weights="], "--weights is empty"),
@@ -53,6 +53,9 @@ def test_mistakes_end_in_one_line(arguments, message):
         (["--mode=evaluate", "--ensemble_weights=1,1"], "--ensemble_weights needs --ensemble"),
         (["--mode=predict"], "--mode=predict needs --input=FILE_OR_FOLDER"),
         (["--mode=predict", "--input=a", "--step=all"], "--step=all is for --mode=evaluate"),
+        (["--mode=export", "--size=5"], "--size=5 is not HEIGHT,WIDTH"),
+        (["--mode=search", "--trials=3"], "--mode=search needs --space=FILE and --trials=N"),
+        (["--profile=0"], "--profile=0: give 1 step or more"),
     ],
 )
 def test_flags_that_do_not_go_together(arguments, message):

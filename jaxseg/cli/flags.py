@@ -1,13 +1,14 @@
-"""The flags of train, evaluate, predict and inspect, and which of them go together."""
+"""The flags of the modes of a config, and which of them go together."""
 
 import os
 
 from absl import flags
 from ml_collections import config_flags
 
-MODES = ("train", "evaluate", "predict", "inspect")
+MODES = ("train", "evaluate", "predict", "inspect", "export", "search", "describe")
 _EVERY = MODES
 _FINISHED = ("evaluate", "predict")
+_LOADED = (*_FINISHED, "export")
 
 CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -62,11 +63,31 @@ INPUT = flags.DEFINE_string(
     None,
     "For predict: an image or video, a folder of them, or a pattern such as 'shots/*.jpg'.",
 )
-OUTPUT = flags.DEFINE_string("output", "predictions", "Folder for the pictures of predict.")
+OUTPUT = flags.DEFINE_string(
+    "output", "predictions", "Folder for the pictures of predict; for export a file in the workdir."
+)
 SUBMISSION = flags.DEFINE_bool(
     "submission",
     False,
     "For predict: also write <stem>_labelIds.png with Cityscapes' label ids, at the image's size.",
+)
+FORMAT = flags.DEFINE_enum("format", "jax", ("jax", "onnx"), "What export writes.")
+SIZE = flags.DEFINE_string(
+    "size", None, "For export: HEIGHT,WIDTH of the images, data.target.size by default."
+)
+SPACE = flags.DEFINE_string("space", None, "For search: a TOML file of settings and their values.")
+TRIALS = flags.DEFINE_integer("trials", None, "For search: how many, of all workers together.")
+CRITERION = flags.DEFINE_string(
+    "criterion",
+    "entropy",
+    "For search: what trials are compared by: source_miou, entropy, agreement or "
+    "neighbourhood_density (without target labels), or labels (target mIoU).",
+)
+PATIENCE = flags.DEFINE_float(
+    "patience", 300.0, "For search: seconds until the trial of a silent worker is taken over."
+)
+PROFILE = flags.DEFINE_integer(
+    "profile", None, "For train: so many steps are traced, and their dearest operations shown."
 )
 DISTRIBUTED = flags.DEFINE_bool(
     "distributed",
@@ -84,15 +105,19 @@ OF_MODES = {
     "config": _EVERY,
     "workdir": _EVERY,
     "init_from": ("train",),
-    "step": _FINISHED,
+    "step": _LOADED,
     "split": ("evaluate",),
-    "weights": _FINISHED,
+    "weights": _LOADED,
     "save": _FINISHED,
-    "ensemble": _FINISHED,
-    "ensemble_weights": _FINISHED,
+    "ensemble": _LOADED,
+    "ensemble_weights": _LOADED,
     "input": ("predict",),
-    "output": ("predict",),
+    "output": ("predict", "export"),
     "submission": ("predict",),
+    "format": ("export",),
+    "size": ("export",),
+    **dict.fromkeys(("space", "trials", "criterion", "patience"), ("search",)),
+    "profile": ("train",),
 } | dict.fromkeys(
     ("distributed", "coordinator", "processes", "process"), ("train", "evaluate", "predict")
 )
@@ -117,7 +142,9 @@ def misuse() -> str | None:
     for name in sorted(given):
         if mode not in own[name]:
             remedy = ": --init_from=FILE starts a training" if name == "weights" else ""
-            return f"--{name} is for --mode={' and '.join(own[name])}, not {mode}{remedy}"
+            *others, last = own[name]
+            taken = f"{', '.join(others)} and {last}" if others else last
+            return f"--{name} is for --mode={taken}, not {mode}{remedy}"
         if flags.FLAGS[name].value == "":
             return f"--{name} is empty"
     sources = sorted(given & {"step", "weights", "ensemble"})
@@ -129,9 +156,24 @@ def misuse() -> str | None:
             return f"--{name} needs --{needed}"
     if mode == "predict" and "input" not in given:
         return "--mode=predict needs --input=FILE_OR_FOLDER"
-    if mode == "predict" and STEP.value == "all":
-        return "--step=all is for --mode=evaluate; choose one step for predict"
+    if mode in ("predict", "export") and STEP.value == "all":
+        return f"--step=all is for --mode=evaluate; choose one step for {mode}"
+    if mode == "search" and not {"space", "trials"} <= given:
+        return "--mode=search needs --space=FILE and --trials=N"
+    if "profile" in given and PROFILE.value < 1:
+        return f"--profile={PROFILE.value}: give 1 step or more"
+    if "size" in given and size() is None:
+        return f"--size={SIZE.value} is not HEIGHT,WIDTH"
     return None
+
+
+def size() -> tuple[int, int] | None:
+    """--size as (height, width); None if it is not given or no size."""
+    parts = (SIZE.value or "").split(",")
+    if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
+        return None
+    height, width = map(int, parts)
+    return (height, width) if min(height, width) > 0 else None
 
 
 def path(flag: flags.FlagHolder) -> str:

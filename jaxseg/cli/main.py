@@ -7,8 +7,7 @@ A further command is a line of COMMANDS. Its module has
   becomes one line and exit code 2.
 
 The module is imported when the command is used, for its --help, or for shell completion: what is
-slow belongs into `run`. Train, evaluate, predict and inspect are the modes of a config, and have
-absl flags instead.
+slow belongs into `run`. Those without a module are modes of a config, and have absl flags instead.
 """
 
 import importlib
@@ -33,6 +32,9 @@ COMMANDS = {
     "predict": Command("", "segments images, folders of them and videos"),
     "inspect": Command("", "counts and shows the data of an experiment"),
     "compare": Command("jaxseg.cli.compare", "puts finished runs and sweeps on one page"),
+    "export": Command("", "writes a network as one file for JAX alone or for ONNX"),
+    "search": Command("", "looks for good settings, in any number of processes"),
+    "describe": Command("", "parameters, operations and memory of an experiment"),
     "list": Command(
         "jaxseg.cli.listing", "experiments, presets, settings, data sets, published numbers"
     ),
@@ -51,6 +53,9 @@ EXAMPLES = {
     "evaluate": "--workdir=runs/advent_streets [--step=last] [--split=test]",
     "predict": "--workdir=runs/advent_streets --input=photos --output=predictions",
     "inspect": "--config=advent:streets_folder --config.data.root=DIR",
+    "export": "--workdir=runs/advent_streets --format=onnx [--size=512,1024]",
+    "search": "--config=advent --space=space.toml --trials=40 [--criterion=entropy]",
+    "describe": "--config=advent:gta5_cityscapes",
 }
 
 

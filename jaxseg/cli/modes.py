@@ -1,4 +1,4 @@
-"""Runs the modes train, evaluate, predict and inspect of a config."""
+"""Runs the modes of a config: train, evaluate, predict and the others."""
 
 import os
 import sys
@@ -93,12 +93,25 @@ def _run(config: ConfigDict, workdir: str) -> int:
     if own.MODE.value == "train":
         from jaxseg.run import train
 
-        return train.run(fine_tune.adopt(config, given), workdir)
+        profile = own.PROFILE.value or 0
+        return train.run(fine_tune.adopt(config, given), workdir, profile=profile)
     if own.MODE.value == "inspect":
         from jaxseg.run import inspect
 
         inspect.run(config, os.path.join(workdir, "survey"))
         return 0
+    if own.MODE.value == "describe":
+        from jaxseg.run import describe
+
+        describe.describe(config)
+        return 0
+    if own.MODE.value == "search":
+        from jaxseg.run import search
+
+        return search.run(
+            fine_tune.adopt(config, given), workdir, own.path(own.SPACE), own.TRIALS.value, own.CRITERION.value,
+            own.PATIENCE.value,
+        )  # fmt: skip
     return _use_finished(config, workdir, given)
 
 
@@ -117,6 +130,12 @@ def _use_finished(config: ConfigDict, workdir: str, given: dict[str, Any]) -> in
     if own.MODE.value == "evaluate":
         evaluate.evaluate(config, workdir, wanted)
         return 0
+    if own.MODE.value == "export":
+        from jaxseg.run import export
+
+        output = own.path(own.OUTPUT) if flags.FLAGS["output"].present else None
+        export.export(config, workdir, own.FORMAT.value, output, own.size(), wanted)
+        return 0
     places = own.path(own.INPUT), own.path(own.OUTPUT)
     done = predict.predict(config, workdir, *places, wanted, submission=own.SUBMISSION.value)
     return 1 if done.broken else 0
@@ -131,4 +150,6 @@ def _default_workdir(config: ConfigDict) -> str:
         name += "_ensemble"
     elif config.sweep.over and own.MODE.value == "train":
         name += "_sweep"
+    elif own.MODE.value == "search":
+        name += "_search"
     return os.path.join("runs", name)

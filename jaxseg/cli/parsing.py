@@ -73,7 +73,7 @@ def _with_config(argv: list[str]) -> list[str]:
     """Takes the config of --workdir's run if there is no --config."""
     folder = os.path.expanduser((_values(argv[1:], "workdir") or [""])[-1])
     modes = _values(argv[1:], "mode")
-    finished = modes and modes[-1] in ("evaluate", "predict")
+    finished = modes and modes[-1] in ("evaluate", "predict", "export")
     there = folder and os.path.isfile(os.path.join(folder, "config.json"))
     if _values(argv[1:], "config") or not finished or not there:
         return argv

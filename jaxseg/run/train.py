@@ -28,6 +28,7 @@ from jaxseg.run import (
     callbacks,
     compare,
     loop,
+    profiling,
     progress,
     snapshots,
     sweep,
@@ -46,19 +47,22 @@ from jaxseg.storage import run_folder, run_lock
 from jaxseg.storage.checkpoints import checkpoint
 
 
-def run(config: ConfigDict, workdir: str) -> int:
+def run(config: ConfigDict, workdir: str, profile: int = 0) -> int:
     """Trains all members to `config.train.steps`; returns the exit code (0, or 130 when
     interrupted).
+
+    Args:
+      profile: number of steps to trace; see `profiling.traced`.
     """
     with contextlib.ExitStack() as opened, one_line_on_files(workdir):
         trained, main = make_trained(config, workdir), jax.process_index() == 0
         if main:
             folders = dict.fromkeys((workdir, *trained.folders))
             opened.enter_context(run_lock.held(folders))
-        return _run(config, workdir, trained, main=main)
+        return _run(config, workdir, trained, main=main, profile=profile)
 
 
-def _run(config: ConfigDict, workdir: str, trained: Trained, *, main: bool) -> int:
+def _run(config: ConfigDict, workdir: str, trained: Trained, *, main: bool, profile: int) -> int:
     batches.prepare(trained.config, trained.method.reads)
     processes.gather("data", "ready")  # preparing data may take hours longer on one host
     used, there = len(trained.devices), jax.local_device_count()
@@ -88,7 +92,7 @@ def _run(config: ConfigDict, workdir: str, trained: Trained, *, main: bool) -> i
         processes.same(f"the state of step {start}", fingerprint(states))
         if trained.swept:
             print(f"{len(trained.members)} members in one program, in {workdir}")
-        finished = _trained_on(trained, states, managers, tabulate)
+        finished = _trained_on(trained, states, managers, tabulate, profile)
     if not finished:
         return 130
     if main and trained.swept:
@@ -108,6 +112,7 @@ def _trained_on(
     states: list[State],
     managers: Sequence[checkpoint.Manager],
     tabulate: Callable[[], Any],
+    profile: int = 0,
 ) -> bool:
     """Trains from these states to the end; returns False if training was interrupted."""
     config, devices, start = trained.config, trained.devices, int(states[0].step)
@@ -133,6 +138,8 @@ def _trained_on(
             save=callbacks.make_save(trained, managers),
             stop=bad_steps.make_stop(trained, log),
         )
+        if profile and main:
+            updates = profiling.traced(updates, profile, trained.folders[0], bar.log)
         return loop.advance(
             config, start, state, updates, stream, hooks,
             bar=bar, asked=asked, last_warm=trained.last_warm,

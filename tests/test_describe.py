@@ -1,0 +1,64 @@
+"""`--mode=describe` by hand, and the table of a trace."""
+
+import io
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from kit.networks import count
+from kit.small import small_config
+from rich.console import Console
+
+from jaxseg.experiment.method import make_method
+from jaxseg.experiment.optimisers import make_optimisers
+from jaxseg.experiment.state import abstract_state
+from jaxseg.run import describe, profiling
+
+
+def test_a_config_described(tmp_path):
+    config = small_config("source_only", tmp_path, "streets+vgg16")
+    config.compile_cache = False
+    text = io.StringIO()
+    found = describe.describe(config, Console(file=text, width=200))
+    state = abstract_state(config, make_method(config), make_optimisers(config))
+    assert found["parameters"] == {"gen/segmenter": count(state.params["gen"]["segmenter"])}
+    sizes = [x.size * x.dtype.itemsize for x in jax.tree.leaves(state)]
+    assert found["state_bytes"] == sum(sizes)
+    assert found["step_bytes"] > found["state_bytes"]
+    # A step is a forward and a backward pass of two images, about six forward passes of one, and
+    # the loss at the images' size, which counts in so small a network.
+    assert 5 < found["step_flops"] / found["predict_flops"] < 12
+    said = text.getvalue()
+    assert f"{found['parameters']['gen/segmenter']:,}" in said
+    assert "batch 2 of source 32x64 and target 32x64" in said and "GFLOP" in said
+
+
+def test_flops_of_a_convolution_by_hand():
+    """Twice the products: 2 images, 8x8, 3x3 kernels without padding, 4 to 5 channels."""
+    x, kernel = jnp.ones((2, 10, 10, 4)), jnp.ones((3, 3, 4, 5))
+
+    def convolve(x, kernel):
+        return jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    counted = describe.counted(jax.jit(convolve).lower(x, kernel))
+    assert counted == 2 * 2 * 8 * 8 * 3 * 3 * 4 * 5
+
+
+def test_the_dearest_operations_of_a_trace(tmp_path):
+    """Three of six steps are traced; a product of matrices costs more than all else."""
+
+    @jax.jit
+    def update(state, batch):
+        return jnp.tanh(state @ state) / 400, {"loss": batch.sum()}
+
+    told, state = [], jnp.ones((400, 400))
+    updates = profiling.traced({"full": update}, 3, str(tmp_path), told.append)
+    for _ in range(6):
+        state, _ = updates["full"](state, np.ones(4, np.float32))
+    found = profiling.operations(tmp_path / profiling.FOLDER)
+    assert found[0].seconds == max(each.seconds for each in found) > 0
+    assert found[0].count == 3
+    assert told[0].startswith("trace of 3 steps in ") and found[0].name in told[1]
+    assert (tmp_path / "profile" / "operations.json").exists()
