@@ -109,8 +109,8 @@ def _run(config: ConfigDict, workdir: str) -> int:
         from jaxseg.run import search
 
         return search.run(
-            fine_tune.adopt(config, given), workdir, own.path(own.SPACE), own.TRIALS.value, own.CRITERION.value,
-            own.PATIENCE.value,
+            fine_tune.adopt(config, given), workdir, own.path(own.SPACE), own.TRIALS.value,
+            own.CRITERION.value, own.PATIENCE.value,
         )  # fmt: skip
     return _use_finished(config, workdir, given)
 
