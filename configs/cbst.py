@@ -8,9 +8,9 @@ from configs import common, self_training
 
 
 def get_config(preset: str = "streets"):
-    """See `common.PRESETS`; there is no `vgg16`."""
+    """See `common.PRESETS` and `self_training.MODIFIERS`; there is no `vgg16`."""
     config = self_training.experiment("cbst", preset)
-    small = preset.startswith("streets")
+    small = self_training.small(preset)
     config.method = common.method(
         "cbst",
         segmentation_weights=self_training.levels(config),
@@ -24,4 +24,4 @@ def get_config(preset: str = "streets"):
         over_all=self_training.reference(preset),
         of_teacher=small,
     )
-    return config.lock()
+    return self_training.finish(config, preset)

@@ -6,7 +6,10 @@ A preset names a pair of data sets together with the scale at which it is traine
   streets_folder        rendered streets -> your own unlabelled photographs, data.root/photos
   gta5_cityscapes       GTA5 -> Cityscapes, DeepLabV2 ResNet-101, 19 classes (the papers)
   synthia_cityscapes    SYNTHIA-RAND-CITYSCAPES -> Cityscapes, 16 classes (the papers)
+  urbansyn_cityscapes   UrbanSyn -> Cityscapes, 19 classes (VFM-UDA++)
   cityscapes_crosscity  Cityscapes -> a city of Cross-City (NTHU), 13 classes (AdaptSegNet)
+  cityscapes_acdc       Cityscapes -> ACDC: fog, night, rain and snow, 19 classes (DAFormer)
+  cityscapes_darkzurich Cityscapes -> Dark Zurich by night, 19 classes (DAFormer)
 
 Modifiers follow after a plus sign, as in `gta5_cityscapes+vgg16`:
   pretrained  on the embedded pairs (`streets...`) a feature pyramid on EfficientNet-Lite0 with
@@ -32,7 +35,10 @@ PRESETS = (
     "streets_folder",
     "gta5_cityscapes",
     "synthia_cityscapes",
+    "urbansyn_cityscapes",
     "cityscapes_crosscity",
+    "cityscapes_acdc",
+    "cityscapes_darkzurich",
 )
 MODIFIERS = ("pretrained", "scratch", "vgg16", "reference")
 # Whose released code a method comes from: the step at which it stops on GTA5, how often it saves,
@@ -181,8 +187,17 @@ def experiment(method: str, preset: str, family: str = "advent") -> ConfigDict:
         config.data.classes = "synthia16"
         config.eval.also = ("synthia13",)
         config.train.steps = 90_000
-    if base == "cityscapes_crosscity":
+    if base == "urbansyn_cityscapes":
+        config.data.source = _published("urbansyn", (512, 1024), "train_rest", "val")
+    if base.startswith("cityscapes_"):
         config.data.source = _published("cityscapes", (512, 1024), "train", "val")
+    if base == "cityscapes_acdc":
+        config.data.target = _published("acdc", (540, 960), "train", "val")
+        config.data.target.options.condition = ""  # all, or fog, night, rain, snow
+    if base == "cityscapes_darkzurich":
+        config.data.target = _published("dark_zurich", (540, 960), "train", "val")
+        config.data.target.options.time = "night"  # of the training images
+    if base == "cityscapes_crosscity":
         config.data.target = _published("crosscity", (512, 1024), "train", "val")
         config.data.target.options.city = "Rome"  # or Rio, Taipei, Tokyo
         config.data.classes = "crosscity13"
@@ -212,7 +227,7 @@ def _reference(config, summed):
     config.net.statistics = "both"
     for player in ("gen", "disc"):
         config.optim[player].schedule_steps = 250_000
-    if config.data.source.name in ("gta5", "synthia"):  # everything is trained on
+    if config.data.source.split == "train_rest":  # everything is trained on
         config.data.source.update(dict(split="train", val_split=""))
 
 

@@ -4,16 +4,17 @@ python launch.py --config=configs/dacs.py                     # streets, minutes
 python launch.py --config=configs/dacs.py:gta5_cityscapes     # published: 52.1 mIoU
 python launch.py --config=configs/dacs.py:synthia_cityscapes  # published: 48.3 mIoU (16 classes)
 
-With masked image consistency on top: --config.mic.weight=1 --config.mic.block=32
+`+mic` adds masked image consistency to any preset, `+hrda` a network at two scales to the embedded
+ones. No number is published for urbansyn_cityscapes, cityscapes_acdc and cityscapes_darkzurich.
 """
 
 from configs import common, self_training
 
 
 def get_config(preset: str = "streets"):
-    """See `common.PRESETS`; there is no `vgg16`."""
+    """See `common.PRESETS` and `self_training.MODIFIERS`; there is no `vgg16`."""
     config = self_training.experiment("dacs", preset)
-    small = preset.startswith("streets")
+    small = self_training.small(preset)
     config.method = common.method(
         "dacs",
         segmentation_weights=self_training.levels(config),
@@ -28,4 +29,4 @@ def get_config(preset: str = "streets"):
         over_all=self_training.reference(preset),  # divides losses by all pixels
         of_teacher=small,  # evaluates the teacher, whose statistics are the target's
     )
-    return config.lock()
+    return self_training.finish(config, preset)

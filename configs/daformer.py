@@ -1,20 +1,29 @@
-"""DAFormer: self-training, rare-class sampling, a feature distance (Hoyer et al., CVPR 2022).
+"""DAFormer: self-training, rare-class sampling, a feature distance (Hoyer et al., CVPR 2022), with
+HRDA (ECCV 2022) and MIC (CVPR 2023) on top.
 
-python launch.py --config=configs/daformer.py                     # streets, minutes on two cores
-python launch.py --config=configs/daformer.py:gta5_cityscapes     # published: 68.3 mIoU
-python launch.py --config=configs/daformer.py:synthia_cityscapes  # published: 60.9 (16 classes)
+python launch.py --config=configs/daformer.py                        # streets, minutes on two cores
+python launch.py --config=configs/daformer.py:gta5_cityscapes+hrda   # at two scales
+python launch.py --config=configs/daformer.py:gta5_cityscapes+hrda+mic --config.init.backbone=FILE
+
+Published mIoU (target validation images; ACDC and Dark Zurich: the test servers'):
+
+preset                        DAFormer  +hrda  +mic  +hrda+mic
+gta5_cityscapes                   68.3   73.8  70.6       75.9
+synthia_cityscapes (16)           60.9   65.8  62.2       67.3
+cityscapes_acdc                   55.4   68.0     -       70.4
+cityscapes_darkzurich             53.8   55.9     -       60.2
+urbansyn_cityscapes                  -      -     -          -
 
 The papers' presets need the ImageNet weights of MiT-B5: --config.init.backbone=mit_b5.pth.
-MIC on top of it: --config.mic.weight=1 --config.mic.block=32
 """
 
 from configs import common, self_training
 
 
 def get_config(preset: str = "streets"):
-    """See `common.PRESETS`; there is no `vgg16`."""
+    """See `common.PRESETS` and `self_training.MODIFIERS`; there is no `vgg16`."""
     config = self_training.experiment("daformer", preset)
-    small = preset.startswith("streets")
+    small = self_training.small(preset)
     if small:
         config.data.rare_classes.update(dict(temperature=0.1, min_pixels=50, crop_pixels=0))
     else:
@@ -25,7 +34,7 @@ def get_config(preset: str = "streets"):
         target_weight=1.0,
         decay=0.99 if small else 0.999,
         threshold=0.9 if small else 0.968,
-        margins=(0.0, 0.0) if small else (15 / 512, 120 / 512),
+        margins=self_training.margins(config),
         jitter=0.2,
         jitter_probability=0.8,
         blur_probability=0.5,
@@ -35,4 +44,4 @@ def get_config(preset: str = "streets"):
         over_all=self_training.reference(preset),
         of_teacher=small,
     )
-    return config.lock()
+    return self_training.finish(config, preset)

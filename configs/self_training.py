@@ -1,4 +1,9 @@
-"""What `dacs`, `daformer` and `cbst` share: crops, networks and optimisers of self-training."""
+"""What `dacs`, `daformer` and `cbst` share: crops, networks and optimisers of self-training.
+
+Two modifiers are theirs alone; they follow those of `common`, as in `cityscapes_acdc+hrda+mic`:
+  hrda  the network at two scales (HRDA): a DAFormer head, images and crops of twice the size
+  mic   masked image consistency, with the settings of its paper for the preset
+"""
 
 from ml_collections import ConfigDict
 
@@ -9,21 +14,33 @@ THINGS = (
     *("traffic light", "traffic sign", "person", "rider", "car", "truck", "bus", "train"),
     *("motorcycle", "bicycle", "Car", "Pedestrian", "Bicyclist", "SignSymbol"),
 )
+MODIFIERS = ("hrda", "mic")
+# (height, width) of the source at which DAFormer trains; HRDA's is twice that.
+SOURCES = dict(gta5=(720, 1280), synthia=(760, 1280), urbansyn=(512, 1024), cityscapes=(512, 1024))
+
+
+def split(preset: str) -> tuple[str, tuple[str, ...]]:
+    """`gta5_cityscapes+hrda+reference` as ('gta5_cityscapes+reference', ('hrda',))."""
+    base, *modifiers = preset.split("+")
+    others = [m for m in modifiers if m not in MODIFIERS]
+    return "+".join((base, *others)), tuple(m for m in MODIFIERS if m in modifiers)
 
 
 def experiment(name: str, preset: str) -> ConfigDict:
-    """The data, network and optimiser of one preset.
+    """The data, network and optimiser of one preset, but for `finish`.
 
     Raises:
       ValueError: unknown preset or modifier; `vgg16` is none here.
     """
-    base, modifiers = common.parse(preset)
+    rest, own = split(preset)
+    _, modifiers = common.parse(rest)
     if "vgg16" in modifiers:
         raise ValueError("self-training has no preset on VGG-16: leave out 'vgg16'")
-    config = common.experiment(name, preset)
+    config = common.experiment(name, rest)
+    config.name = "_".join((config.name, *own))
     config.net.statistics = "both"
-    if not base.startswith("streets"):
-        config.data.source.size = (760, 1280) if base == "synthia_cityscapes" else (720, 1280)
+    if not small(preset):
+        config.data.source.size = SOURCES[config.data.source.name]
         config.augment = ConfigDict(
             dict(
                 source=settings.augmentation(crop=(512, 512), flip=0.5),
@@ -47,7 +64,7 @@ def transformer(config: ConfigDict) -> None:
             weight_decay=0.01,
             head_multiplier=1.0,
             groups=(
-                (r"segmenter/(main_head|decoder)", dict(rate=10.0)),
+                (r"segmenter/(main_head|attention_head|decoder)", dict(rate=10.0)),
                 settings.NO_DECAY_OF_NORMS,
             ),
             schedule="linear",
@@ -58,11 +75,67 @@ def transformer(config: ConfigDict) -> None:
     config.train.update(dict(batch=2, steps=40_000, eval_every=4000))
 
 
+def finish(config: ConfigDict, preset: str) -> ConfigDict:
+    """Adds what the modifiers `hrda` and `mic` say, once the method is there, and locks it."""
+    _, own = split(preset)
+    if "hrda" in own:
+        _two_scales(config, small(preset))
+    if "mic" in own:
+        _masked(config)
+    return config.lock()
+
+
+def _two_scales(config, embedded):
+    """HRDA's sizes are twice DAFormer's, its window half a crop; the window weighs 0.1."""
+    if embedded:
+        config.net.update(dict(architecture="daformer", aux=False, rates=None, summed=None))
+        config.net.update(dict(channels=64, stride_in=None))
+        config.net.hrda = tuple(side // 16 * 8 for side in config.data.target.size)
+    else:
+        if config.net.architecture != "daformer":
+            raise ValueError(
+                "'hrda' is for configs/daformer.py: DeepLabV2 does not work at two scales"
+            )
+        for side in ("source", "target"):
+            config.data[side].size = tuple(2 * n for n in config.data[side].size)
+            config.augment[side].crop = (1024, 1024)
+        config.net.hrda = (512, 512)
+        config.eval.update(dict(window=(1024, 1024), stride=(512, 512)))
+        config.data.rare_classes.crop_pixels = 6000
+        if any(config.method.settings.margins):
+            config.method.settings.margins = (30 / 1024, 240 / 1024)
+    config.method.settings.segmentation_weights = ConfigDict({"main": 0.9, "hr": 0.1})
+
+
+def _masked(config):
+    """The block is a sixteenth of the crop. Adverse conditions (ACDC, Dark Zurich) also mask the
+    source, without other colours: the paper's batch of one source and one target image is here the
+    mean over both batches.
+    """
+    crop = config.augment.target.crop or config.data.target.size
+    config.mic.update(dict(weight=1.0, block=max(8, crop[0] // 16)))
+    if config.data.target.name in ("acdc", "dark_zurich"):
+        config.mic.update(dict(weight=0.5, source=True, jitter_probability=0.0))
+        config.mic.blur_probability = 0.0
+
+
 def levels(config: ConfigDict) -> dict[str, float]:
     """Weights of the output levels; the auxiliary one where the network has it."""
     return {"main": 1.0, "aux": 0.1} if config.net.aux else {"main": 1.0}
 
 
+def margins(config: ConfigDict) -> tuple[float, float]:
+    """Shares of a crop, at the top and at the bottom, without pseudo labels: DAFormer's for
+    Cityscapes, whose images are rectified and show the car that carries the camera.
+    """
+    return (15 / 512, 120 / 512) if config.data.target.name == "cityscapes" else (0.0, 0.0)
+
+
+def small(preset: str) -> bool:
+    """Whether it is one of the embedded pairs."""
+    return split(preset)[0].startswith("streets")
+
+
 def reference(preset: str) -> bool:
     """Whether the released code is reproduced, its quirks included."""
-    return "reference" in common.parse(preset)[1]
+    return "reference" in common.parse(split(preset)[0])[1]

@@ -1,5 +1,7 @@
 """The configs of self-training: the papers' numbers, and presets that assemble."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -50,13 +52,76 @@ def test_daformer_groups_parameters_as_the_paper():
     paths = [optim.path_name(p) for p, _ in jax.tree_util.tree_leaves_with_path(state.params)]
     encoder = [p for p in paths if "/backbone/" in p]
     heads = [p for p in paths if "/backbone/" not in p]
-    import re
-
     fast, still = (group[0] for group in config.optim.gen.groups)
     assert heads and all(re.search(fast, p) for p in heads)
     assert encoder and not any(re.search(fast, p) for p in encoder)
     norms = [p for p in encoder if re.search(still, p)]
     assert norms and all(p.endswith(("scale", "bias")) and "norm" in p for p in norms)
+
+
+ADVERSE = {"cityscapes_acdc": "acdc", "cityscapes_darkzurich": "dark_zurich"}
+# Sizes (height, width) of the source and the target at which DAFormer trains.
+SIZES = {
+    "gta5_cityscapes": ((720, 1280), (512, 1024)),
+    "synthia_cityscapes": ((760, 1280), (512, 1024)),
+    "urbansyn_cityscapes": ((512, 1024), (512, 1024)),
+    "cityscapes_acdc": ((512, 1024), (540, 960)),
+    "cityscapes_darkzurich": ((512, 1024), (540, 960)),
+}
+
+
+@pytest.mark.parametrize("preset", SIZES)
+@pytest.mark.parametrize("name", ["dacs", "daformer"])
+def test_presets_of_self_training(name, preset):
+    config = load(name, f"{preset}+mic")
+    assert config.name == f"{name}_{preset}_mic"
+    data, rectified = config.data, preset not in ADVERSE
+    assert (tuple(data.source.size), tuple(data.target.size)) == SIZES[preset]
+    assert data.target.name == ADVERSE.get(preset, "cityscapes")
+    margins = (15 / 512, 120 / 512) if rectified and name == "daformer" else (0, 0)
+    assert tuple(config.method.settings.margins) == margins
+    mic = config.mic.to_dict()
+    assert (mic["block"], mic["ratio"], mic["source"]) == (32, 0.7, not rectified)
+    expected = (1.0, 0.8, 0.5) if rectified else (0.5, 0.0, 0.0)
+    assert (mic["weight"], mic["jitter_probability"], mic["blur_probability"]) == expected
+
+
+@pytest.mark.parametrize("preset", SIZES)
+def test_hrda_has_the_papers_numbers(preset):
+    """Twice the size, crops of 1024, windows of 512 that weigh 0.1; tested on windows of 1024."""
+    config = load("daformer", f"{preset}+hrda+mic")
+    assert config.name == f"daformer_{preset}_hrda_mic"
+    for side, size in zip(("source", "target"), SIZES[preset], strict=True):
+        assert tuple(config.data[side].size) == tuple(2 * n for n in size)
+        assert tuple(config.augment[side].crop) == (1024, 1024)
+    assert tuple(config.net.hrda) == (512, 512) and config.mic.block == 64
+    assert config.method.settings.segmentation_weights.to_dict() == {"main": 0.9, "hr": 0.1}
+    assert config.data.rare_classes.crop_pixels == 6000
+    assert (tuple(config.eval.window), tuple(config.eval.stride)) == ((1024, 1024), (512, 512))
+    margins = (0, 0) if preset in ADVERSE else (30 / 1024, 240 / 1024)
+    assert tuple(config.method.settings.margins) == margins
+    if preset == "gta5_cityscapes":
+        config.net.backbone = "mit_b0"  # test_hrda.py counts the parameters on MiT-B5
+        method, players = make_method(config), make_optimisers(config)
+        state = abstract_state(config, method, players)
+        heads = [name for name in state.params["gen"]["segmenter"] if name != "backbone"]
+        (fast, factor), *_ = config.optim.gen.groups
+        assert factor == {"rate": 10.0} and len(heads) == 2
+        assert all(re.search(fast, f"segmenter/{name}/") for name in heads)
+
+
+def test_hrda_on_the_embedded_pair():
+    for preset, window in (("streets", (48, 96)), ("streets_camvid", (96, 128))):
+        config = load("dacs", f"{preset}+hrda")
+        assert tuple(config.net.hrda) == window and not config.net.aux
+    config = load("dacs", "streets+hrda")
+    state = abstract_state(config, make_method(config), make_optimisers(config))
+    assert set(state.params["gen"]["segmenter"]) == {"backbone", "main_head", "attention_head"}
+    for name in ("dacs", "cbst"):
+        with pytest.raises(ValueError, match="'hrda' is for configs/daformer.py: DeepLabV2 does"):
+            load(name, "gta5_cityscapes+hrda")
+    with pytest.raises(ValueError, match="unknown modifier 'mix'"):
+        load("dacs", "streets+mix+mic")
 
 
 @pytest.mark.parametrize("name", ["advent", "minent", "dacs"])

@@ -42,10 +42,11 @@ def make_method(config: ConfigDict) -> Method:
     if "things" in settings:
         settings["things"] = _ids(config, settings["things"])
     built = {name: getattr(networks, name)(config) for name in module.NETWORKS}
-    if not config.net.aux:  # weights of a level that the network does not have
-        for value in settings.values():
+    lacking = dict(aux=not config.net.aux, hr=not config.net.get("hrda"))
+    for value in settings.values():  # weights of levels that the network does not have
+        for level in (level for level, lacks in lacking.items() if lacks):
             if isinstance(value, dict):
-                value.pop("aux", None)
+                value.pop(level, None)
     given = dict(
         built, num_classes=len(label_set(config).classes), statistics=config.net.statistics
     )
@@ -55,7 +56,8 @@ def make_method(config: ConfigDict) -> Method:
     except UserError as error:
         raise UserError(f"method {name}: {error}") from error
     levels = settings.get("segmentation_weights", {"main": 1.0})
-    return masked.masked(method, built.get("segmenter"), levels, _masking(config))
+    over_all = settings.get("over_all", False)
+    return masked.masked(method, built.get("segmenter"), levels, _masking(config), over_all)
 
 
 def _masking(config: ConfigDict) -> masked.Masking:

@@ -51,7 +51,8 @@ def make_viewer(method: Method, device: jax.Device) -> Callable[..., list[Seen]]
     """Makes what looks through the views at images, one after the other; None without any view.
 
     Args:
-      method: whose views are used; each is compiled once for a size of image.
+      method: whose views are used; all are compiled as one program for a size of image, so that
+        what they have in common is computed once.
       device: that computes.
 
     Returns:
@@ -63,7 +64,12 @@ def make_viewer(method: Method, device: jax.Device) -> Callable[..., list[Seen]]
     views = shown_here(method)
     if not views:
         return None
-    programs = {name: jax.jit(view.function) for name, view in views.items()}
+
+    @jax.jit
+    def look(params, stats, memory, given):
+        model = params, stats, memory
+        return {name: view.function(*model, given[view.side]) for name, view in views.items()}
+
     sides = {view.side for view in views.values()}
 
     def view(params, stats, memory, examples: Sequence[Example], samples: Iterable) -> list[Seen]:
@@ -73,8 +79,8 @@ def make_viewer(method: Method, device: jax.Device) -> Callable[..., list[Seen]]
         for example, sample in zip(examples, samples, strict=False):
             given = _given(example.image, sample, sides)
             given = jax.device_put(given, device)
-            maps = {n: programs[n](*model, given[v.side]) for n, v in views.items()}
-            maps = {name: array[0] for name, array in jax.device_get(maps).items()}
+            maps = jax.device_get(look(*model, given))
+            maps = {name: array[0] for name, array in maps.items()}
             inputs = {}
             if sides - {TARGET}:
                 inputs["source"] = sample["image"]

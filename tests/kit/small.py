@@ -97,11 +97,12 @@ def linear_batches(steps, n=1, seed=0, size=(6, 8)):
         }
 
 
-def run(method, txs, data, devices=1, accumulate=1):
+def run(method, txs, data, devices=1, accumulate=1, state=None):
     """One step for each batch of the list `data`; returns (first state, last state, metrics of the
-    method).
+    method). It goes on from `state`, if one is given.
     """
-    state = jax.jit(lambda k: init_state(method, txs, k, data[0]))(jax.random.PRNGKey(1))
+    if state is None:
+        state = jax.jit(lambda k: init_state(method, txs, k, data[0]))(jax.random.PRNGKey(1))
     start = jax.device_get(state)
     update = jax.pmap(
         make_update(method, txs, accumulate),

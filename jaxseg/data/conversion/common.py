@@ -53,7 +53,7 @@ def plain_config(
 
     Args:
       name: name of the data set.
-      counts: number of published images by split.
+      counts: number of published images by split, 0 where it is not known.
       raw: folder of the published data set.
       size: (height, width) to store at; None = as published.
       split: one of `counts`; None = the first.
@@ -121,9 +121,9 @@ def info(builder: tfds.core.DatasetBuilder) -> tfds.core.DatasetInfo:
 
 
 def tell_count(builder: Any, pairs: list[Files]) -> None:
-    """Prints a note if the number of images differs from the published number."""
+    """Prints a note if the number of images differs from the published number, 0 if not known."""
     options = builder.builder_config.options
-    if len(pairs) != options["published"]:
+    if options["published"] and len(pairs) != options["published"]:
         print(
             f"note: {builder.name} {options['split']} holds {len(pairs)} images, "
             f"{options['published']} were published; after adding more, delete the prepared "

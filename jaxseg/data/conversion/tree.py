@@ -64,7 +64,8 @@ class Tree:
     """Files of a published data set, in folders or in zip archives, under the same paths.
 
     Args:
-      folder: the data set's folder; every *.zip in it is read without unpacking.
+      folder: the data set's folder; every *.zip in it is read without unpacking. A *.zip further
+        down, in or named like one of `tops`, stands for a folder of its name.
       tops: top-level folders of the published layout, such as ('images', 'labels'); folders above
         them (such as an archive's own) are removed from paths.
       expected: the layout in one line, for error messages.
@@ -83,15 +84,17 @@ class Tree:
         self._places: dict[str, tuple[str | zipfile.ZipFile, str]] = {}
         files = below(folder)
         for path in files:
-            if path.suffix == ".zip" and path.parent == folder:
+            inside = path.relative_to(folder).with_suffix("")
+            if path.suffix == ".zip" and (path.parent == folder or set(inside.parts) & set(tops)):
                 try:
                     archive = zipfile.ZipFile(path)
                 except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
                     raise UserError(
                         f"{path}: not a complete zip ({error}); fetch it again"
                     ) from error
+                above = "" if path.parent == folder else f"{inside.as_posix()}/"
                 for member in archive.namelist():
-                    self._add(member, tops, archive, member)
+                    self._add(above + member, tops, archive, member)
         for path in files:  # after the zips, so that an unpacked file replaces its packed copy
             self._add(path.relative_to(folder).as_posix(), tops, str(folder), str(path))
         if not self._places:

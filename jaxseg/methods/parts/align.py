@@ -20,7 +20,7 @@ from jaxseg.losses.segmentation import cross_entropy
 from jaxseg.methods.parts import depth as parts_depth
 from jaxseg.methods.parts import discriminators
 from jaxseg.methods.parts import memory as parts_memory
-from jaxseg.methods.parts.levels import FEATURES, at_size
+from jaxseg.methods.parts.levels import DETAIL, FEATURES, at_size, beside
 from jaxseg.models.network import Network
 
 STATISTICS = ("source", "target", "both")
@@ -81,10 +81,14 @@ def supervise(
         outputs, stats = segmenter.apply(
             own["segmenter"], carry.stats["segmenter"], batch["source_image"], True, key
         )
-        found = at_size(outputs, dict.fromkeys((*weights, *also)), batch["source_image"])
+        whole = [level for level in dict.fromkeys((*weights, *also)) if level != DETAIL]
+        found = at_size(outputs, whole, batch["source_image"])
         total, metrics = 0.0, {}
         for level, weight in weights.items():
-            value = global_mean(*cross_entropy(found[level], batch["source_label"]))
+            seen = found.get(level), batch["source_label"]
+            if level == DETAIL:
+                seen = beside(outputs, level, batch["source_label"])
+            value = global_mean(*cross_entropy(*seen))
             total += weight * value
             metrics[f"segmentation/{level}"] = value
         if depth:

@@ -12,12 +12,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseg.engine.method import Loss, Method
+from jaxseg.engine.method import IMAGE, TARGET, Loss, Method, View
 from jaxseg.errors import UserError
 from jaxseg.methods.parts import teacher
 from jaxseg.methods.parts.appearance import StrongView, strong_view
-from jaxseg.methods.parts.levels import upsampled
-from jaxseg.methods.parts.self_training import PSEUDO, mean_loss
+from jaxseg.methods.parts.self_training import PSEUDO, level_losses
+from jaxseg.methods.parts.self_training_views import SEED
 from jaxseg.methods.parts.teacher import Follow
 from jaxseg.models.network import Network
 
@@ -122,10 +122,8 @@ def masked(
         outputs, _ = segmenter.apply(
             params["gen"]["segmenter"], carry.stats["segmenter"], images, True, net_key
         )
-        return sum(
-            weight * mean_loss(upsampled(outputs[level], labels), labels, weights, over_all)
-            for level, weight in levels.items()
-        )
+        parts = level_losses(outputs, levels, labels, weights, over_all)
+        return sum(weight * parts[level] for level, weight in levels.items())
 
     def gen(params, carry, batch, key):
         before = carry
@@ -141,5 +139,11 @@ def masked(
         total += settings.weight * value
         return total, carry._replace(metrics={**carry.metrics, "masked": value})
 
+    def masked_image(params, stats, memory, images):
+        del params, stats, memory
+        keys = jax.random.split(jax.random.PRNGKey(SEED))
+        return hide(keys[0], strong_view(keys[1], images, settings.view), settings)
+
     losses: dict[str, Loss] = {**method.losses, "gen": gen}
-    return method._replace(init=init, losses=losses)
+    shown = {**method.views, "masked": View(masked_image, IMAGE, TARGET, "masked image")}
+    return method._replace(init=init, losses=losses, views=shown)

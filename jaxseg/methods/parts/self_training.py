@@ -15,10 +15,10 @@ from jax import lax
 from jaxseg.engine.method import AXIS, Carry, Method, global_mean
 from jaxseg.errors import UserError
 from jaxseg.losses.segmentation import cross_entropy
-from jaxseg.methods.parts import align, mixing, mixing_masks, teacher
+from jaxseg.methods.parts import align, mixing, mixing_masks, self_training_views, teacher
 from jaxseg.methods.parts.appearance import StrongView, strong_view
 from jaxseg.methods.parts.feature_distance import FeatureDistance, distance, frozen, start
-from jaxseg.methods.parts.levels import FEATURES, upsampled
+from jaxseg.methods.parts.levels import FEATURES, beside
 from jaxseg.methods.parts.teacher import Follow, PseudoLabels
 from jaxseg.models.network import Network
 
@@ -73,6 +73,21 @@ def mean_loss(
     return jnp.mean(loss) if over_all else global_mean(loss, valid)
 
 
+def level_losses(
+    outputs: Mapping[str, jax.Array],
+    levels: Mapping[str, float],
+    labels: jax.Array,
+    weights: jax.Array | None,
+    over_all: bool,
+) -> dict[str, jax.Array]:
+    """The loss of each level, see `mean_loss`; that of a window ('hr') is over its pixels alone."""
+    found = {}
+    for level in levels:
+        logits, own, share = beside(outputs, level, labels, weights)
+        found[level] = mean_loss(logits, own, share, over_all)
+    return found
+
+
 def mask_of_classes(key: jax.Array, labels: jax.Array, num_classes: int, mixture: Mixture):
     """The pixels of half of the classes, rounded upwards, drawn for each image: bool [N, H, W].
 
@@ -124,10 +139,7 @@ def _learner(segmenter: Network, levels: Mapping[str, float], over_all: bool) ->
         outputs, stats = segmenter.apply(
             params["gen"]["segmenter"], carry.stats["segmenter"], images, True, key
         )
-        parts = {
-            level: mean_loss(upsampled(outputs[level], labels), labels, weights, over_all)
-            for level in levels
-        }
+        parts = level_losses(outputs, levels, labels, weights, over_all)
         total = sum(levels[level] * value for level, value in parts.items())
         carry = carry._replace(stats={**carry.stats, "segmenter": stats})
         return total, parts, outputs, carry
@@ -190,6 +202,9 @@ def make(
             metrics["feature_distance"] = value
         return total, carry._replace(metrics={**carry.metrics, **metrics})
 
+    def mix(key, batch, pseudo):
+        return mixed(key, batch, pseudo, num_classes, mixture)
+
     def gen(params, carry, batch, key):
         source_key, mix_key, net_key = jax.random.split(key, 3)
         followed = teacher.updated(
@@ -202,7 +217,7 @@ def make(
         if mixture is None:
             images, labels, weights = batch["target_image"], pseudo.labels, pseudo.weights
         else:
-            images, labels, weights = mixed(mix_key, batch, pseudo, num_classes, mixture)
+            images, labels, weights = mix(mix_key, batch, pseudo)
         value, parts, _, carry = learn(params, carry, images, labels, weights, net_key)
         total += target_weight * value
         kind = "pseudo" if mixture is None else "mixed"
@@ -211,4 +226,5 @@ def make(
         return total, carry._replace(shared=shared, metrics={**carry.metrics, **metrics})
 
     predict = teacher.evaluated(align.predictor(segmenter), of_teacher)
-    return Method(init, {"gen": gen}, predict, warmup={"gen": on_source})
+    shown = self_training_views.views(segmenter, label, mix if mixture else None, of_teacher)
+    return Method(init, {"gen": gen}, predict, warmup={"gen": on_source}, views=shown)

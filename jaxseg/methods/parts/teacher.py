@@ -147,6 +147,20 @@ def inside(shape: tuple[int, int, int], margins) -> jax.Array:
     return jnp.broadcast_to(kept[:, None].astype(jnp.float32), shape)
 
 
+def present(memory: dict[str, Any], net: Any, stats: Any) -> dict[str, Any]:
+    """The teacher as it is; before its first update the student (`net`, `stats`) stands for it."""
+    teacher = memory[NAME]
+
+    def latest(old, new):
+        return jnp.where(teacher["updates"] > 0, old, new)
+
+    return {
+        **teacher,
+        "params": jax.tree.map(latest, teacher["params"], net),
+        "stats": jax.tree.map(latest, teacher["stats"], stats),
+    }
+
+
 def evaluated(predict, of_teacher: bool):
     """`predict` of the student, or of the teacher with the teacher's statistics once there is one.
 
@@ -158,15 +172,9 @@ def evaluated(predict, of_teacher: bool):
         return predict
 
     def from_teacher(params, stats, memory, images):
-        teacher = memory[NAME]
-
-        def latest(old, new):
-            return jnp.where(teacher["updates"] > 0, old, new)
-
-        net = jax.tree.map(latest, teacher["params"], params["gen"]["segmenter"])
-        running = jax.tree.map(latest, teacher["stats"], stats["segmenter"])
-        params = {**params, "gen": {**params["gen"], "segmenter": net}}
-        return predict(params, {**stats, "segmenter": running}, memory, images)
+        teacher = present(memory, params["gen"]["segmenter"], stats["segmenter"])
+        params = {**params, "gen": {**params["gen"], "segmenter": teacher["params"]}}
+        return predict(params, {**stats, "segmenter": teacher["stats"]}, memory, images)
 
     return from_teacher
 

@@ -61,9 +61,9 @@ class HRDA(nn.Module):
     Parameters are those of the segmenter, under the same names, and 'attention_head'. Training with
     a key ('dropout') looks at one window for all images of the batch; without training, and in
     training without a key (a teacher), windows half overlapping cover the image, and their logits
-    are averaged. Where windows and the halved image are of one size the backbone sees them in one
-    call; the head sees each scale by itself, so that BatchNorm has statistics of each, as in the
-    reference. (A backbone with BatchNorm in training mode has those of both together.)
+    are averaged. A window that is drawn and the halved image are seen by the backbone in one call
+    where they are of one size; the head sees each scale by itself, so that BatchNorm has statistics
+    of each, as in the reference. (A backbone with BatchNorm then has those of both together.)
 
     Attributes:
       backbone: maps (images, train) to `Stages`.
@@ -101,7 +101,7 @@ class HRDA(nn.Module):
         self._check(images.shape[1:3])
         drawn = train and self.has_rng("dropout")
         corners = [self._draw(images)] if drawn else self._cover(images)
-        low, high = self._stages(images, corners, train)
+        low, high = self._stages(images, corners, train, together=drawn)
         lr = self.segmenter(low, train)["main"]
         hr = self.segmenter(high, train)["main"]
         if hr.shape[1:3] != self._cells(self.window):
@@ -149,13 +149,15 @@ class HRDA(nn.Module):
         rows, columns = (starts(*axis) for axis in zip(images.shape[1:3], self.window, strict=True))
         return [jnp.array((top, left)) for top in rows for left in columns]
 
-    def _stages(self, images, corners, train):
-        """Stages of the halved images, and of all windows, corner by corner."""
+    def _stages(self, images, corners, train, together):
+        """Stages of the halved images, and of all windows, corner by corner. Seen apart, whoever
+        reads the first alone (the feature distance) does not pay for the windows.
+        """
         shape = (len(images), *self.window, 3)
         pieces = [lax.dynamic_slice(images, (0, top, left, 0), shape) for top, left in corners]
         half = tuple(side // SCALE for side in images.shape[1:3])
         context = resize_bilinear(images, half, align_corners=False)
-        if half != tuple(self.window):
+        if not together or half != tuple(self.window):
             return self.backbone(context, train), self.backbone(jnp.concatenate(pieces), train)
         both = self.backbone(jnp.concatenate([context, *pieces]), train)
         parts = (slice(None, len(images)), slice(len(images), None))
