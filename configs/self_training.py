@@ -103,7 +103,8 @@ def _two_scales(config, embedded):
         config.eval.update(dict(window=(1024, 1024), stride=(512, 512)))
         config.data.rare_classes.crop_pixels = 6000
         if any(config.method.settings.margins):
-            config.method.settings.margins = (30 / 1024, 240 / 1024)
+            # Of the whole image: the crop tells neither its left nor its right.
+            config.method.settings.margins = (30 / 1024, 240 / 1024, 30 / 2048, 30 / 2048)
     config.method.settings.segmentation_weights = ConfigDict({"main": 0.9, "hr": 0.1})
 
 

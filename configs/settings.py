@@ -49,6 +49,7 @@ def network(architecture: str, backbone: str, **given) -> ConfigDict:
         output_stride=int,  # of DeepLabV3 and V3+, 8 or 16; of FCN the finest that is fused
         channels=int,  # of FPN's pyramid, and of the stages in SegFormer's and DAFormer's heads
         context=str,  # of DAFormer: sepaspp, aspp or conv1
+        embed=str,  # of SegFormer: linear, or conv with norm and ReLU (mmsegmentation)
         drop_path=float,  # rate of a transformer's last block
         hrda=tuple,  # a window (height, width): the network at two scales (HRDA)
         low_level=int,  # channels of the first stage in DeepLabV3+'s decoder

@@ -98,7 +98,7 @@ def test_hrda_has_the_papers_numbers(preset):
     assert config.method.settings.segmentation_weights.to_dict() == {"main": 0.9, "hr": 0.1}
     assert config.data.rare_classes.crop_pixels == 6000
     assert (tuple(config.eval.window), tuple(config.eval.stride)) == ((1024, 1024), (512, 512))
-    margins = (0, 0) if preset in ADVERSE else (30 / 1024, 240 / 1024)
+    margins = (0, 0) if preset in ADVERSE else (30 / 1024, 240 / 1024, 30 / 2048, 30 / 2048)
     assert tuple(config.method.settings.margins) == margins
     if preset == "gta5_cityscapes":
         config.net.backbone = "mit_b0"  # test_hrda.py counts the parameters on MiT-B5

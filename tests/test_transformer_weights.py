@@ -3,6 +3,7 @@
 import importlib
 import re
 
+import jax
 import numpy as np
 import pytest
 from kit import references, torch_files, transformers
@@ -11,7 +12,11 @@ from safetensors.numpy import save_file
 
 from jaxseg.errors import UserError
 from jaxseg.experiment import restore
+from jaxseg.models.backbones.given import given
+from jaxseg.models.backbones.stages import Stage
 from jaxseg.models.segmenters import build as segmenters
+from jaxseg.models.segmenters import segformer
+from jaxseg.resize import resize_matrix
 from jaxseg.storage.weights import files, initial, merge, recognise, rename_dino, rename_mit
 from jaxseg.storage.weights import transformers as weights
 from jaxseg.storage.weights.tables import LINEAR, Rule, stacked, translate
@@ -266,6 +271,47 @@ def test_segformer_in_each_layout():
         assert recognise.recognise(state).net == net | dict(architecture="segformer")
 
 
+def test_mmsegmentations_segformer():
+    """Its own head: a convolution with norm and ReLU for each stage; logits in float64 NumPy."""
+    state = mit("backbone.", transformers.mmseg_segformer())
+    found = recognise.recognise(state)
+    assert found.net["embed"] == "conv" and found.net["architecture"] == "segformer"
+    assert found.num_classes == 5 and "mmsegmentation's SegFormer on MiT tiny" in found.origin
+    head = {n: a for n, a in rename_mit.to_ours(state).items() if "main_head" in n}
+    assert len(head) == len(transformers.mmseg_segformer())
+    module = segformer.SegFormer(5, given, 16, embed="conv", norm="local")
+    rng = np.random.default_rng(0)
+    sizes = [(8, 12), (4, 6), (2, 3), (1, 2)]
+    maps = [rng.normal(size=(2, *s, w)) for s, w in zip(sizes, transformers.WIDTHS, strict=True)]
+    stages = {f"stage{i}": Stage(np.float32(x), 4) for i, x in enumerate(maps, 1)}
+    variables = jax.eval_shape(lambda: module.init(jax.random.PRNGKey(0), stages, False))
+    empty = [
+        jax.tree.map(lambda x: np.zeros(x.shape), variables[k]) for k in ("params", "batch_stats")
+    ]
+    params, stats, report = merge.merge(*empty, head)
+    assert not (report.left_over or report.missing or report.mismatched)
+    logits = module.apply({"params": params, "batch_stats": stats}, stages, False)["main"]
+
+    def conv_norm(x, name):
+        weight, bias, mean, var = (
+            np.float64(state[f"decode_head.{name}.bn.{leaf}"])
+            for leaf in ("weight", "bias", "running_mean", "running_var")
+        )
+        x = x @ np.float64(state[f"decode_head.{name}.conv.weight"])[:, :, 0, 0].T
+        return np.maximum((x - mean) / np.sqrt(var + 1e-5) * weight + bias, 0)
+
+    embedded = []
+    for i, x in enumerate(maps):
+        rows, columns = (
+            resize_matrix(n, m, align_corners=False)
+            for n, m in zip(sizes[i], sizes[0], strict=True)
+        )
+        embedded.append(np.einsum("Hh,Ww,nhwc->nHWc", rows, columns, conv_norm(x, f"convs.{i}")))
+    x = conv_norm(np.concatenate(embedded, -1), "fusion_conv")
+    expected = x @ state["decode_head.conv_seg.weight"][:, :, 0, 0].T
+    np.testing.assert_allclose(logits, expected + state["decode_head.conv_seg.bias"], atol=1e-4)
+
+
 @pytest.mark.parametrize(
     "state, name",
     [
@@ -285,9 +331,14 @@ def test_sizes_and_heads_that_nobody_knows():
     odd |= state
     with pytest.raises(UserError, match=r"MiT of sizes .*\(1, 1, 1, 2\).* none of mit_b0"):
         recognise.recognise(odd)
-    other = mit("backbone.") | {"decode_head.convs.0.conv.weight": np.zeros((16, 16, 1, 1))}
-    with pytest.raises(UserError, match=r"a head that is not known \(main_head.convs.0"):
+    other = mit("backbone.") | {"decode_head.psp.0.conv.weight": np.zeros((16, 16, 1, 1))}
+    with pytest.raises(UserError, match=r"a head that is not known \(main_head.psp.0"):
         recognise.recognise(other)
+    for part in ("fuse_layer.in_conv.conv", "embed_layers.3.1.bottleneck.conv"):
+        ablation = mit("backbone.", transformers.daformer("conv1"))
+        ablation[f"decode_head.{part}.weight"] = np.zeros((16, 16, 1, 1))
+        with pytest.raises(UserError, match=rf"ISA.*main_head.{part}.*no weights were published"):
+            recognise.recognise(ablation)
 
 
 def load_config(**net):

@@ -52,6 +52,7 @@ def train_stream(
     keys: Sequence[str] = ("image", "label"),
     rare: RareClasses | None = None,
     looks: Source | None = None,
+    margins: Sequence[float] = (),
 ) -> Iterator[dict[str, np.ndarray]]:
     """Endless batches of one domain, reshuffled in every epoch.
 
@@ -67,9 +68,11 @@ def train_stream(
       start: index of the first batch to deliver, to resume a stream.
       threads: number of decoding threads; 0 decodes in the caller's thread.
       side: 'source' or 'target', the prefix of the batch's keys; see `batch_key`.
-      keys: which of image, label and depth to read; 'id' for the records' ids, an array of texts.
+      keys: which of image, label and depth to read; 'id' for the records' ids, an array of texts;
+        'valid' for uint8 [H, W], 0 in `margins`.
       rare: rare-class sampling, instead of each sample once per epoch.
       looks: records of the other domain, for augmentations that match the look of an image.
+      margins: (top, bottom, left, right) of whole images, in shares of their sides.
 
     Returns:
       an iterator of {'source_image': uint8 [n, H, W, 3], 'source_label': uint8 [n, H, W],
@@ -85,12 +88,13 @@ def train_stream(
     if wants_look and looks is None:
         raise UserError(f"augmentations {', '.join(transforms.LOOKS)} are for the source images")
     index, count = shard
-
-    arrays = [key for key in keys if key != "id"]
+    arrays = [key for key in keys if key not in ("id", "valid")]
 
     def load(record: dict) -> dict[str, np.ndarray]:
         where = source.where(record)
         sample = transforms.decode(record, where=where, size=size, keys=arrays, table=table)
+        if "valid" in keys:
+            sample["valid"] = transforms.inside(size, margins)
         return sample | {"id": np.asarray(str(record["id"]))} if "id" in keys else sample
 
     def change(sample: dict, rng: np.random.Generator, shows=None) -> dict:

@@ -11,7 +11,7 @@ from jaxseg.data import codec, colour, style
 from jaxseg.data.labels import IGNORE
 from jaxseg.errors import UserError
 
-_FILL = {"image": 0, "label": IGNORE, "depth": 0.0, "instances": 0}
+_FILL = {"image": 0, "label": IGNORE, "depth": 0.0, "instances": 0, "valid": 0}
 _DECODERS = {
     "image": codec.decode_image,
     "label": codec.decode_ids,
@@ -80,6 +80,21 @@ def decode(
                 array = resize(array, size)
         sample[key] = table.take(array) if key == "label" and table is not None else array
     return sample
+
+
+def inside(size: tuple[int, int], margins: Sequence[float]) -> np.ndarray:
+    """Which pixels of a whole image are not in its margins, uint8 [H, W]: 1 or 0.
+
+    Args:
+      size: (height, width).
+      margins: (top, bottom, left, right) in shares of the image's sides.
+    """
+    top, bottom, left, right = (
+        round(share * side) for share, side in zip(margins, np.repeat(size, 2), strict=True)
+    )
+    found = np.zeros(size, np.uint8)
+    found[top : size[0] - bottom, left : size[1] - right] = 1
+    return found
 
 
 def meaning(name: str) -> str:

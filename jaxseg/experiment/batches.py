@@ -40,6 +40,7 @@ def train_batches(
                 keys=keys,
                 rare=_rare_classes(config, opened) if "label" in keys else None,
                 looks=_looks(config) if side == "source" else None,
+                margins=tuple(config.method.settings.get("margins", ())),
             )
         )
     return pipeline.JoinedStreams(*streams)

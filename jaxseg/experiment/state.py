@@ -109,7 +109,7 @@ def _warn_of(config, made_for, whose, announce):
 
 
 def example(config: ConfigDict, method: Method) -> dict[str, jax.Array]:
-    """A training batch of one source and one target image, all zeros, with depth if it is read."""
+    """A training batch of one source and one target image, all zeros, with what else is read."""
     source = size_of("data.source.size", config.data.source.size)
     target = size_of("data.target.size", config.data.target.size)
     batch = {
@@ -119,4 +119,6 @@ def example(config: ConfigDict, method: Method) -> dict[str, jax.Array]:
     }
     if "source_depth" in method.reads:
         batch["source_depth"] = jnp.zeros((1, *source), jnp.float32)
+    if "target_valid" in method.reads:
+        batch["target_valid"] = jnp.zeros((1, *target), jnp.uint8)
     return batch

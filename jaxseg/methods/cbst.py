@@ -19,7 +19,7 @@ from jax import lax
 
 from jaxseg.engine.method import AXIS, Method
 from jaxseg.errors import UserError
-from jaxseg.methods.parts import self_training, teacher
+from jaxseg.methods.parts import self_training
 from jaxseg.methods.parts.teacher import Follow, PseudoLabels
 from jaxseg.models.network import Network
 
@@ -77,7 +77,7 @@ def make(
         ratio = probabilities / limits
         labels = jnp.argmax(ratio, -1).astype(jnp.int32)
         kept = ratio.max(-1) >= 1
-        weights = kept * teacher.inside(labels.shape, tuple(margins))
+        weights = kept
         memory = {**carry.memory, NAME: {"histogram": histogram, "batches": seen + 1}}
         pseudo = PseudoLabels(labels, weights.astype(jnp.float32), confidence)
         return pseudo, carry._replace(memory=memory), {"pseudo/kept": jnp.mean(weights)}
@@ -97,6 +97,7 @@ def make(
         target_weight=target_weight,
         over_all=over_all,
         of_teacher=of_teacher,
+        margins=tuple(margins),
     )
 
 

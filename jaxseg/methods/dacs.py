@@ -43,7 +43,8 @@ def make(
       target_weight: of the loss on mixed images.
       decay: of the teacher's average, at most; 0.99 in the paper.
       threshold: of the probability from which a pseudo label is sure; 0.968 in the paper.
-      margins: (top, bottom) shares of the height whose pseudo labels do not count.
+      margins: (top, bottom) shares of a crop's height whose pseudo labels do not count, or (top,
+        bottom, left, right) shares of the whole image's sides (HRDA).
       jitter, jitter_probability, blur_probability, per_image: the strong view, see
         `appearance.StrongView`.
       over_all: see `self_training.mean_loss`.
@@ -53,7 +54,7 @@ def make(
     self_training.check(statistics, margins)
 
     def label(probabilities, carry):
-        pseudo = teacher.pseudo_labels(probabilities, threshold, tuple(margins))
+        pseudo = teacher.pseudo_labels(probabilities, threshold)
         return pseudo, carry, {"pseudo/sure": pseudo.weights.max()}
 
     view = StrongView(jitter, jitter_probability, blur_probability, per_image=per_image)
@@ -67,4 +68,5 @@ def make(
         target_weight=target_weight,
         over_all=over_all,
         of_teacher=of_teacher,
+        margins=tuple(margins),
     )

@@ -52,7 +52,7 @@ def make(
     wanted = feature_distance > 0 and len(things) > 0
 
     def label(probabilities, carry):
-        pseudo = teacher.pseudo_labels(probabilities, threshold, tuple(margins))
+        pseudo = teacher.pseudo_labels(probabilities, threshold)
         return pseudo, carry, {"pseudo/sure": pseudo.weights.max()}
 
     view = StrongView(jitter, jitter_probability, blur_probability, per_image=per_image)
@@ -67,4 +67,5 @@ def make(
         over_all=over_all,
         features=FeatureDistance(feature_distance, tuple(things)) if wanted else None,
         of_teacher=of_teacher,
+        margins=tuple(margins),
     )

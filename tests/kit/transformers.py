@@ -104,6 +104,14 @@ def segformer(prefix="decode_head."):
     return shapes | layer(f"{prefix}linear_pred", CLASSES, CHANNELS, 1, 1)
 
 
+def mmseg_segformer(prefix="decode_head."):
+    """mmsegmentation's SegformerHead, from 0.20 on, on mit_tiny."""
+    shapes = layer(f"{prefix}conv_seg", CLASSES, CHANNELS, 1, 1)
+    for index, width in enumerate(WIDTHS):
+        shapes |= conv_norm(f"{prefix}convs.{index}", CHANNELS, width, 1, 1)
+    return shapes | conv_norm(f"{prefix}fusion_conv", CHANNELS, 4 * CHANNELS, 1, 1)
+
+
 def hrda():
     """MIC's HRDAHead of DAFormer heads on mit_tiny."""
     attention = daformer("conv1", "decode_head.scale_attention.")

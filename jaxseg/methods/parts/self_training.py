@@ -23,6 +23,8 @@ from jaxseg.methods.parts.teacher import Follow, PseudoLabels
 from jaxseg.models.network import Network
 
 PSEUDO = "pseudo"  # in Carry.shared: the PseudoLabels of the batch's target images
+VALID = "target_valid"  # in the batch: 0 in the margins of the whole image
+READS = ("source_image", "source_label", "target_image")
 
 
 class Mixture(NamedTuple):
@@ -48,8 +50,11 @@ def check(statistics: str, margins: Sequence[float]) -> None:
             "mixture's batches move the running statistics in turn; give 'both' (the teacher's "
             "are the target's: method.settings.of_teacher=True evaluates it)"
         )
-    if len(margins) != 2 or not all(0 <= m < 0.5 for m in margins):
-        raise UserError(f"margins={tuple(margins)}: give (top, bottom), shares of 0 to 0.5")
+    if len(margins) not in (2, 4) or not all(0 <= m < 0.5 for m in margins):
+        raise UserError(
+            f"margins={tuple(margins)}: give (top, bottom) of the crop, or (top, bottom, left, "
+            "right) of the whole image, shares of 0 to 0.5"
+        )
 
 
 def mean_loss(
@@ -160,6 +165,7 @@ def make(
     over_all: bool = False,
     features: FeatureDistance | None = None,
     of_teacher: bool = False,
+    margins: Sequence[float] = (0.0, 0.0),
 ) -> Method:
     """Builds a method that learns from pseudo labels.
 
@@ -175,6 +181,9 @@ def make(
       over_all: see `mean_loss`.
       features: keeps the backbone near its first weights; None does not.
       of_teacher: whether the teacher is evaluated, or the segmenter itself.
+      margins: in which pseudo labels weigh nothing: (top, bottom) of the crop; or (top, bottom,
+        left, right) of the whole image, which the batch then tells ('target_valid', 0 or 1), as
+        crops do not tell where they were.
 
     Raises:
       UserError: a decay that makes no sense.
@@ -214,6 +223,11 @@ def make(
         total, carry = on_source(params, carry, batch, source_key)
         probabilities, followed = teacher.look(segmenter, followed, batch["target_image"])
         pseudo, carry, metrics = label(probabilities, teacher.remembered(carry, followed))
+        if VALID in batch:
+            kept = batch[VALID].astype(jnp.float32)
+        else:
+            kept = teacher.inside(pseudo.weights.shape, margins)
+        pseudo = pseudo._replace(weights=pseudo.weights * kept)
         if mixture is None:
             images, labels, weights = batch["target_image"], pseudo.labels, pseudo.weights
         else:
@@ -226,5 +240,10 @@ def make(
         return total, carry._replace(shared=shared, metrics={**carry.metrics, **metrics})
 
     predict = teacher.evaluated(align.predictor(segmenter), of_teacher)
-    shown = self_training_views.views(segmenter, label, mix if mixture else None, of_teacher)
-    return Method(init, {"gen": gen}, predict, warmup={"gen": on_source}, views=shown)
+    return Method(
+        init, {"gen": gen}, predict, warmup={"gen": on_source},
+        reads=READS if len(margins) == 2 else (*READS, VALID),
+        views=self_training_views.views(
+            segmenter, label, mix if mixture else None, of_teacher, margins
+        ),
+    )  # fmt: skip

@@ -2,7 +2,7 @@
 image that the segmenter learns from.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,13 @@ from jaxseg.models.network import Network
 SEED = 0  # of what views draw, so that those of two steps can be compared
 
 
-def views(segmenter: Network, label: Callable, mix: Callable | None, of_teacher: bool):
+def views(
+    segmenter: Network,
+    label: Callable,
+    mix: Callable | None,
+    of_teacher: bool,
+    margins: Sequence[float],
+) -> dict[str, View]:
     """The views of a method that learns from pseudo labels, {name: View}.
 
     They see batches of one image: the teacher's BatchNorm has the statistics of that image, as in
@@ -27,13 +33,16 @@ def views(segmenter: Network, label: Callable, mix: Callable | None, of_teacher:
       mix: (key, batch, pseudo labels) -> (images, labels, weights); None without mixture.
       of_teacher: whether the prediction that is shown elsewhere is the teacher's; then the
         student's is shown here, and otherwise the teacher's.
+      margins: see `self_training.make`; whole images are shown, so all are told by the size.
     """
 
     def pseudo_of(params, stats, memory, images):
         net = params["gen"]["segmenter"], stats["segmenter"]
         probabilities, _ = teacher.look(segmenter, teacher.present(memory, *net), images)
         carry = Carry(jnp.zeros((), jnp.int32), stats, memory, {}, {})
-        return label(probabilities, carry)[0]
+        found = label(probabilities, carry)[0]
+        kept = teacher.inside(found.weights.shape, margins)
+        return found._replace(weights=found.weights * kept)
 
     def pseudo(params, stats, memory, images):
         found = pseudo_of(params, stats, memory, images)

@@ -131,8 +131,9 @@ def pseudo_labels(probabilities: jax.Array, threshold: float, margins=(0.0, 0.0)
     Args:
       probabilities: [N, H, W, K].
       threshold: 0.968 in the papers.
-      margins: (top, bottom) in shares of the height, for pixels of the car that carries the camera
-        and of the border of a rectified image; DAFormer's are 15 and 120 of 512 rows.
+      margins: (top, bottom) in shares of the height, or (top, bottom, left, right), for pixels of
+        the car that carries the camera and of the border of a rectified image; DAFormer's are 15
+        and 120 of 512 rows.
     """
     confidence, labels = probabilities.max(-1), jnp.argmax(probabilities, -1).astype(jnp.int32)
     sure = lax.pmean(jnp.mean(confidence >= threshold, dtype=jnp.float32), AXIS)
@@ -140,11 +141,17 @@ def pseudo_labels(probabilities: jax.Array, threshold: float, margins=(0.0, 0.0)
 
 
 def inside(shape: tuple[int, int, int], margins) -> jax.Array:
-    """float32 [N, H, W]: 0 in the margins (top, bottom), shares of the height; 1 elsewhere."""
-    rows = jnp.arange(shape[1])
-    top, bottom = (round(margin * shape[1]) for margin in margins)
-    kept = (rows >= top) & (rows < shape[1] - bottom)
-    return jnp.broadcast_to(kept[:, None].astype(jnp.float32), shape)
+    """float32 [N, H, W]: 0 in the margins (top, bottom[, left, right]), shares of height and width;
+    1 elsewhere.
+    """
+
+    def kept(length, first, last):
+        place = jnp.arange(length)
+        return (place >= round(first * length)) & (place < length - round(last * length))
+
+    top, bottom, left, right = (*margins, 0.0, 0.0)[:4]
+    both = kept(shape[1], top, bottom)[:, None] & kept(shape[2], left, right)
+    return jnp.broadcast_to(both.astype(jnp.float32), shape)
 
 
 def present(memory: dict[str, Any], net: Any, stats: Any) -> dict[str, Any]:

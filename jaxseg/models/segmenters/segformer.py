@@ -2,7 +2,7 @@
 first one's size, concatenated, and mixed by one convolution.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -20,22 +20,34 @@ from jaxseg.resize import resize_bilinear
 
 NAMES = ("stage1", "stage2", "stage3", "stage4")
 STRIDE = 4  # of the logits, where the first stage has it
+# How a stage is embedded: linearly (the authors' network), or by a 1x1 convolution with norm and
+# ReLU (mmsegmentation's from 0.20 on, 1.x included).
+EMBEDDINGS = ("linear", "conv")
 
 
-def embed_stages(stages: Stages, channels: int, dtype: jnp.dtype) -> jax.Array:
+def embed_stages(
+    stages: Stages,
+    channels: int,
+    dtype: jnp.dtype,
+    conv: Callable[[jax.Array, str], jax.Array] | None = None,
+) -> jax.Array:
     """All stages at the size of the first, concatenated from fine to coarse: [N, h, w, 4 channels].
 
     Its layers, 'embed1' to 'embed4', become those of the module that calls it within its compact
-    `__call__`. Enlarged with half-pixel centres.
+    `__call__`. Enlarged with half-pixel centres. `conv`, (x, name of the layer) -> x, takes the
+    place of the linear layers.
     """
     size, maps = stages["stage1"].features.shape[1:3], []
     for index, name in enumerate(NAMES, start=1):
-        x = stages[name].features
-        layer = nn.Dense(
-            channels, dtype=dtype, kernel_init=torch_uniform, bias_init=torch_bias(x.shape[-1]),
-            name=f'embed{index}',
-        )  # fmt: skip
-        maps.append(resize_bilinear(layer(x), size, align_corners=False))
+        x, own = stages[name].features, f"embed{index}"
+        if conv is None:
+            x = nn.Dense(
+                channels, dtype=dtype, kernel_init=torch_uniform,
+                bias_init=torch_bias(x.shape[-1]), name=own,
+            )(x)  # fmt: skip
+        else:
+            x = conv(x, own)
+        maps.append(resize_bilinear(x, size, align_corners=False))
     return jnp.concatenate(maps, -1)
 
 
@@ -48,6 +60,7 @@ class Head(nn.Module):
       dropout: rate; see `ChannelDropout` for when.
       norm, axis_name: see `layers.Norm`.
       dtype: computation dtype.
+      embed: one of `EMBEDDINGS`.
     """
 
     num_classes: int
@@ -56,12 +69,18 @@ class Head(nn.Module):
     norm: str = "train"
     axis_name: str | None = None
     dtype: jnp.dtype = jnp.float32
+    embed: str = "linear"
 
     @nn.compact
     def __call__(self, stages: Stages, train: bool) -> jax.Array:
         """Returns logits float32 [N, h, w, K] of the first stage's size."""
-        x = embed_stages(stages, self.channels, self.dtype)
         norm = dict(norm=self.norm, axis_name=self.axis_name, dtype=self.dtype)
+
+        def conv(x, name):
+            return ConvNorm(self.channels, 1, **norm, name=name)(x, train)
+
+        by_conv = conv if self.embed == "conv" else None
+        x = embed_stages(stages, self.channels, self.dtype, by_conv)
         x = ConvNorm(self.channels, 1, **norm, name="fuse")(x, train)
         x = ChannelDropout(self.dropout)(x, train)
         logits = Conv(
@@ -121,6 +140,7 @@ class SegFormer(nn.Module):
     norm: str = "train"
     axis_name: str | None = None
     dtype: jnp.dtype = jnp.float32
+    embed: str = "linear"
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
@@ -128,7 +148,7 @@ class SegFormer(nn.Module):
         stages = self.backbone(images, train)
         logits = Head(
             self.num_classes, self.channels, self.dropout, self.norm, self.axis_name, self.dtype,
-            name='main_head',
+            self.embed, name='main_head',
         )(stages, train)  # fmt: skip
         return finish(logits, stages, images.shape[1:3] if self.upsample else None, self.features)
 
@@ -144,6 +164,7 @@ def make(
     trunk: Mapping[str, Any] | tuple = (),
     channels: int = 256,
     dropout: float = 0.1,
+    embed: str = "linear",
 ) -> SegFormer:
     """See `SegFormer`; its logits have the images' size, unless the stages are given.
 
@@ -152,9 +173,11 @@ def make(
     """
     if channels < 1:
         raise UserError(f"config.net.channels={channels}: it must be at least 1")
+    if embed not in EMBEDDINGS:
+        raise UserError(f"config.net.embed={embed!r}; choose one of {', '.join(EMBEDDINGS)}")
     alone = isinstance(backbone, given.Sizes)
     return SegFormer(
         num_classes, plain(backbone, norm, axis_name, dtype, remat, trunk), channels,
         dropout=dropout, upsample=not alone, features=not alone, norm=norm,
-        axis_name=axis_name, dtype=dtype,
+        axis_name=axis_name, dtype=dtype, embed=embed,
     )  # fmt: skip

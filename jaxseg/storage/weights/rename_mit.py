@@ -6,7 +6,8 @@ same), mmsegmentation's from 0.20 on ('layers.0.1.0.attn.attn.in_proj_weight'), 
 first.
 
 SegFormer's head mixes the embedded stages from coarse to fine with NVIDIA and Hugging Face, from
-fine to coarse with MIC and here.
+fine to coarse with MIC, mmsegmentation and here. mmsegmentation's, from 0.20 on, embeds by
+convolutions with norm and ReLU instead of linear layers.
 """
 
 import re
@@ -76,6 +77,13 @@ SEGFORMER_HEAD = (
     Rule(_HEAD + r"linear_fuse\.bn", "{0}/fuse/bn", BATCH_NORM),
     Rule(_HEAD + "linear_pred", "{0}/logits", LINEAR),
 )
+MMSEG_HEAD = (
+    Rule(_HEAD + r"convs\.(\d)\.conv", "{0}/embed{n1}/conv", LINEAR),
+    Rule(_HEAD + r"convs\.(\d)\.bn", "{0}/embed{n1}/bn", BATCH_NORM),
+    Rule(_HEAD + r"fusion_conv\.conv", "{0}/fuse/conv", LINEAR),
+    Rule(_HEAD + r"fusion_conv\.bn", "{0}/fuse/bn", BATCH_NORM),
+    Rule(_HEAD + "conv_seg", "{0}/logits", LINEAR),
+)
 
 _HF_BLOCK, _MM_BLOCK = (
     r"segformer\.encoder\.block\.(\d)\.(\d+)\.",
@@ -144,8 +152,9 @@ def to_ours(tensors: Tensors) -> dict[str, np.ndarray]:
       (in NVIDIA's way), for `merge` to report.
     """
     tensors = to_nvidia(tensors)
-    segformer = any(".linear_pred." in name for name in tensors)
-    found = translate(tensors, ENCODER + (SEGFORMER_HEAD if segformer else DAFORMER_HEAD))
+    heads = {".linear_pred.": SEGFORMER_HEAD, ".fusion_conv.": MMSEG_HEAD, "": DAFORMER_HEAD}
+    heads = (rules for part, rules in heads.items() if any(part in name for name in tensors))
+    found = translate(tensors, ENCODER + next(heads, DAFORMER_HEAD))
     kernel = "params/main_head/fuse/conv/kernel"
     if "main_head.linear_c1.proj.weight" in tensors and kernel in found:
         coarse_to_fine = np.split(found[kernel], 4, axis=2)

@@ -17,6 +17,8 @@ UNREAD = (*rename_mit.UNREAD, *rename_dino.UNREAD)
 ENCODER_ONLY = (*rename_mit.ENCODER_ONLY, *rename_dino.ENCODER_ONLY, *rename_mit.UNREAD)
 WINDOW = (512, 512)  # HRDA's and MIC's; a file does not tell it
 
+UNPUBLISHED = r"main_head\.(fuse_layer\.(in_conv|global_relation)|embed_layers\.3\.[01])\."
+
 ONE_LEVEL = dict(aux=False, depth=False, fusion=False, hrda=None)
 
 
@@ -85,6 +87,16 @@ def _mit(tensors):
         net |= dict(architecture="segformer")
         net |= dict(channels=len(own["main_head.linear_fuse.bn.bias"]))
         logits, name = own["main_head.linear_pred.bias"], f"SegFormer on {label}"
+    elif "main_head.fusion_conv.bn.bias" in own:
+        net |= dict(architecture="segformer", embed="conv")
+        net |= dict(channels=len(own["main_head.fusion_conv.bn.bias"]))
+        logits, name = own["main_head.conv_seg.bias"], f"mmsegmentation's SegFormer on {label}"
+    elif first := next((name for name in own if re.match(UNPUBLISHED, name)), None):
+        raise UserError(
+            f"weights: DAFormer on {label} with ISA fusion or with context on the last stage alone "
+            f"({first}): ablations of its paper, of which no weights were published, and which are "
+            "not built here"
+        )
     elif "main_head.embed_layers.0.proj.bias" in own:
         context = "sepaspp" if any(".depthwise_conv." in name for name in own) else "aspp"
         context = context if "main_head.fuse_layer.bottleneck.bn.bias" in own else "conv1"
