@@ -43,8 +43,8 @@ class Row(NamedTuple):
     peak: int
 
 
-def config_of(row: str, preset: str):
-    """The config of a row such as 'dacs+mic'."""
+def config_of(row: str, preset: str, backbone: str = ""):
+    """The config of a row such as 'dacs+mic', on another backbone if one is given."""
     name, *modifiers = row.split("+")
     settings: dict[str, Any] = {}
     if name not in ("cbst", "dacs", "daformer"):  # these have the modifiers themselves
@@ -56,10 +56,12 @@ def config_of(row: str, preset: str):
     config = configured(name, "+".join((preset, *modifiers)), settings)
     if config.net.architecture == "daformer":
         config.net.update(dict(rates=None, summed=None, stride_in=None))
+    if backbone:
+        config.net.backbone = backbone
     return config
 
 
-def prepared(row: str, preset: str, steps: int) -> Row:
+def prepared(row: str, preset: str, steps: int, backbone: str) -> Row:
     """Compiles the step of a row."""
     import jax
     import numpy as np
@@ -69,7 +71,7 @@ def prepared(row: str, preset: str, steps: int) -> Row:
     from jaxseg.experiment.optimisers import make_optimisers
     from jaxseg.experiment.state import abstract_state, example, first_state
 
-    config, device = config_of(row, preset), jax.local_devices()[0]
+    config, device = config_of(row, preset, backbone), jax.local_devices()[0]
     method, players = make_method(config), make_optimisers(config)
     rng, batch = np.random.default_rng(0), {}
     for name, one in example(config, method).items():
@@ -112,6 +114,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--rows", default=",".join(ROWS))
     parser.add_argument("--preset", default="streets")
+    parser.add_argument("--backbone", default="", help="instead of the preset's, such as tiny")
     parser.add_argument("--steps", type=int, default=7, help="steps timed of each row")
     parser.add_argument("--backend", default="cpu", help="as in JAX_PLATFORMS")
     args = parser.parse_args(argv)
@@ -119,7 +122,7 @@ def main(argv: list[str] | None = None) -> int:
     rows = []
     for name in args.rows.split(","):
         began = time.perf_counter()
-        rows.append(prepared(name, args.preset, args.steps))
+        rows.append(prepared(name, args.preset, args.steps, args.backbone))
         if args.steps:
             rows[-1].step()  # the first compiles, or reads the cache
         print(f"{name}: ready in {time.perf_counter() - began:.0f} s", file=sys.stderr)

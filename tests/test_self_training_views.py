@@ -106,7 +106,7 @@ def test_cbst_shows_what_it_keeps():
     seen = look(method, end, data[0])
     assert set(seen.maps) == {"pseudo", "confidence", "other"}
     kept = seen.maps["pseudo"] < 255
-    assert 0 < kept.mean() < 0.7 and metrics["pseudo/kept"] > 0
+    assert 0 < kept.mean() < 1 and metrics["pseudo/kept"] > 0
 
 
 def test_a_resumed_teacher_goes_on_bit_for_bit(tmp_path):
