@@ -115,7 +115,9 @@ def make_evaluator(
             if maps is not None:
                 maps |= gather.by_id(batch["id"], valid, each["small"][: len(valid)])
             chosen = _chosen(batch, pictures, len(examples))
-            at_an_end = [] if ranked is None else _outer(ranked, each["score"], valid, extremes)
+            at_an_end = []
+            if ranked is not None and extremes:
+                at_an_end = _outer(ranked, each["score"], valid, extremes)
             if chosen or at_an_end:
                 shown = {"prediction": each["prediction"], **jax.tree.map(_join, shown)}
                 examples += [_example(batch, shown, truth, i) for i in chosen]

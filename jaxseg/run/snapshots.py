@@ -59,7 +59,8 @@ def make_scorers(
         pictures=batches.picture_ids(config),
         scored=scored, also=settings.also_scored(config),
         boundary=config.eval.boundary == "always",
-        depth=depth and depth.function, depth_cap=config.eval.depth_cap, extremes=EXTREMES,
+        depth=depth and depth.function, depth_cap=config.eval.depth_cap,
+        extremes=EXTREMES if config.train.pictures else 0,
     )  # fmt: skip
     look = _looks(config, method, classes, devices[0])
     return lambda workdir, start: _scorer(
