@@ -6,6 +6,7 @@ python launch.py --config=configs/advent.py:gta5_cityscapes --config.data.root=D
 python launch.py --config=configs/advent.py --mode=evaluate --step=entropy
 python launch.py --config=configs/advent.py --mode=predict --input=photos --output=predictions
 python launch.py --config=configs/advent.py:gta5_cityscapes --mode=evaluate --weights=advent.pth
+python launch.py --config=configs/cyclegan.py --mode=translate --output=translated
 python launch.py --config=configs/advent.py --mode=evaluate --ensemble=runs/a,runs/b@700
 srun python launch.py --config=configs/advent.py:gta5_cityscapes --distributed
 python launch.py --mode=web --runs=runs --port=8000

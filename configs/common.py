@@ -103,6 +103,7 @@ def experiment(method: str, preset: str, family: str = "advent") -> ConfigDict:
             classes="cityscapes",  # class set that is learnt and scored
             store_resized=True,  # prepare training images at training size (4x faster to read)
             threads=2,
+            translated="",  # folder of --mode=translate: images in place of the source's
             source_share=1.0,  # of the source's training images, evenly spaced over the split
         )
     )

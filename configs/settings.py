@@ -112,6 +112,19 @@ def translator(**given) -> ConfigDict:
     return ConfigDict(settings | given)
 
 
+def cycle_translator(**given) -> ConfigDict:
+    """CycleGAN's networks at the scale of the paper, but for those given."""
+    settings = dict(
+        architecture="cyclegan",  # or gio_ada: GIO-Ada's network without guides
+        width=64,  # channels at full size; at a quarter of it four times as many
+        blocks=9,  # residual blocks
+        disc_width=64,  # of the discriminators of images
+        disc_layers=3,  # of stride 2: 3 judge patches of 70x70 pixels, 2 of 34x34, 1 of 16x16
+        dtype="float32",
+    )
+    return ConfigDict(settings | given)
+
+
 def optimisers(gen_lr: float, head: float, disc_lr: float, schedule_steps: int) -> ConfigDict:
     """SGD of the segmenter (its heads at `head` times the rate) and Adam of the discriminators.
 
@@ -125,6 +138,7 @@ def optimisers(gen_lr: float, head: float, disc_lr: float, schedule_steps: int) 
         schedule="poly",  # or linear, cosine, one_cycle, constant
         power=0.9,  # of poly; 0 for a rate that stays
         schedule_steps=schedule_steps,
+        hold=0.0,  # of linear: share of the steps in which the rate stays
         warm=0.3,  # of one_cycle: share of the steps in which the rate rises
         high_momentum=0.0,  # of one_cycle with Adam: beta1 where the rate is low, betas[0] where it
         # is highest; 0 leaves it alone

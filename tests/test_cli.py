@@ -91,7 +91,7 @@ def complete(line):
 
 
 def test_completion():
-    assert complete("jaxseg tr") == ["train"]
+    assert complete("jaxseg tra") == ["train", "translate"]
     assert set(main.COMMANDS) <= set(complete("jaxseg "))
     assert complete("jaxseg predict --inp") == ["--input="]
     assert complete("jaxseg train --inp") == []

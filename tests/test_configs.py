@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from kit.experiments import CONFIGS, SELF_TRAINING, SUPERVISED, count, load, read
+from kit.experiments import CONFIGS, SELF_TRAINING, STYLE, SUPERVISED, count, load, read
 
 from configs import common
 from jaxseg.engine import optim, programs
@@ -89,7 +89,7 @@ def settings_of(config):
 
 
 def test_the_table_names_every_config():
-    assert sorted([*METHODS, *SUPERVISED, *GEOMETRY, *SELF_TRAINING]) == CONFIGS
+    assert sorted([*METHODS, *SUPERVISED, *GEOMETRY, *SELF_TRAINING, *STYLE]) == CONFIGS
 
 
 @pytest.mark.parametrize("preset", PAPER_PRESETS)

@@ -41,8 +41,8 @@ def test_mistakes_end_in_one_line(arguments, message):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--weights=a.pth"], "--weights is for --mode=evaluate, predict and export, not"),
-        (["--step=2"], "--step is for --mode=evaluate, predict and export, not train"),
+        (["--weights=a.pth"], "--weights is for --mode=evaluate, predict, export and translate"),
+        (["--step=2"], "--step is for --mode=evaluate, predict, export and translate"),
         (["--mode=evaluate", "--submission"], "--submission is for --mode=predict, not evaluate"),
         (["--mode=evaluate", "--input=a.png"], "--input is for --mode=predict, not evaluate"),
         (["--mode=evaluate", "--weights="], "--weights is empty"),

@@ -7,7 +7,7 @@ import pytest
 
 from jaxseg.errors import UserError
 from jaxseg.losses import adversarial
-from jaxseg.losses.entropy import entropy, self_information
+from jaxseg.losses.entropy import charbonnier, entropy, self_information
 from jaxseg.losses.segmentation import cross_entropy
 
 
@@ -70,3 +70,11 @@ def test_domain_losses_by_hand():
     np.testing.assert_allclose(adversarial.least_squares(scores, adversarial.TARGET), [1, 1, 16])
     with pytest.raises(UserError, match="unknown adversarial loss 'wgan'"):
         adversarial.by_name("wgan")
+
+
+def test_charbonnier_by_hand():
+    """(e^2 + 1e-8)^2, and its slope 4 e (e^2 + 1e-8)."""
+    values = jnp.array([0.0, 0.1, 0.5, 1.0])
+    np.testing.assert_allclose(charbonnier(values, 2.0), [1e-16, 1e-4, 0.0625, 1.0], rtol=1e-4)
+    slope = jax.vmap(jax.grad(lambda e: charbonnier(e, 2.0)))(values)
+    np.testing.assert_allclose(slope, [0.0, 4e-3, 0.5, 4.0], rtol=1e-4, atol=1e-12)

@@ -5,7 +5,7 @@ import os
 from absl import flags
 from ml_collections import config_flags
 
-MODES = ("train", "evaluate", "predict", "inspect", "export", "search", "describe")
+MODES = ("train", "evaluate", "predict", "inspect", "translate", "export", "search", "describe")
 _EVERY = MODES
 _FINISHED = ("evaluate", "predict")
 _LOADED = (*_FINISHED, "export")
@@ -64,7 +64,16 @@ INPUT = flags.DEFINE_string(
     "For predict: an image or video, a folder of them, or a pattern such as 'shots/*.jpg'.",
 )
 OUTPUT = flags.DEFINE_string(
-    "output", "predictions", "Folder for the pictures of predict; for export a file in the workdir."
+    "output",
+    "predictions",
+    "Folder for the pictures of predict and the data set of translate; for export a file in the "
+    "workdir.",
+)
+JUDGE = flags.DEFINE_string(
+    "judge",
+    None,
+    "For translate: folder of a run trained on the source alone; its segmenter tells whether the "
+    "content of the translated images has survived.",
 )
 SUBMISSION = flags.DEFINE_bool(
     "submission",
@@ -105,14 +114,15 @@ OF_MODES = {
     "config": _EVERY,
     "workdir": _EVERY,
     "init_from": ("train",),
-    "step": _LOADED,
+    "step": (*_LOADED, "translate"),
+    "judge": ("translate",),
     "split": ("evaluate",),
-    "weights": _LOADED,
+    "weights": (*_LOADED, "translate"),
     "save": _FINISHED,
     "ensemble": _LOADED,
     "ensemble_weights": _LOADED,
     "input": ("predict",),
-    "output": ("predict", "export"),
+    "output": ("predict", "translate", "export"),
     "submission": ("predict",),
     "format": ("export",),
     "size": ("export",),
@@ -156,7 +166,9 @@ def misuse() -> str | None:
             return f"--{name} needs --{needed}"
     if mode == "predict" and "input" not in given:
         return "--mode=predict needs --input=FILE_OR_FOLDER"
-    if mode in ("predict", "export") and STEP.value == "all":
+    if mode == "translate" and "output" not in given:
+        return "--mode=translate needs --output=FOLDER"
+    if mode in ("predict", "translate", "export") and STEP.value == "all":
         return f"--step=all is for --mode=evaluate; choose one step for {mode}"
     if mode == "search" and not {"space", "trials"} <= given:
         return "--mode=search needs --space=FILE and --trials=N"

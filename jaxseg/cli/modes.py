@@ -130,6 +130,11 @@ def _use_finished(config: ConfigDict, workdir: str, given: dict[str, Any]) -> in
     if own.MODE.value == "evaluate":
         evaluate.evaluate(config, workdir, wanted)
         return 0
+    if own.MODE.value == "translate":
+        from jaxseg.run import translate
+
+        translate.translate(config, workdir, own.path(own.OUTPUT), wanted, own.path(own.JUDGE))
+        return 0
     if own.MODE.value == "export":
         from jaxseg.run import export
 

@@ -20,16 +20,28 @@ def cosine(lr: float, schedule_steps: int) -> optax.Schedule:
     return optax.cosine_decay_schedule(lr, schedule_steps)
 
 
-def linear(lr: float, schedule_steps: int) -> optax.Schedule:
+def linear(lr: float, schedule_steps: int, hold: float = 0.0) -> optax.Schedule:
     """lr * (1 - i / schedule_steps), 0 from there on.
 
     Equals `poly` with power 1, but is exact to float32's last digit near the end as well, where
     computing 1 - i / n cancels most digits.
+
+    Args:
+      lr: the highest rate.
+      schedule_steps: n.
+      hold: share of the steps in which the rate stays, before it falls in the others; 0.5 is
+        CycleGAN's, which falls once an epoch where this one falls at every step.
+
+    Raises:
+      UserError: `hold` outside 0..1, 1 itself excluded.
     """
+    if not 0 <= hold < 1:
+        raise UserError(f"a rate that stays for {hold} of the steps: give 0 or more, less than 1")
+    falls = (1 - hold) * schedule_steps
 
     def schedule(step):
         left = schedule_steps - jnp.minimum(jnp.asarray(step, jnp.float32), schedule_steps)
-        return lr * (left / schedule_steps)
+        return lr * jnp.minimum(left / falls, 1.0)
 
     return schedule
 

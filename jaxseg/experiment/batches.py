@@ -31,7 +31,7 @@ def train_batches(
                 size=experiment_settings.size_of(f"data.{side}.size", data[side].size),
                 batch=config.train.batch // count,
                 seed=config.seed + (1 if side == "target" else 0),
-                table=_table(config, opened) if "label" in keys else None,
+                table=table(config, opened) if "label" in keys else None,
                 augment=config.augment[side].to_dict(),
                 shard=(index, count),
                 start=start,
@@ -68,7 +68,7 @@ def _rare_classes(config: ConfigDict, opened: records.Source) -> sampling.RareCl
 
 
 def _tally(config: ConfigDict, opened: records.Source, num_classes: int) -> tally.Tally:
-    return tally.counted(opened, _table(config, opened), num_classes, config.data.threads)
+    return tally.counted(opened, table(config, opened), num_classes, config.data.threads)
 
 
 def eval_batches(config: ConfigDict, *, depth: bool = False) -> Iterator[dict[str, Any]]:
@@ -127,7 +127,7 @@ def source_pictures(config: ConfigDict) -> Iterator[dict[str, Any]]:
     opened = open_records(config, source, split)
     few = _Spread(opened, config.train.pictures)
     read = pipeline.eval_batches(
-        few, size=size, label_size=size, batch=1, table=_table(config, opened), keys=("depth",),
+        few, size=size, label_size=size, batch=1, table=table(config, opened), keys=("depth",),
         threads=config.data.threads,
     )  # fmt: skip
     for batch in read:
@@ -155,7 +155,7 @@ def labelled_images(
     )
     few = _Spread(opened, most)
     read = pipeline.eval_batches(
-        few, size=size, label_size=size, batch=1, table=_table(config, opened),
+        few, size=size, label_size=size, batch=1, table=table(config, opened),
         threads=config.data.threads,
     )  # fmt: skip
     for batch in read:
@@ -179,7 +179,7 @@ def _eval_batches(config, opened, size, label_size, keys=()) -> Iterator[dict[st
         size=size,
         label_size=label_size,
         batch=config.eval.batch,
-        table=_table(config, opened),
+        table=table(config, opened),
         keys=keys,
         shard=(jax.process_index(), jax.process_count()),
         threads=config.data.threads,
@@ -218,7 +218,7 @@ def with_class_weights(config: ConfigDict) -> ConfigDict:
         return config
     opened = _learnt(config, "source")
     classes = experiment_settings.label_set(config).classes
-    pixels = tally.tally(opened, _table(config, opened), len(classes), config.data.threads)
+    pixels = tally.tally(opened, table(config, opened), len(classes), config.data.threads)
     weights = balance.class_weights(pixels.counts, given[0])
     counted = config.copy_and_resolve_references()
     with counted.unlocked():
@@ -279,7 +279,7 @@ def prepare(config: ConfigDict, reads: Sequence[str]) -> None:
         if not len(opened):
             raise UserError(f"{opened.name} {opened.split} is empty")
         if each.labels:
-            _table(config, opened)
+            table(config, opened)
         if each.as_published:
             pipeline.equal_sizes(opened)  # reads every record once, before training starts
 
@@ -296,5 +296,6 @@ def _where(config: ConfigDict, side: ConfigDict, as_published: bool) -> dict[str
     )
 
 
-def _table(config: ConfigDict, source: records.Source) -> np.ndarray:
+def table(config: ConfigDict, source: records.Source) -> np.ndarray:
+    """uint8 [256], from the records' label ids to the learnt classes; see `labels.remap`."""
     return labels.remap(source.label_set, experiment_settings.label_set(config))

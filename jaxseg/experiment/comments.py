@@ -16,6 +16,7 @@ GROUPS = {
     "network": "net",
     "discriminator": "disc",
     "translator": "translator",
+    "cycle_translator": "translator",
     "optimisers.shared": "optim.*",
     "optimisers.gen": "optim.gen",
     "optimisers.disc": "optim.disc",

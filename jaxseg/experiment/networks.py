@@ -8,7 +8,8 @@ from ml_collections import ConfigDict
 from jaxseg.data import classfile
 from jaxseg.engine.method import AXIS
 from jaxseg.errors import UserError
-from jaxseg.experiment.settings import choice
+from jaxseg.experiment.settings import choice, take_translated
+from jaxseg.models import cyclegan
 from jaxseg.models.discriminator import ARCHITECTURES as DISCRIMINATORS
 from jaxseg.models.layers import layers
 from jaxseg.models.named import PREPROCESS
@@ -31,7 +32,8 @@ REPEATS = ((r"/backbone/layer\d\w*/downsample_conv/", 4), (r"/backbone/layer\d\w
 
 
 def settle(config: ConfigDict, given: Collection[str] = ()) -> None:
-    """Removes a preset's settings that the chosen architecture does not have.
+    """Takes the source's translated images, if given, and removes what does not belong together: a
+    preset's settings that the chosen architecture does not have.
 
     `--config=configs/baseline.py --config.net.architecture=unet` is valid although the preset has
     dilation rates. Settings given on the command line stay, and `check` refuses them.
@@ -41,8 +43,9 @@ def settle(config: ConfigDict, given: Collection[str] = ()) -> None:
       given: names of settings given on the command line, such as 'net.rates'.
 
     Raises:
-      UserError: unknown architecture or backbone.
+      UserError: unknown architecture or backbone; see also `settings.take_translated`.
     """
+    take_translated(config)
     loaded = config.init.backbone in packaged.FILES and "init.backbone" not in given
     if loaded and config.init.backbone != config.net.backbone:
         config.init.backbone = ""  # another backbone's weights
@@ -84,8 +87,13 @@ def discriminator(config: ConfigDict) -> Network:
 
 
 def translator(config: ConfigDict) -> Network:
-    """The image transform network; its input channels are set by `init`."""
+    """The image transform network: GIO-Ada's, or CycleGAN's where the config says so."""
     settings = config.translator
+    if "architecture" in settings:
+        kinds = {"cyclegan": cyclegan.Generator, "gio_ada": _plain_translator}
+        kind = choice("translator.architecture", settings.architecture, kinds)
+        dtype = choice("translator.dtype", settings.dtype, DTYPES)
+        return network(kind(width=settings.width, blocks=settings.blocks, dtype=dtype))
     for name, least in (("width", 1), ("blocks", 0), ("kernel", 1), ("init_std", 0)):
         if settings[name] < least:
             raise UserError(
@@ -95,6 +103,19 @@ def translator(config: ConfigDict) -> Network:
         raise UserError(f"config.translator.kernel={settings.kernel}: give an odd number")
     dtype = choice("translator.dtype", settings.dtype, DTYPES)
     return network(Translator(**{**settings.to_dict(), "dtype": dtype}))
+
+
+def _plain_translator(width: int, blocks: int, dtype: jnp.dtype) -> Translator:
+    """GIO-Ada's network without guides, in place of CycleGAN's generator."""
+    return Translator(width=width, blocks=blocks, init_std=0.0, dtype=dtype)
+
+
+def image_discriminator(config: ConfigDict) -> Network:
+    """CycleGAN's discriminator of images."""
+    settings = config.translator
+    dtype = choice("translator.dtype", settings.dtype, DTYPES)
+    width, layers_of_two = settings.disc_width, settings.disc_layers
+    return network(cyclegan.PatchGan(width=width, layers=layers_of_two, dtype=dtype))
 
 
 def rate_multipliers(config: ConfigDict) -> list[tuple[str, float]]:

@@ -17,7 +17,7 @@ from jaxseg.experiment import networks
 from jaxseg.experiment import settings as experiment_settings
 
 # Settings added after the first runs, with the values that those runs used.
-LATER = dict(groups=(), settings="", warmup_steps=0, warmup_start=1e-6)
+LATER = dict(groups=(), settings="", warmup_steps=0, warmup_start=1e-6, hold=0.0)
 
 
 class Players(NamedTuple):
@@ -50,7 +50,7 @@ def _schedule(what: str, settings: ConfigDict) -> optax.Schedule:
     s, made = settings, engine_schedules
     falls = {
         "poly": lambda: made.poly(s.lr, s.schedule_steps, s.power),
-        "linear": lambda: made.linear(s.lr, s.schedule_steps),
+        "linear": lambda: made.linear(s.lr, s.schedule_steps, _later(s, "hold")),
         "cosine": lambda: made.cosine(s.lr, s.schedule_steps),
         "one_cycle": lambda: made.one_cycle(s.lr, s.schedule_steps, s.warm),
         "constant": lambda: made.constant(s.lr),

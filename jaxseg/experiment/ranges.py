@@ -57,13 +57,14 @@ RANGES = (
             *("eval.batch", "eval.window", "eval.stride", "data.*.size", "optim.*.schedule_steps"),
             *("net.rates", "net.output_stride", "net.low_level", "net.channels", "net.hrda"),
             "disc.width",
-            *("translator.width", "translator.kernel"),
+            *("translator.width", "translator.kernel", "translator.disc_*"),
         )
     ),
     Range("eval.depth_cap", above=1e-3),  # metres; nearer than that nothing is scored
     Range("eval.scales", above=0, most=16),
     Range("data.source_share", above=0, most=1),
     Range("optim.*.warm", least=0, most=1),
+    Range("optim.*.hold", least=0, below=1),
     Range("optim.*.momentum", least=0, below=1),
     Range("optim.*.high_momentum", least=0, below=1),
     Range("optim.*.betas", least=0, below=1),

@@ -1,5 +1,7 @@
 """Settings of a config that are checked or converted before they are used."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,6 +14,38 @@ from jaxseg.errors import UserError
 def label_set(config: ConfigDict) -> labels.LabelSet:
     """The learnt and scored classes."""
     return classfile.by_name(config.data.classes)
+
+
+def take_translated(config: ConfigDict) -> None:
+    """Lets the source be the images that `--mode=translate` has written to `data.translated`.
+
+    Args:
+      config: changed in place; nothing happens without that setting.
+
+    Raises:
+      UserError: the folder holds no finished translation.
+    """
+    where = config.data.get("translated", "")
+    if not where:
+        return
+    folder = Path(where).expanduser().resolve()
+    try:
+        finished = json.loads((folder / "translation.json").read_text()).get("finished")
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"config.data.translated={where}: no translation there ({error})"
+        ) from error
+    if not finished:
+        raise UserError(f"config.data.translated={where} is unfinished: run --mode=translate again")
+    config.data.source.update(dict(name="folder", split="all", val_split=""))
+    options = dict(
+        images=str(folder / "source/images"),
+        labels=str(folder / "source/labels"),
+        classes=str(folder / "classes.txt"),
+        label_values="index",
+    )
+    with config.unlocked():
+        config.data.source.options = ConfigDict(options)
 
 
 def scored(config: ConfigDict) -> list[int] | None:

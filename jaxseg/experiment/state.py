@@ -109,9 +109,15 @@ def _warn_of(config, made_for, whose, announce):
 
 
 def example(config: ConfigDict, method: Method) -> dict[str, jax.Array]:
-    """A training batch of one source and one target image, all zeros, with what else is read."""
-    source = size_of("data.source.size", config.data.source.size)
-    target = size_of("data.target.size", config.data.target.size)
+    """A training batch of one source and one target image, all zeros, with what else is read; of
+    the size of the crops where there are crops.
+    """
+    source, target = (
+        size_of(f"augment.{side}.crop", config.augment[side].crop)
+        if config.augment[side].crop
+        else size_of(f"data.{side}.size", config.data[side].size)
+        for side in ("source", "target")
+    )
     batch = {
         "source_image": jnp.zeros((1, *source, 3), jnp.uint8),
         "source_label": jnp.zeros((1, *source), jnp.uint8),

@@ -47,6 +47,18 @@ def entropy(logits: jax.Array) -> jax.Array:
     return jnp.sum(self_information(logits), axis=-1)
 
 
+def charbonnier(values: jax.Array, power: float) -> jax.Array:
+    """The penalty (values^2 + 1e-8)^power of FDA (Yang and Soatto, CVPR 2020, equation 5).
+
+    With a power above 1/2 it weighs high values more and low ones less than the values themselves.
+
+    Args:
+      values: float [...], here normalised entropies.
+      power: eta; 2 in the paper.
+    """
+    return jnp.power(jnp.square(values) + 1e-8, power)
+
+
 def highest(values: jax.Array, share: float) -> jax.Array:
     """Mean over the highest values of each image (ADVENT's entropy ranges, ER).
 

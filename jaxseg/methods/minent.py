@@ -1,12 +1,15 @@
 """MinEnt: direct entropy minimisation on the target (Vu et al., ADVENT, CVPR 2019, section 3.1).
 
 `hardest_share` below 1 gives the paper's entropy ranges (ER), `class_prior` its class-ratio prior.
+`charbonnier` gives FDA's penalty (Yang and Soatto, CVPR 2020), to be used with its transform of the
+source (`augment.source.fda`).
 """
 
 from collections.abc import Mapping
 
 from jaxseg.engine.method import Method
 from jaxseg.errors import UserError
+from jaxseg.losses.entropy import charbonnier as penalty
 from jaxseg.losses.entropy import entropy, highest
 from jaxseg.methods.parts import align
 from jaxseg.models.network import Network
@@ -21,6 +24,7 @@ def make(
     segmentation_weights: Mapping[str, float],
     entropy_weights: Mapping[str, float],
     hardest_share: float = 1.0,
+    charbonnier: float = 0.0,
     class_prior: Mapping[str, float] | None = None,
     statistics: str = "both",
 ) -> Method:
@@ -31,13 +35,18 @@ def make(
       segmentation_weights, entropy_weights: by level; the paper's entropy weight is 1e-3 on main.
       hardest_share: the loss is the mean over this share of each image's pixels, those with the
         highest entropy; 1 for all pixels.
+      charbonnier: exponent of FDA's penalty of the entropies; 0 takes them as they are.
       class_prior: {'weight', 'mu'}; None or a weight of 0 for none.
     """
     if not 0 < hardest_share <= 1:
         raise UserError(f"hardest_share={hardest_share}: give more than 0 and at most 1")
 
+    if charbonnier < 0:
+        raise UserError(f"charbonnier={charbonnier}: give 0 for none, or an exponent above 0")
+
     def on_target(logits):
         values = entropy(logits)
+        values = penalty(values, charbonnier) if charbonnier else values
         return values if hardest_share == 1 else highest(values, hardest_share)
 
     return align.make(

@@ -10,11 +10,15 @@ import numpy as np
 from configs import common
 
 NO_CONFIG = (
-    *("__init__", "common", "embedded", "geometry", "self_training", "settings", "supervised"),
+    *("__init__", "common", "embedded", "geometry", "self_training", "settings", "style_transfer"),
+    "supervised",
 )
 
 
 SELF_TRAINING = ("cbst", "dacs", "daformer")  # likewise: test_self_training_configs.py
+
+
+STYLE = ("cycada", "cyclegan", "fda")  # likewise: test_style_configs.py
 
 
 SUPERVISED = ("baseline", "fcn")  # with presets of their own: test_supervised_configs.py

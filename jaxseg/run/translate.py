@@ -1,0 +1,220 @@
+"""Writes the source's training images in the target's look: `--mode=translate`.
+
+The folder holds what the `folder` data set reads, so that any config can train on it:
+`source/images`, `source/labels`, `classes.txt`; besides `translation.json` (what made it, and the
+numbers that judge it) and `sheet.jpg` (before and after). A broken run goes on where it stopped.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from jaxseg.data import codec
+from jaxseg.errors import UserError
+from jaxseg.evaluation import frechet
+from jaxseg.evaluation.metrics import confusion
+from jaxseg.experiment import batches, features, finished, settings, translation
+from jaxseg.experiment.finished import Wanted
+from jaxseg.report import paint
+from jaxseg.resize import resize_bilinear
+from jaxseg.run.progress import format_seconds
+from jaxseg.storage import run_folder
+
+FACTS, SHEET, SHOWN = "translation.json", "sheet.jpg", 8
+DEFAULT = Wanted()
+Row = tuple[str, np.ndarray, np.ndarray, np.ndarray]  # name, before, after, label
+
+
+def translate(
+    config: ConfigDict, workdir: str, output: str, wanted: Wanted = DEFAULT, judge: str = ""
+) -> dict[str, Any]:
+    """Translates every training image of the source at `data.source.size` and judges the result.
+
+    Args:
+      config: of the experiment; a method that learns to translate needs a trained run.
+      workdir: of that run.
+      output: folder to write to; one that holds another translation is refused.
+      wanted: which checkpoint; or `weights`, the file of a published CycleGAN generator.
+      judge: folder of a run, whose segmenter is asked whether the content has survived; '' for
+        none. It should have been trained on the source as it is.
+
+    Returns:
+      What is written to `translation.json`.
+
+    Raises:
+      UserError: nothing that translates, no run, a folder in use, an image size that the network
+        does not take.
+    """
+    finished.prepare(config)
+    way = _way(config, workdir, wanted)
+    folder = Path(output).expanduser()
+    _claim(folder, way.facts)
+    batches.prepare(config, ("source_image", "source_label", "target_image"))
+    label_set = settings.label_set(config)
+    run_folder.write_text(folder / "classes.txt", "".join(f"{c}\n" for c in label_set.classes))
+    rows, look = _Shown(), features.lite0()
+    matrices = _Content(config, judge, len(label_set.classes)) if judge else None
+    before, after, began, done = [], [], time.monotonic(), 0
+    for batch in translation.source_batches(config):
+        images = _saved(folder, batch, way)
+        kept = [i for i, name in enumerate(batch["id"]) if name]
+        before.append(look(batch["image"])[kept])
+        after.append(look(images)[kept])
+        if matrices:
+            matrices.add(batch["image"], images, batch["label"])
+        for i in kept:
+            rows.add((batch["id"][i], batch["image"][i], images[i], batch["label"][i]))
+        done += len(kept)
+        _tell(done, began)
+    sheet = paint.grid(
+        [(a, b, paint.overlay(b, label, label_set)) for _, a, b, label in rows.spread()],
+        ("source", "translated", "translated, with the source's labels"),
+    )
+    Image.fromarray(sheet).save(folder / SHEET, quality=90)
+    target = np.concatenate([
+        look(batch["image"])[batch["valid"]] for batch in translation.target_batches(config)
+    ])  # fmt: skip
+    told = dict(
+        way.facts, images=done, target_images=len(target),
+        lite0_frechet=dict(
+            before=frechet.distance(np.concatenate(before), target),
+            after=frechet.distance(np.concatenate(after), target),
+        ),
+        finished=True,
+    )  # fmt: skip
+    if matrices:
+        told["content"] = matrices.scores()
+    run_folder.write_text(folder / FACTS, json.dumps(told, indent=1) + "\n")
+    _print(told, folder)
+    return told
+
+
+def _way(config: ConfigDict, workdir: str, wanted: Wanted) -> translation.Way:
+    if wanted.weights:
+        return translation.of_file(wanted.weights)
+    if translation.learnt(config):
+        return translation.of_run(finished.load(config, workdir, wanted))
+    return translation.of_looks(config)
+
+
+def _claim(folder: Path, facts: dict[str, Any]) -> None:
+    """Notes what is written to the folder, or refuses one that holds something else."""
+    path = folder / FACTS
+    if not path.exists():
+        if folder.is_dir() and any(folder.iterdir()):
+            raise UserError(
+                f"--output={folder} is not empty, and no translation: give a new folder"
+            )
+        run_folder.write_text(path, json.dumps(facts, indent=1) + "\n")
+        return
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read ({error}): give a new --output") from error
+    if any(found.get(key) != value for key, value in json.loads(json.dumps(facts)).items()):
+        raise UserError(
+            f"--output={folder} holds the translation by {found.get('by')}: give a new folder"
+        )
+
+
+def _saved(folder: Path, batch: dict[str, Any], way: translation.Way) -> np.ndarray:
+    """The batch's translated images, from disk where all of them are there already."""
+    named = [name for name in batch["id"] if name]
+    images, labels = (
+        [folder / "source" / kind / f"{name}.png" for name in named]
+        for kind in ("images", "labels")
+    )
+    if all(path.exists() for path in (*images, *labels)):
+        stored = [codec.decode_image(path.read_bytes()) for path in images]
+        if all(image.shape == batch["image"].shape[1:] for image in stored):
+            return np.concatenate([np.stack(stored), batch["image"][len(stored) :]])
+    try:
+        found = way.translate(batch)
+    except ValueError as error:  # a network that does not take this size
+        raise UserError(f"config.data.source.size: {error}") from error
+    for i in range(len(named)):
+        for path, array in ((images[i], found[i]), (labels[i], batch["label"][i])):
+            encoded = codec.encode_png(array)
+            run_folder.write_whole(path, lambda file, data=encoded: file.write(data))
+    return found
+
+
+class _Shown:
+    """Rows of the contact sheet, evenly spaced over a stream of unknown length."""
+
+    def __init__(self):
+        self._rows, self._every, self._seen = [], 1, 0
+
+    def add(self, row: Row) -> None:
+        if self._seen % self._every == 0:
+            self._rows.append(row)
+            if len(self._rows) == 4 * SHOWN:
+                self._rows, self._every = self._rows[::2], 2 * self._every
+        self._seen += 1
+
+    def spread(self) -> Iterator[Row]:
+        count = min(SHOWN, len(self._rows))
+        return (self._rows[i * len(self._rows) // count] for i in range(count))
+
+
+class _Content:
+    """Confusion matrices of a run's segmenter on images before and after."""
+
+    def __init__(self, config: ConfigDict, run: str, classes: int):
+        loaded = finished.load(config, run, Wanted(step="last"))
+        model = jax.device_put(tuple(loaded.model[k] for k in ("params", "stats", "memory")))
+        predict = loaded.method.predict
+
+        @jax.jit
+        def count(images, labels):
+            logits = resize_bilinear(predict(*model, images), labels.shape[1:])
+            return confusion.confusion(jnp.argmax(logits, -1), labels, classes)
+
+        self._run, self._count = run, count
+        self._total = {key: np.zeros((classes, classes), np.int64) for key in ("before", "after")}
+
+    def add(self, before: np.ndarray, after: np.ndarray, labels: np.ndarray) -> None:
+        for key, images in (("before", before), ("after", after)):
+            self._total[key] += np.asarray(self._count(images, labels), np.int64)
+
+    def scores(self) -> dict[str, Any]:
+        return {"run": self._run} | {
+            key: dict(
+                miou=confusion.mean_iou(total), pixel_accuracy=confusion.pixel_accuracy(total)
+            )
+            for key, total in self._total.items()
+        }
+
+
+def _tell(done: int, began: float, every: Callable[[int], bool] = lambda n: n % 50 < 10) -> None:
+    if every(done):
+        spent = format_seconds(time.monotonic() - began)
+        print(f"translated {done} images in {spent}", flush=True)
+
+
+def _print(told: dict[str, Any], folder: Path) -> None:
+    table = Table("", "source", "translated", title=f"{told['images']} images by {told['by']}")
+    distance = told["lite0_frechet"]
+    table.add_row(
+        "Fréchet distance to the target's images (features of EfficientNet-Lite0)",
+        *(f"{distance[key]:.2f}" for key in ("before", "after")),
+    )
+    for name, key in (("mIoU", "miou"), ("pixel accuracy", "pixel_accuracy")):
+        if "content" in told:
+            values = (f"{100 * told['content'][when][key]:.1f} %" for when in ("before", "after"))
+            table.add_row(f"{name} of {told['content']['run']} on them", *values)
+    Console().print(table)
+    if "content" not in told:
+        print("--judge=RUN, a run on the source alone, tells whether the content has survived")
+    print(f"written to {folder}: source/images, source/labels, classes.txt, {SHEET}, {FACTS}")
+    print(f"to train on it: any config of this pair with --config.data.translated={folder}")

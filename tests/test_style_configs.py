@@ -1,0 +1,63 @@
+"""The configs of CycleGAN and CyCADA: the papers' numbers, and presets that assemble."""
+
+import jax
+import numpy as np
+import pytest
+from kit.experiments import STYLE, count, load
+
+from jaxseg.experiment.method import make_method
+from jaxseg.experiment.optimisers import make_optimisers
+from jaxseg.experiment.state import abstract_state
+from jaxseg.methods import cyclegan
+
+
+def assembled(config):
+    return abstract_state(config, make_method(config), make_optimisers(config))
+
+
+@pytest.mark.parametrize("preset", ("streets", "gta5_cityscapes"))
+@pytest.mark.parametrize("name", STYLE)
+def test_every_preset_assembles(name, preset):
+    if name == "fda":
+        assert "disc" not in assembled(load(name, preset)).params
+        return
+    state = assembled(load(name, preset))
+    assert set(state.params["gen"]) == {"segmenter", "to_target", "to_source"}
+    assert ("frozen" in state.memory) == ("output" in state.params["disc"]) == (name == "cycada")
+    if preset == "gta5_cityscapes":
+        sizes = {
+            net: count(tree) for player in state.params.values() for net, tree in player.items()
+        }
+        assert sizes["to_target"] == sizes["to_source"] == 11_378_179
+        assert sizes["source_image"] == sizes["target_image"] == 2_764_737
+        assert state.memory["pool_source_image"]["images"].shape == (50, 400, 400, 3)  # of crops
+
+
+def test_the_papers_numbers():
+    config = load("cyclegan", "gta5_cityscapes")
+    method, optim = config.method.settings, config.optim
+    assert (method.lam_cycle, method.lam_identity, method.pool, method.gan) == (10.0, 0.5, 50, "ls")
+    for player in ("gen", "disc"):
+        settings = optim[player]
+        assert (settings.optimiser, settings.lr, settings.betas) == ("adam", 2e-4, (0.5, 0.999))
+        rate = make_optimisers(config).schedules[player]
+        n = settings.schedule_steps
+        found = [float(rate(step)) for step in (0, n // 2, 3 * n // 4, n)]
+        np.testing.assert_allclose(found, [2e-4, 2e-4, 1e-4, 0.0], rtol=1e-6)
+
+
+def test_gio_adas_network_in_place_of_the_generators():
+    config = load("cyclegan")
+    config.translator.architecture = "gio_ada"
+    state = assembled(config)
+    assert "block1" in state.params["gen"]["to_target"]
+    assert "block1_conv1" not in state.params["gen"]["to_target"]
+    assert "translator" in cyclegan.NETWORKS
+    assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(state.params))
+
+
+def test_fda_has_the_papers_numbers():
+    config = load("fda", "gta5_cityscapes")
+    assert config.augment.source.fda == 0.01 and config.method.name == "minent"
+    assert config.method.settings.charbonnier == 2.0
+    assert config.method.settings.entropy_weights.main == 0.005

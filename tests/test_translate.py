@@ -1,0 +1,129 @@
+"""--mode=translate: looks, a run, a published generator; resuming, refusing, training on it."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from kit.small import small_config
+
+from jaxseg.data import codec
+from jaxseg.errors import UserError
+from jaxseg.experiment import batches, features, networks
+from jaxseg.experiment.finished import Wanted
+from jaxseg.experiment.method import make_method
+from jaxseg.experiment.optimisers import make_optimisers
+from jaxseg.experiment.state import first_state
+from jaxseg.run import translate
+from jaxseg.storage import run_folder
+from jaxseg.storage.checkpoints import checkpoint
+from jaxseg.storage.weights import files
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    return tmp_path_factory.mktemp("records")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, records):
+    """A tiny CycleGAN run before its first step."""
+    config = small_config("cyclegan", records)
+    config.translator.update(dict(disc_width=2, disc_layers=1))
+    config.method.settings.pool = 2
+    workdir = str(tmp_path_factory.mktemp("run"))
+    batches.prepare(config, ("source_image", "source_label", "target_image"))
+    state = first_state(config, make_method(config), make_optimisers(config))
+    run_folder.write_config(config, workdir)
+    with checkpoint.open_manager(run_folder.checkpoints(workdir)) as manager:
+        checkpoint.save(manager, jax.device_get(state), {}, None)
+    return config, workdir
+
+
+@pytest.fixture(autouse=True)
+def plain_features(monkeypatch):
+    """The mean colour in place of EfficientNet-Lite0, which has a test of its own."""
+    monkeypatch.setattr(features, "lite0", lambda: lambda images: images.mean((1, 2)))
+
+
+def images(folder, kind):
+    paths = sorted((folder / "source" / kind).iterdir())
+    return {path.name: codec.decode_any(path.read_bytes()) for path in paths}
+
+
+def test_a_run_translates_and_is_trained_on(trained, tmp_path, records, capsys):
+    config, workdir = trained
+    folder = tmp_path / "out"
+    told = translate.translate(config, workdir, str(folder), Wanted(step="last"), judge=workdir)
+    pictures, labels = images(folder, "images"), images(folder, "labels")
+    assert len(pictures) == 6 == told["images"] and pictures.keys() == labels.keys()
+    assert told["finished"] and told["lite0_frechet"].keys() == {"before", "after"}
+    assert told["content"].keys() == {"run", "before", "after"}
+    assert (folder / "sheet.jpg").stat().st_size > 1000
+    out = capsys.readouterr().out
+    assert "data.translated=" in out and "Fréchet" in out
+    for batch in batches.labelled_images(config, "source", 1):
+        assert batch[0].shape == next(iter(pictures.values())).shape
+    # Again: nothing is computed anew, and a file that is missing comes back.
+    kept = {path: path.stat().st_mtime_ns for path in (folder / "source/images").iterdir()}
+    lost = sorted(kept)[-1]
+    lost.unlink()
+    assert translate.translate(config, workdir, str(folder), Wanted(step="last"), workdir) == told
+    again = images(folder, "images")
+    assert all(np.array_equal(again[name], pictures[name]) for name in pictures)
+    other = small_config("source_only", records)
+    other.data.translated = str(folder)
+    networks.settle(other)
+    (image, label), *_ = batches.labelled_images(other, "source", 1)
+    assert other.data.source.name == "folder"
+    first = sorted(pictures)[0]
+    np.testing.assert_array_equal(image, pictures[first])
+    np.testing.assert_array_equal(label, labels[first])
+
+
+@pytest.mark.parametrize("name, value", [("lab", 0.5), ("histogram", 1.0), ("fda", 0.05)])
+def test_looks_translate_without_a_run(name, value, tmp_path, records):
+    config = small_config("source_only", records)
+    config.augment.source[name] = value
+    for attempt in ("a", "b"):
+        translate.translate(config, "", str(tmp_path / attempt))
+    one, two = (images(tmp_path / attempt, "images") for attempt in ("a", "b"))
+    assert all(np.array_equal(one[key], two[key]) for key in one)
+    source = [image for image, _ in batches.labelled_images(config, "source", 6)]
+    assert any(not np.array_equal(a, b) for a, b in zip(source, one.values(), strict=True))
+
+
+def test_a_published_generator_translates(tmp_path, records):
+    draw, path = np.random.default_rng(0), tmp_path / "latest_net_G_A.npz"
+    shapes = {"1": (4, 3, 7, 7), "4": (8, 4, 3, 3), "7": (16, 8, 3, 3), "11": (16, 8, 3, 3),
+              "14": (8, 4, 3, 3), "18": (3, 4, 7, 7), "10.conv_block.1": (16, 16, 3, 3),
+              "10.conv_block.5": (16, 16, 3, 3)}  # fmt: skip
+    biases = {"11": 8, "14": 4}
+    tensors = {f"model.{k}.weight": draw.normal(0, 0.1, s).astype("f4") for k, s in shapes.items()}
+    tensors |= {f"model.{k}.bias": np.zeros(biases.get(k, s[0]), "f4") for k, s in shapes.items()}
+    np.savez(path, **tensors)
+    config = small_config("source_only", records)
+    told = translate.translate(config, "", str(tmp_path / "out"), Wanted(weights=str(path)))
+    assert told["by"] == "CycleGAN" and len(images(tmp_path / "out", "images")) == 6
+    np.savez(path, **{"model.1.weight": tensors["model.1.weight"]})
+    with pytest.raises(UserError, match="not a generator of CycleGAN"):
+        translate.translate(config, "", str(tmp_path / "new"), Wanted(weights=str(path)))
+    assert files.load(path).keys() == {"model.1.weight"}
+
+
+def test_what_cannot_be_translated(trained, tmp_path, records):
+    config, workdir = trained
+    plain = small_config("source_only", records)
+    with pytest.raises(UserError, match="does not translate images"):
+        translate.translate(plain, "", str(tmp_path / "out"))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    with pytest.raises(UserError, match="is not empty"):
+        translate.translate(config, workdir, str(tmp_path / "full"))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "translation.json").write_text(json.dumps({"by": "advent"}))
+    with pytest.raises(UserError, match="holds the translation by advent"):
+        translate.translate(config, workdir, str(tmp_path / "other"))
+    plain.data.translated = str(tmp_path / "other")
+    with pytest.raises(UserError, match="unfinished"):
+        networks.settle(plain)
