@@ -96,11 +96,13 @@ def difference(one, two):
 ALIKE = {
     "oracle": "source_only", "few_labels": "source_only", "adaptsegnet_single": "adaptsegnet",
     "adaptsegnet_ls": "adaptsegnet", "minent_prior": "advent_prior", "fda": "minent",
-    "cyclegan": "cycada",
 }  # fmt: skip
+# tests/test_cyclegan.py does it for these: biases in front of an instance norm have a gradient of
+# nothing but round-off, whose share of the largest movement is no measure.
+OWN = ("cyclegan", "cycada")
 
 
-@pytest.mark.parametrize("name", sorted(set(CONFIGS) - set(ALIKE)))
+@pytest.mark.parametrize("name", sorted(set(CONFIGS) - {*ALIKE, *OWN}))
 def test_two_devices_equal_one(name, monkeypatch, tmp_path):
     """The project's code in float64 instead of float32, so that only mistakes make a difference.
 
