@@ -48,7 +48,7 @@ def train_batches(
 
 def _looks(config: ConfigDict) -> records.Source | None:
     """The target's training images, if source images are to be adapted to their look; else None."""
-    wanted = any(config.augment.source.get(name) for name in transforms.LOOKS)
+    wanted = any(map(config.augment.source.get, transforms.LOOKS))
     return _learnt(config, "target") if wanted else None
 
 
@@ -164,9 +164,9 @@ def labelled_images(
 
 def _learnt(config: ConfigDict, side: str) -> records.Source:
     """The training images of a side; of the source the share `data.source_share`, at least one."""
-    opened = open_records(config, config.data[side], config.data[side].split)
-    share = config.data.source_share if side == "source" else 1.0
-    return _Spread(opened, max(1, round(share * len(opened)))) if share < 1 else opened
+    data, share = config.data[side], config.data.source_share if side == "source" else 1.0
+    opened = open_records(config, data, data.split)
+    return opened if share == 1 else _Spread(opened, max(1, round(share * len(opened))))
 
 
 def _source_scored(config: ConfigDict) -> bool:
@@ -212,8 +212,7 @@ def with_class_weights(config: ConfigDict) -> ConfigDict:
     Raises:
       UserError: the labels are missing, or contain no learnt class.
     """
-    settings = config.method.settings
-    given = tuple(settings.get("class_weights", ()))
+    given = tuple(config.method.settings.get("class_weights", ()))
     if len(given) != 1 or given[0] not in balance.KINDS:
         return config
     opened = _learnt(config, "source")
