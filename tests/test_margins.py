@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import optax
-from kit.small import K, linear_segmenter, run
+from kit.small import K, linear_segmenter, quick_run
 from kit.streams import Memory, take
 
 from jaxseg.data import transforms
@@ -61,8 +61,8 @@ def test_a_map_in_the_batch_does_what_margins_do():
     assert by_rows.reads == ("source_image", "source_label", "target_image")
     assert by_map.reads == (*by_rows.reads, "target_valid")
     txs = {"gen": optax.sgd(1e-3)}
-    _, one, _ = run(by_rows, txs, [data])
-    _, other, _ = run(by_map, txs, [told])
+    _, one, _ = quick_run(by_rows, txs, [data])
+    _, other, _ = quick_run(by_map, txs, [told])
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)
 

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import optax
 import pytest
-from kit.small import K, linear_segmenter, run
+from kit.small import K, linear_segmenter, quick_run
 
 from jaxseg.engine.method import CLASSES, IMAGE, PROBABILITY
 from jaxseg.evaluation.evaluator import Example
@@ -62,7 +62,7 @@ def look(method, state, batch):
 
 def test_what_is_shown(tmp_path):
     method, data = lifted(), list(batches(2))
-    start, end, _ = run(method, {"gen": optax.sgd(1e-4)}, data)
+    start, end, _ = quick_run(method, {"gen": optax.sgd(1e-4)}, data)
     seen = look(method, end, data[0])
     kinds = {name: view.kind for name, view in seen.views.items()}
     assert kinds == {
@@ -102,7 +102,7 @@ def test_what_is_shown(tmp_path):
 def test_cbst_shows_what_it_keeps():
     method = cbst.make(three_channels(), num_classes=K, segmentation_weights=LEVELS, portion=0.3)
     data = list(batches(1))
-    _, end, metrics = run(method, {"gen": optax.sgd(1e-4)}, data)
+    _, end, metrics = quick_run(method, {"gen": optax.sgd(1e-4)}, data)
     seen = look(method, end, data[0])
     assert set(seen.maps) == {"pseudo", "confidence", "other"}
     kept = seen.maps["pseudo"] < 255
@@ -113,13 +113,13 @@ def test_a_resumed_teacher_goes_on_bit_for_bit(tmp_path):
     """Two steps, a checkpoint, two more: the same as four steps at once."""
     method, data = lifted(), list(batches(4))
     txs = {"gen": optax.sgd(1e-4, momentum=0.9)}
-    _, whole, _ = run(method, txs, data)
-    _, half, _ = run(method, txs, data[:2])
+    _, whole, _ = quick_run(method, txs, data)
+    _, half, _ = quick_run(method, txs, data[:2])
     with checkpoint.open_manager(tmp_path / "checkpoints") as manager:
         checkpoint.save(manager, half, {"name": "toy"}, None)
         manager.wait_until_finished()
         restored = checkpoint.restore_state(manager, half)
     assert restored.memory["teacher"]["updates"] == 2
-    _, end, _ = run(method, txs, data[2:], state=restored)
+    _, end, _ = quick_run(method, txs, data[2:], state=restored)
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(end), strict=True):
         assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
