@@ -381,7 +381,7 @@ def full_disks(base: Path, draw: random.Random, share: Share) -> Ends:
     ends, place = Ends(), base / "small"
     place.mkdir()
     for _ in until(share):
-        size = draw.randrange(4, 60)
+        size = draw.randrange(1, 16)
         mount = ["mount", "-t", "tmpfs", "-o", f"size={size}m", "tmpfs", str(place)]
         if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
             return Ends({"skipped: no tmpfs without root": 1})

@@ -11,12 +11,13 @@ slow belongs into `run`. Those without a module are modes of a config, and have 
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import jaxseg
-from jaxseg.errors import UserError
+from jaxseg.errors import UserError, one_line_on_files
 
 
 class Command(NamedTuple):
@@ -86,7 +87,8 @@ def run(arguments: Sequence[str]) -> int:
         modes.main([program, *rest], usage=shown, mode=first)
     try:
         module = importlib.import_module(command.module)
-        return module.run(module.parser(program).parse_args(rest)) or 0
+        with one_line_on_files(os.getcwd()):
+            return module.run(module.parser(program).parse_args(rest)) or 0
     except UserError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 2

@@ -61,7 +61,7 @@ def _checked(argv: Sequence[str]) -> int:
     config = own.CONFIG.value
     if mistake := own.misuse():
         parsing.fail(mistake, program)
-    from jaxseg.errors import UserError
+    from jaxseg.errors import UserError, one_line_on_files
 
     workdir = own.path(own.WORKDIR) or _default_workdir(config)
     address = (own.COORDINATOR.value, own.PROCESSES.value, own.PROCESS.value)
@@ -73,7 +73,9 @@ def _checked(argv: Sequence[str]) -> int:
         from jaxseg.engine import processes  # slow imports only once the flags are valid
 
         processes.start(*address, automatic=own.DISTRIBUTED.value)
-        with processes.end_together():
+        predicts = own.MODE.value == "predict"
+        writes = own.path(own.OUTPUT) if predicts else workdir
+        with processes.end_together(), one_line_on_files(writes):
             return _run(config, workdir)
     except UserError as error:
         parsing.fail(str(error), program)
