@@ -1,6 +1,7 @@
 """Training stops at numbers that are not finite, says where, and can repeat the step."""
 
 import json
+import types
 
 import jax
 import jax.numpy as jnp
@@ -121,6 +122,22 @@ def test_members_of_a_sweep_are_looked_at_one_by_one():
             pending.add(step, metrics)
             found.append(pending.found(wait=False))
         assert found[-2:] == [None, (6, 1, steps[1])]
+
+
+def test_parameters_that_an_optimiser_spoilt_are_named(tmp_path):
+    """There is no state to repeat the step from."""
+    spoilt = _state(7, {"w": np.float32([1.0, np.inf])})
+    trained = types.SimpleNamespace(
+        members=[types.SimpleNamespace(name="member_00", config=None)], swept=True,
+        folders=[str(tmp_path)],
+    )  # fmt: skip
+    with logs.open_logs(tmp_path, announce=lambda line: None) as log:
+        stop = bad_steps.make_stop(trained, [log])
+        metrics = {"loss/gen": np.float32(np.nan), "guard/stats": np.float32(0)}
+        with pytest.raises(UserError, match="step 8: member_00: loss/gen is not finite") as caught:
+            stop([spoilt], 8, 0, [metrics])
+    assert "params/gen/net/w was not before" in str(caught.value)
+    assert not list(tmp_path.glob("bad_step*")) and logs.read(tmp_path)[0]["step"] == 8
 
 
 def test_a_run_may_be_resumed_with_fewer_updates_allowed(stopped):

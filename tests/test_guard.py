@@ -112,6 +112,22 @@ def test_updates_are_passed_over_up_to_a_number(steps, devices):
                               states[2].params["gen"]["net"]["w"])  # fmt: skip
 
 
+def test_members_of_a_sweep_stand_still_one_by_one():
+    """Under vmap, as a sweep computes them: the second member's weights overflow its loss."""
+    txs = {"gen": optax.sgd(0.1)}
+    start = init_state(method(), txs, jax.random.PRNGKey(0), batch(1.0))
+    wild = start._replace(params=jax.tree.map(lambda w: w + 1e30, start.params))
+    state = jax.tree.map(lambda *leaves: jnp.stack(leaves), start, wild)
+    update = jax.vmap(make_update(method(), txs), (0, None))
+    taken = jax.pmap(update, AXIS, in_axes=(None, 0), out_axes=(None, None),
+                     devices=jax.devices()[:2])  # fmt: skip
+    for _ in range(2):
+        state, metrics = taken(state, feed.shard(batch(1.0), jax.devices()[:2]))
+    assert state.step.tolist() == [2, 0] and guard.skipped(metrics) == [0, 1]
+    np.testing.assert_array_equal(state.params["gen"]["net"]["w"][1], np.full(3, np.float32(1e30)))
+    np.testing.assert_allclose(state.params["gen"]["net"]["w"][0], 0.36, rtol=1e-6)
+
+
 def test_norms_are_those_of_the_mean_gradient(steps):
     states, told = steps([batch(2.0)], 0, 2)
     # d/dw sum((w - 2)^2) = -4 for each of three weights that are 0

@@ -1,10 +1,14 @@
 """Keeps numbers that are not finite out of the training state.
 
-An update whose losses, gradient norms or new state are not finite is not made. Whether it is made
-is decided inside the compiled update, from values that are equal on all devices, so the devices
-stay equal and nobody waits for the host. `skips` such updates are passed over in a run; with the
-next one the state stands still for good, as it was before that step, until the host looks and
-stops the run. So no such state exists outside of one step: it cannot be saved, evaluated or chosen.
+An update whose losses, gradient norms, new statistics or new memory are not finite is not made.
+Whether it is made is decided inside the compiled update, from values that are equal on all devices,
+so the devices stay equal and nobody waits for the host. `skips` such updates are passed over in a
+run; with the next one the state stands still for good, as it was before that step, until the host
+looks and stops the run.
+
+The new parameters do not take part: then the choice between old and new could not be made in the
+loops that compute the new ones, and every step would take longer. Should an optimiser make NaN of
+finite gradients, the next step's losses tell; such a state cannot be saved either (`checkpoint`).
 
 What the host needs to know comes with the metrics, under names that begin with PREFIX.
 """
@@ -15,6 +19,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxseg.engine.method import State
 
@@ -22,13 +27,13 @@ PREFIX = "guard/"
 SKIPPED = PREFIX + "skipped"  # int32, `State.skipped` after the step
 NORM = "grad_norm/"  # of each player, averaged over the devices, before any clipping
 WATCHED = ("loss/", NORM)  # metrics that decide; others may be undefined, as an accuracy of nothing
-PARTS = ("params", "opt", "stats", "memory")
-SMALL = 1 << 14  # leaves with fewer values are examined together: one reduction, not hundreds
+PARTS = ("stats", "memory")  # of the state; parameters follow from finite gradients
+SMALL = 1 << 16  # arrays with fewer values are examined together: one reduction, not hundreds
 
 
 def norm(tree: Any) -> jax.Array:
     """The Euclidean norm of all values of a tree, float32 []; not finite if one value is not."""
-    squares = [jnp.sum(jnp.square(leaf.astype(jnp.float32))) for leaf in jax.tree.leaves(tree)]
+    squares = (jnp.sum(jnp.square(part)) for part in _parts(jax.tree.leaves(tree)))
     return jnp.sqrt(sum(squares, jnp.zeros(())))
 
 
@@ -110,14 +115,20 @@ def skipped(metrics: Any) -> list[int]:
 
 def _finite(before: Any, after: Any) -> jax.Array:
     """Whether all floats of a tree are finite, except for leaves that the step left alone."""
-    changed = [
-        new
-        for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
-        if old is not new and jnp.issubdtype(new.dtype, jnp.inexact)
-    ]
-    small = [leaf.reshape(-1).astype(jnp.float32) for leaf in changed if leaf.size < SMALL]
-    large = [leaf for leaf in changed if leaf.size >= SMALL]
-    examined = large + ([jnp.concatenate(small)] if small else [])
-    # 0 times NaN or infinity is NaN; on CPU this sum takes half the time of `isfinite(leaf).all()`.
-    finite = [jnp.sum(leaf * 0) == 0 for leaf in examined]
-    return jnp.all(jnp.stack(finite)) if finite else jnp.ones((), bool)
+    pairs = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
+    changed = [new for old, new in pairs if old is not new]
+    # 0 times NaN or infinity is NaN; on CPU this sum is quicker than `isfinite(leaf).all()`.
+    return sum((jnp.sum(part * 0) for part in _parts(changed)), jnp.zeros(())) == 0
+
+
+def _parts(leaves: list[jax.Array]) -> list[jax.Array]:
+    """The floats of many arrays as few float32 arrays: each costs a kernel and its compilation."""
+    floats = [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    if not floats:
+        return []
+    # Without this barrier what computes the leaves is computed again, in one huge kernel.
+    floats = lax.optimization_barrier(floats)
+    small = [leaf.reshape(-1) for leaf in floats if leaf.size < SMALL]
+    large = [leaf for leaf in floats if leaf.size >= SMALL]
+    joined = [jnp.concatenate([leaf.astype(jnp.float32) for leaf in small])] if small else []
+    return joined + [leaf.astype(jnp.float32) for leaf in large]

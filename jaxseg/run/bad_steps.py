@@ -19,7 +19,7 @@ from jaxseg.experiment import batches
 from jaxseg.run import sweep
 from jaxseg.run.trained import Trained, open_manager
 from jaxseg.storage import logs, results, run_folder
-from jaxseg.storage.checkpoints import checkpoint
+from jaxseg.storage.checkpoints import checkpoint, tree
 
 FILE = "bad_step.json"
 LATE = 2  # steps; a device that computes one of them has the next in its queue
@@ -75,10 +75,18 @@ def make_stop(trained: Trained, log: Sequence[logs.Log]) -> Callable[..., NoRetu
     def stop(state: Any, step: int, member: int, metrics: Any) -> NoReturn:
         values = jax.device_get(sweep.one(metrics, member))
         names = guard.wrong(values)
+        before = jax.device_get(sweep.one(state, member))
+        who = f"{trained.members[member].name}: " if trained.swept else ""
+        text = f"{who}{_listed(names)} not finite"
+        log[member].warning(step, text)
+        if path := tree.not_finite(tree.by_path({"params": before.params, "opt": before.opt})[0]):
+            raise UserError(
+                f"step {step}: {text}, because {path} was not before: the initial weights are not "
+                "finite, or the optimiser made that of finite gradients (its rate, eps, settings)"
+            )
         folder = os.path.join(trained.folders[member], f"bad_step_{step:08d}")
         images = _images(trained, member, step)
         own = trained.members[member].config
-        before = jax.device_get(sweep.one(state, member))
         before = before._replace(skipped=np.int32(own.train.skip_bad_steps))
         with open_manager(own, folder, trained.last_warm) as manager:
             checkpoint.save(manager, before, own.to_dict())
@@ -90,9 +98,6 @@ def make_stop(trained: Trained, log: Sequence[logs.Log]) -> Callable[..., NoRetu
                 {"step": step, "not_finite": names, "metrics": listed, "images": images},
             )
         processes.gather("dump", "written")  # a process that ends, ends the others
-        who = f"{trained.members[member].name}: " if trained.swept else ""
-        text = f"{who}{_listed(names)} not finite"
-        log[member].warning(step, text)
         raise UserError(
             f"step {step}: {text}; nothing of this step was kept. --workdir={folder} repeats it, "
             f"{FILE} there names its images. Lower the learning rates, set config.optim.*.clip, or "
