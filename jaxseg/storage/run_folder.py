@@ -147,8 +147,8 @@ def read_config(workdir: str | Path) -> ConfigDict:
     Raises:
       UserError: no such file, or not a readable config.
     """
-    config = ConfigDict(_tuples(_read(Path(workdir, CONFIG))))
-    config.pop(MADE, None)
+    saved = _read(Path(workdir, CONFIG))
+    config = ConfigDict(_tuples({key: saved[key] for key in saved if key != MADE}))
     for group, settings in LATER.items():
         if group in config:
             config[group].update({k: v for k, v in settings.items() if k not in config[group]})
