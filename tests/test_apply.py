@@ -1,6 +1,7 @@
 """Using trained networks: checkpoints, weight files, folders of them, ensembles."""
 
 import json
+import re
 import shutil
 
 import jax
@@ -190,6 +191,29 @@ def test_settings_given_by_hand_stay(config, published):
     assert config.net.backbone == "small"  # the given config is left alone
 
 
+def test_what_a_preset_says_of_summed_rates_stays(config, published):
+    """The file's branches are not N(0, 0.01), which says nothing of a network begun otherwise."""
+    _, folder, _ = published
+    lines = []
+    config.net.summed = 2
+    loaded = restore.from_weights(config, folder / "GTA5_9.npz", announce=lines.append)
+    assert loaded.config.net.summed == 2 and any("--config.net.summed=0" in line for line in lines)
+    config.net.summed = 0
+    loaded = restore.from_weights(config, folder / "GTA5_9.npz", announce=lines.append)
+    assert loaded.config.net.summed == 0
+
+
+def test_all_endings_of_weight_files_are_found_in_a_folder(tmp_path):
+    names = ["s_2.pth.tar", "s_10.ckpt", "s_1.bin", "s_3.safetensors", "s_4.PTH"]
+    for name in (*names, "s_3_D1.pth.tar", "notes.tar", ".s_0.pth", "vgg.caffemodel"):
+        (tmp_path / name).touch()
+    lines = []
+    found = restore.weight_files(tmp_path, announce=lines.append)
+    numbers = [int(re.search(r"\d+", path.name)[0]) for path in found]
+    assert numbers == [1, 2, 3, 4, 10] and {path.name for path in found} == set(names)
+    assert lines == ["discriminators passed over: s_3_D1.pth.tar"]
+
+
 def test_a_folder_of_weights(config, published, tmp_path, capsys, monkeypatch):
     _, folder, _ = published
     made = []
@@ -204,7 +228,7 @@ def test_a_folder_of_weights(config, published, tmp_path, capsys, monkeypatch):
     assert "discriminators passed over: GTA5_9_D1.npz" in printed
     assert printed.count("matched") == 1 and len(made) == 1  # one report, one program
     (tmp_path / "none").mkdir()
-    with pytest.raises(UserError, match="none: no .npz, .safetensors, .pth, .pt file in it"):
+    with pytest.raises(UserError, match="none: no .npz, .safetensors, .* file in it"):
         run_evaluate.evaluate(config, str(tmp_path), Wanted(weights=str(tmp_path / "none")))
 
 

@@ -1,5 +1,7 @@
 """The command line: every mistake is one line and exit code 2."""
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +26,10 @@ def launch(*arguments):
         (["--config=configs/advent.py:nope"], "unknown preset 'nope'"),
         (["--config=configs/advent.py", "--config.train.stepz=1"], "did you mean steps?"),
         (["--config=configs/advent.py", "--config.nope.x=1"], "no setting config.nope.x"),
+        (  # the misspelt one is blamed, not the one that it resembles
+            ["--config=configs/advent.py", "--config.train.steps=24", "--config.train.stepz=3"],
+            "no setting config.train.stepz; did you mean steps?",
+        ),
         (["--config=configs/advent.py", "--config.train.steps=abc"], "'abc'"),
         (["--config=configs/advent.py", "--config.train.steps=1.5"], "'1.5'"),
         (["--config=configs/advent.py", "--mode=trane"], "train|evaluate|predict"),
@@ -52,6 +58,8 @@ def test_mistakes_end_in_one_line(arguments, message):
         (["--mode=evaluate", "--save=a"], "--save needs --weights"),
         (["--mode=evaluate", "--ensemble_weights=1,1"], "--ensemble_weights needs --ensemble"),
         (["--mode=predict"], "--mode=predict needs --input=FILE_OR_FOLDER"),
+        (["--mode=predict", "--input=nowhere"], "--input=nowhere: no such file or folder"),
+        (["--split=test"], "--split is for --mode=evaluate, not train"),
         (["--mode=predict", "--input=a", "--step=all"], "--step=all is for --mode=evaluate"),
         (["--mode=export", "--size=5"], "--size=5 is not HEIGHT,WIDTH"),
         (["--mode=search", "--trials=3"], "--mode=search needs --space=FILE and --trials=N"),
@@ -105,3 +113,38 @@ def test_help_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "--workdir" in done.stdout and "--mode" in done.stdout
+
+
+def parsed(*arguments):
+    """What the flags of a command line become."""
+    code = (
+        "import json, sys\n"
+        "from jaxseg.cli import flags, parsing\n"
+        "parsing.parse(['launch.py', *sys.argv[1:]])\n"
+        "config = flags.CONFIG.value\n"
+        "print(json.dumps([config.to_dict(), flags.path(flags.WORKDIR), 'jax' in sys.modules]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True,
+        env={**os.environ, "HOME": "/somewhere"}, check=True,
+    )  # fmt: skip
+    return json.loads(done.stdout)
+
+
+def test_the_last_value_of_a_setting_counts():
+    """Those of a tuple were joined."""
+    config, workdir, _ = parsed(
+        "--config=advent", "--config.net.rates=(1,2)", "--config.data.target.size=(32,64)",
+        "--config.net.rates", "(3,4,5)", "--config.eval.flip", "--config.net.rates=(7,)",
+        "--noconfig.eval.flip", "--workdir=~/runs/a", "--config.train.steps", "5",
+        "--config.train.steps", "9",
+    )  # fmt: skip
+    assert config["net"]["rates"] == [7] and config["data"]["target"]["size"] == [32, 64]
+    assert config["train"]["steps"] == 9 and config["eval"]["flip"] is False
+    assert workdir == "/somewhere/runs/a"
+
+
+def test_a_run_brings_its_own_config(tmp_path):
+    (tmp_path / "config.json").write_text('{"name": "mine", "net": {"rates": [1, 2]}, "made": {}}')
+    config, _, _ = parsed("--mode=predict", f"--workdir={tmp_path}", "--input=a.png")
+    assert config["name"] == "mine" and config["net"]["rates"] == [1, 2] and "made" not in config

@@ -136,8 +136,8 @@ def test_short_names_are_the_functions():
     np.testing.assert_array_equal(matrix, [[1, 1], [0, 1]])
     assert jaxseg.metrics.mean_iou(matrix) == 0.5
     for package in (jaxseg, jaxseg.losses, jaxseg.metrics, jaxseg.networks):
-        assert all(getattr(package, name) is not None for name in package.__all__)
-        assert set(package.__all__) <= set(dir(package))
+        assert all(getattr(package, name) is not None for name in package._NAMES)
+        assert set(package._NAMES) <= set(dir(package))
         with pytest.raises(AttributeError, match="nothing"):
             _ = package.nothing
 

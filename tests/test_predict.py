@@ -1,18 +1,21 @@
 """Prediction from files: any size and mode, no colliding names, errors that name the file."""
 
 import re
+import urllib.parse
 from pathlib import Path
 
+import av
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from kit.pages import Page
 from PIL import Image
 
 from jaxseg.data.labels import CAMVID, CITYSCAPES, SYNTHIA13, SYNTHIA16
 from jaxseg.errors import UserError
 from jaxseg.evaluation.evaluator import Example
 from jaxseg.report import paint
-from jaxseg.run import images, predict
+from jaxseg.run import images, predict, video
 
 SEEN = []
 
@@ -191,6 +194,64 @@ def test_folders_patterns_and_links(tmp_path, monkeypatch):
     assert names("~/in/a.png") == ["a"]
     with pytest.raises(UserError, match=r"--input=.*\*.gif: no file fits this pattern"):
         names(tmp_path / "in" / "*.gif")
+
+
+def test_a_page_shows_every_picture(tmp_path):
+    (tmp_path / "in" / "a b").mkdir(parents=True)
+    Image.fromarray(halves(12, 20)).save(tmp_path / "in" / "a b" / "<x>#.png")
+    Image.fromarray(np.full((8, 8, 3), 250, np.uint8)).save(tmp_path / "in" / "bright.png")
+    (tmp_path / "in" / "none.png").write_bytes(b"")
+    run(tmp_path / "in", tmp_path / "out")
+    text = (tmp_path / "out" / "index.html").read_text()
+    page = Page(text)
+    pictures = [p for p in page.sources if p.endswith(".png")]
+    there = [tmp_path / "out" / urllib.parse.unquote(p) for p in pictures]
+    assert len(set(there)) == 6 and all(path.exists() for path in there)
+    assert "a b/<x>#" in page.texts and "2 pictures" in text
+    # Half of one image is dark, none of the other: class 0 has a quarter, class 5 three quarters.
+    sky, tree = CAMVID.classes[0], CAMVID.classes[5]
+    assert f"{sky} <span class=faint>25.0 %" in text and f"{tree} <span class=faint>75.0 %" in text
+    assert f"{sky} 50 %" in text and f"{tree} 100 %" in text
+    assert "none.png: damaged image (an empty file: fetch it again)" in text
+
+
+def write_video(path, frames, rate):
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=rate, options={"crf": "1"})
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        for frame in frames:
+            for packet in stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")):
+                file.mux(packet)
+        for packet in stream.encode():
+            file.mux(packet)
+
+
+def test_videos_are_painted_frame_by_frame(tmp_path, monkeypatch):
+    dark, bright = (np.full((48, 64, 3), value, np.uint8) for value in (0, 250))
+    (tmp_path / "in").mkdir()
+    write_video(tmp_path / "in" / "drive.mp4", [dark, bright, bright], rate=5)
+    (tmp_path / "in" / "torn.mp4").write_bytes((tmp_path / "in" / "drive.mp4").read_bytes()[:99])
+    lines = []
+    done = predict.predict_folder(
+        brightness, MODEL, tmp_path / "in", tmp_path / "out", label_set=CAMVID,
+        announce=lines.append,
+    )  # fmt: skip
+    assert done.count == 1 and "torn.mp4: damaged video (Invalid data" in done.broken[0]
+    assert [p.name for p in (tmp_path / "out").glob("*.mp4")] == ["drive_overlay.mp4"]
+    with av.open(str(tmp_path / "out" / "drive_overlay.mp4")) as file:
+        frames = list(file.decode(video=0))
+    assert [round(float(f.pts * f.time_base), 3) for f in frames] == [0, 0.2, 0.4]
+    for frame, image, class_id in zip(frames, (dark, bright, bright), (0, 5, 5), strict=True):
+        expected = paint.overlay(image, np.full((48, 64), class_id), CAMVID)
+        shown = frame.to_ndarray(format="rgb24").astype(int)
+        assert np.abs(shown - expected).mean() < 8  # colours are compressed
+    assert "3 frames" in (tmp_path / "out" / "index.html").read_text()
+    # Odd sizes are made even; without PyAV there is a remedy.
+    assert video.painted(tmp_path / "in" / "drive.mp4", tmp_path / "o.mp4", lambda f: f[:47]) == 3
+    monkeypatch.setattr(video, "available", lambda: False)
+    with pytest.raises(UserError, match=r"pip install 'jaxseg\[video\]'"):
+        video.painted(tmp_path / "in" / "drive.mp4", tmp_path / "o.mp4", lambda f: f)
 
 
 def test_errors_name_the_file(tmp_path):

@@ -18,7 +18,7 @@ from jaxseg.experiment.optimisers import make_optimisers
 from jaxseg.experiment.state import abstract_state
 from jaxseg.run import evaluate as run_evaluate
 from jaxseg.run import snapshots, train
-from jaxseg.storage import logs
+from jaxseg.storage import logs, run_folder
 from jaxseg.storage.checkpoints import checkpoint
 
 
@@ -70,6 +70,12 @@ def test_a_run_leaves_what_it_promises_and_is_resumed_bit_for_bit(
     for name in ("config.json", "metrics.jsonl", "results.json", "selection.json", "report.html",
                  "tensorboard"):  # fmt: skip
         assert (whole / name).exists(), name
+    noted = run_folder.read_made(whole)
+    assert noted["versions"]["jax"] == jax.__version__ and noted["at_step"] == 4
+    assert noted["started"] <= noted["ended"] and 0 < noted["seconds"] < 600
+    assert noted["data"].keys() == {"source train", "target train", "target val"}
+    assert noted["data"]["source train"].startswith("6 images, sha256 ")
+    assert "made" not in run_folder.read_config(whole)
     lines = logs.read(whole)
     assert [line["step"] for line in lines if line["kind"] == "train"] == [1, 2, 3, 4]
     assert [line["step"] for line in lines if line["kind"] == "eval"] == [2, 4]
@@ -84,7 +90,10 @@ def test_a_run_leaves_what_it_promises_and_is_resumed_bit_for_bit(
             interrupt_after(step, patched)
             assert train.run(config, str(parts)) == 130
     config.data.threads = 2
-    assert train.run(config, str(parts)) == 0
+    assert train.run(config, str(parts), "jaxseg train --config=x") == 0
+    again = run_folder.read_made(parts)
+    assert again["data"] == noted["data"] and again["started"] <= again["ended"]
+    assert again["resumed_with"] == "jaxseg train --config=x" and again["at_step"] == 4
     printed = capsys.readouterr().out
     assert "resuming from step 1" in printed and "resuming from step 3" in printed
     # Evaluations too, the agreement of step 4 with step 2 among them.

@@ -1,6 +1,8 @@
 """Runs the modes of a config: train, evaluate, predict and the others."""
 
+import functools
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +22,7 @@ def main(argv: Sequence[str], usage: str = "", mode: str = "") -> None:
       usage: what --help says before the flags.
       mode: the mode, of a command that is one; otherwise --mode gives it.
     """
-    argv = list(argv)
+    argv, command = list(argv), _as_typed(argv)
     if parsing.asks_help(argv):
         print(f"{usage.strip()}\n\nFlags:\n{own.help_text(mode)}")
         sys.exit(0)
@@ -30,15 +32,21 @@ def main(argv: Sequence[str], usage: str = "", mode: str = "") -> None:
             if argument.partition("=")[0] in ("--mode", "-mode"):
                 parsing.fail(f"{argument}: the command itself says what to do", argv[0])
         argv.insert(1, f"--mode={mode}")
-    app.run(_guarded, argv, flags_parser=parsing.parse)
+    app.run(functools.partial(_guarded, command), argv, flags_parser=parsing.parse)
 
 
-def _guarded(argv: Sequence[str]) -> None:
+def _as_typed(argv: Sequence[str]) -> str:
+    program, *arguments = argv
+    start = ["python", program] if program.endswith(".py") else program.split(" ")
+    return shlex.join([*start, *arguments])
+
+
+def _guarded(command: str, argv: Sequence[str]) -> None:
     from jaxseg.engine import signals
 
     signals.guard()
     try:
-        exit_code = _checked(argv)
+        exit_code = _checked(argv, command)
     except (KeyboardInterrupt, Exception):
         if not signals.raised():
             raise
@@ -49,7 +57,7 @@ def _guarded(argv: Sequence[str]) -> None:
     sys.exit(exit_code)
 
 
-def _checked(argv: Sequence[str]) -> int:
+def _checked(argv: Sequence[str], command: str) -> int:
     """Checks the flags and runs the mode they ask for; returns the exit code."""
     program = argv[0]
     if len(argv) > 1:
@@ -76,12 +84,12 @@ def _checked(argv: Sequence[str]) -> int:
         predicts = own.MODE.value == "predict"
         writes = own.path(own.OUTPUT) if predicts else workdir
         with processes.end_together(), one_line_on_files(writes):
-            return _run(config, workdir)
+            return _run(config, workdir, command)
     except UserError as error:
         parsing.fail(str(error), program)
 
 
-def _run(config: ConfigDict, workdir: str) -> int:
+def _run(config: ConfigDict, workdir: str, command: str) -> int:
     """Runs the chosen mode; returns the exit code."""
     from jaxseg.experiment import fine_tune, networks, sizes
 
@@ -96,7 +104,8 @@ def _run(config: ConfigDict, workdir: str) -> int:
         from jaxseg.run import train
 
         profile = own.PROFILE.value or 0
-        return train.run(fine_tune.adopt(config, given), workdir, profile=profile)
+        config = fine_tune.adopt(config, given)
+        return train.run(config, workdir, command, profile=profile)
     if own.MODE.value == "inspect":
         from jaxseg.run import inspect
 

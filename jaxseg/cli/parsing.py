@@ -41,7 +41,8 @@ def parse(argv: Sequence[str]) -> list[str]:
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
             rest = flags.FLAGS(argv)
             if flags.FLAGS["config"].value is None:
-                fail("--config is missing: try --config=configs/advent.py", program)
+                example = "configs/advent.py" if program.endswith(".py") else "advent:streets"
+                fail(f"--config is missing: try --config={example}", program)
             _ = own.CONFIG.value
     except Exception as error:  # ml_collections raises many kinds for overrides
         fail(_one_line(error), program)

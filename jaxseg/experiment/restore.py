@@ -26,9 +26,10 @@ from jaxseg.experiment.optimisers import make_optimisers
 from jaxseg.experiment.state import abstract_state
 from jaxseg.storage import logs, run_folder
 from jaxseg.storage.checkpoints import checkpoint
+from jaxseg.storage.weights import files
 
-SUFFIXES = (".npz", ".safetensors", ".pth", ".pt")
 CHOICES = ("best", "last", *(c.key for c in selection.CRITERIA))  # values of --step
+_NETWORKS = [ending for ending in files.ENDINGS if ending != ".caffemodel"]  # of whole networks
 # AdaptSegNet and ADVENT save discriminators beside the networks: GTA5_5000_D1.pth,
 # model_2000_D_main.pth.
 _DISCRIMINATOR = re.compile(r"_D(\d*|_main|_aux)$")
@@ -119,7 +120,7 @@ def from_weights(
     """Loads a network from a weights file: AdaptSegNet's, ADVENT's, or with this project's names.
 
     Args:
-      path: .pth, .pt, .npz or .safetensors.
+      path: a file with one of `files.ENDINGS`.
       before: another network; its `method` is reused if the settings are the same, to avoid
         compiling again.
       config, given, announce: see `from_workdir`.
@@ -128,7 +129,6 @@ def from_weights(
       UserError: no such file, an unknown network, or other classes than the config's.
     """
     from jaxseg.storage.weights import (
-        files,
         initial,
         merge,
         recognise,
@@ -147,7 +147,8 @@ def from_weights(
             f"has {len(names.classes)}: give --config.data.classes=NAME of a set with "
             f"{theirs}{_sets_of(theirs)}"
         )
-    config = adopted(config, {"net": recognised.net}, given, "recognised in the file", announce)
+    net = _without_doubtful(config, recognised, given, path, announce)
+    config = adopted(config, {"net": net}, given, "recognised in the file", announce)
     same = before is not None and before.config.to_dict() == config.to_dict()
     method = before.method if same else make_method(config)
     template = abstract_state(config, method, make_optimisers(config))
@@ -185,13 +186,31 @@ def with_recognised(
     return adopted(config, {"net": net}, given, f"recognised in {path}", announce)
 
 
+def _without_doubtful(config, recognised, given, path, announce) -> dict[str, Any]:
+    """The recognised settings, without `summed` if the preset says otherwise.
+
+    That all four branches of a head differ from their initial values says that all were trained
+    only if they began as the references' do; a preset that names how many are summed knows better.
+    """
+    net, preset = dict(recognised.net), config.net.get("summed")
+    if preset and "net.summed" not in given and net.get("summed") == 0:
+        del net["summed"]
+        announce(
+            f"{path}: config.net.summed={preset} stays as the preset has it, although all branches "
+            "seem to be trained; --config.net.summed=0 sums all"
+        )
+    return net
+
+
 def weight_files(folder: str | Path, announce: Callable[[str], None] = print) -> list[Path]:
     """The weight files in a folder, by the numbers in their names, without discriminators."""
-    paths = [p for p in Path(folder).expanduser().iterdir() if p.suffix in SUFFIXES]
-    others = sorted(p.name for p in paths if _DISCRIMINATOR.search(p.stem))
-    paths = [p for p in paths if p.name not in others]
+    paths = [p for p in Path(folder).expanduser().iterdir() if files.ending_of(p) in _NETWORKS]
+    others = sorted(
+        p.name for p in paths if _DISCRIMINATOR.search(p.name[: -len(files.ending_of(p))])
+    )
+    paths = [p for p in paths if p.name not in others and not p.name.startswith(".")]
     if not paths:
-        raise UserError(f"--weights={folder}: no {', '.join(SUFFIXES)} file in it")
+        raise UserError(f"--weights={folder}: no {', '.join(_NETWORKS)} file in it")
     if others:
         more = ", ..." if len(others) > 2 else ""
         announce(f"discriminators passed over: {', '.join(others[:2])}{more}")

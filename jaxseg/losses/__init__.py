@@ -17,7 +17,6 @@ _NAMES = {
     "class_weights": "balance",
     "berhu": "depth",
 }
-__all__ = [*_NAMES]
 
 
 def __getattr__(name: str) -> Any:

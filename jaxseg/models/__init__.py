@@ -12,7 +12,6 @@ _NAMES = {
     "Network": "network",
     **dict.fromkeys(("segmenter", "architectures", "backbones_of"), "named"),
 }
-__all__ = [*_NAMES]
 
 
 def __getattr__(name: str) -> Any:

@@ -28,6 +28,7 @@ from jaxseg.run import (
     callbacks,
     compare,
     loop,
+    made,
     profiling,
     progress,
     snapshots,
@@ -47,11 +48,14 @@ from jaxseg.storage import run_folder, run_lock
 from jaxseg.storage.checkpoints import checkpoint
 
 
-def run(config: ConfigDict, workdir: str, profile: int = 0) -> int:
+def run(config: ConfigDict, workdir: str, command: str = "", *, profile: int = 0) -> int:
     """Trains all members to `config.train.steps`; returns the exit code (0, or 130 when
     interrupted).
 
     Args:
+      config: of the experiment.
+      workdir: folder of the run, or of the sweep.
+      command: as typed, which the runs note; see `made`.
       profile: number of steps to trace; see `profiling.traced`.
     """
     with contextlib.ExitStack() as opened, one_line_on_files(workdir):
@@ -59,10 +63,12 @@ def run(config: ConfigDict, workdir: str, profile: int = 0) -> int:
         if main:
             folders = dict.fromkeys((workdir, *trained.folders))
             opened.enter_context(run_lock.held(folders))
-        return _run(config, workdir, trained, main=main, profile=profile)
+        return _run(config, workdir, trained, command, main=main, profile=profile)
 
 
-def _run(config: ConfigDict, workdir: str, trained: Trained, *, main: bool, profile: int) -> int:
+def _run(
+    config: ConfigDict, workdir: str, trained: Trained, command: str, *, main: bool, profile: int
+) -> int:
     batches.prepare(trained.config, trained.method.reads)
     processes.gather("data", "ready")  # preparing data may take hours longer on one host
     used, there = len(trained.devices), jax.local_device_count()
@@ -92,7 +98,10 @@ def _run(config: ConfigDict, workdir: str, trained: Trained, *, main: bool, prof
         processes.same(f"the state of step {start}", fingerprint(states))
         if trained.swept:
             print(f"{len(trained.members)} members in one program, in {workdir}")
+        noted = made.facts(trained.config, trained.method.reads, command)
+        clock = made.Clock(trained.folders, noted)
         finished = _trained_on(trained, states, managers, tabulate, profile)
+        clock.stop(max(manager.latest_step() or start for manager in managers))
     if not finished:
         return 130
     if main and trained.swept:

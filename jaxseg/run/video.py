@@ -59,7 +59,7 @@ def painted(path: Path, output: Path, paint: Callable[[np.ndarray], np.ndarray])
         os.replace(temporary, output)
     except av.error.FFmpegError as error:
         where = f" at frame {count}" if count else ""
-        raise UserError(f"{path}: damaged video{where} ({error})") from error
+        raise UserError(f"{path}: damaged video{where} ({error.strerror})") from error
     finally:
         temporary.unlink(missing_ok=True)
     return count

@@ -14,12 +14,13 @@ from jaxseg.errors import UserError, naming
 from jaxseg.models.segmenters import build as segmenters
 
 CONFIG = "config.json"
+MADE = "made"  # of config.json: how the run was made, which is no setting
 
 # Settings that may differ between a run and its continuation.
 FREE = ("train.steps", "train.log_every", "train.eval_every", "train.save_every", "train.keep",
         "train.keep_criteria", "train.pictures", "train.devices", "train.skip_bad_steps", "sweep",
         "eval", "log", "compile_cache", "data.root", "data.records", "data.threads",
-        "net.remat")  # fmt: skip
+        "net.remat", MADE)  # fmt: skip
 # Settings that may differ between the hosts of one run.
 OWN = ("compile_cache", "data.root", "data.records", "data.threads")
 
@@ -98,9 +99,27 @@ def compare_config(config: ConfigDict, workdir: str) -> str:
 
 
 def write_config(config: ConfigDict, workdir: str | Path) -> None:
-    """Writes config.json atomically, in the first process only."""
+    """Writes config.json atomically, in the first process only; keeps what `write_made` wrote."""
     if jax.process_index() == 0:
-        write_text(Path(workdir, CONFIG), json.dumps(config.to_dict(), indent=1))
+        made = read_made(workdir)
+        settings = config.to_dict() | ({MADE: made} if made else {})
+        write_text(Path(workdir, CONFIG), json.dumps(settings, indent=1))
+
+
+def read_made(workdir: str | Path) -> dict[str, Any]:
+    """How a run was made, as its config.json has it; {} if nothing is noted or readable."""
+    try:
+        return dict(json.loads(Path(workdir, CONFIG).read_text()).get(MADE) or {})
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def write_made(workdir: str | Path, made: Mapping[str, Any]) -> None:
+    """Notes in config.json how a run was made, in the first process only."""
+    if jax.process_index() == 0:
+        path = Path(workdir, CONFIG)
+        settings = json.loads(path.read_text()) | {MADE: dict(made)}
+        write_text(path, json.dumps(settings, indent=1))
 
 
 def shared_settings(config: ConfigDict) -> str:
@@ -128,7 +147,8 @@ def read_config(workdir: str | Path) -> ConfigDict:
     Raises:
       UserError: no such file, or not a readable config.
     """
-    config = ConfigDict(_tuples(_read(Path(workdir, CONFIG))))
+    saved = _read(Path(workdir, CONFIG))
+    config = ConfigDict(_tuples({key: saved[key] for key in saved if key != MADE}))
     for group, settings in LATER.items():
         if group in config:
             config[group].update({k: v for k, v in settings.items() if k not in config[group]})

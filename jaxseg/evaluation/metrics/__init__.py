@@ -16,7 +16,6 @@ _NAMES = {
     ),
     **dict.fromkeys(("boundary_counts", "boundary_iou"), "boundary"),
 }
-__all__ = [*_NAMES]
 
 
 def __getattr__(name: str) -> Any:

@@ -16,6 +16,19 @@ from jaxseg.storage.weights import archives, caffemodel, pickles, pth
 WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model", "net", "network", "weights")
 
 
+# The endings of files that `load` reads; the last six are PyTorch's.
+ENDINGS = (
+    *(".npz", ".safetensors", ".caffemodel"),
+    *(".pth", ".pt", ".pth.tar", ".pt.tar", ".ckpt", ".bin"),
+)
+
+
+def ending_of(path: str | Path) -> str:
+    """The ending of a weights file, one of ENDINGS; '' for another file."""
+    name = Path(path).name.lower()
+    return next((ending for ending in ENDINGS if name.endswith(ending)), "")
+
+
 def load(path: str | Path) -> dict[str, np.ndarray]:
     """Loads the tensors of a weights file.
 
@@ -34,20 +47,16 @@ def load(path: str | Path) -> dict[str, np.ndarray]:
       UserError: the file is missing, of an unknown format, damaged, or contains no tensors.
     """
     path = Path(path).expanduser()
-    pytorch = dict.fromkeys((".pth", ".pt", ".pth.tar", ".pt.tar", ".ckpt", ".bin"), pth.read)
-    readers = {
-        ".npz": _npz, ".safetensors": _safetensors, ".caffemodel": caffemodel.read, **pytorch,
-    }  # fmt: skip
-    ending = next((ending for ending in readers if path.name.lower().endswith(ending)), None)
-    if ending is None:
-        raise UserError(f"{path}: weights are read from {', '.join(readers)} files")
+    ending = ending_of(path)
+    if not ending:
+        raise UserError(f"{path}: weights are read from {', '.join(ENDINGS)} files")
     if not path.is_file():
         raise UserError(f"{path}: no such weights file")
     try:
         with path.open("rb") as file:
             if what := impostor.told(file.read(impostor.ENOUGH)):
                 raise ValueError(what)
-        tensors = _flat(readers[ending](path))
+        tensors = _flat(_READERS.get(ending, pth.read)(path))
     except (ValueError, OSError, MemoryError) as error:
         reason = (str(error).splitlines() or ["not enough memory for it"])[0][:300]
         raise UserError(f"{path}: not a readable {ending} weights file ({reason})") from error
@@ -121,3 +130,6 @@ def _flat(tree: Any, wrapped: bool = False) -> dict[str, np.ndarray]:
         if isinstance(value, pickles.Foreign) and (wrapped or len(tree) == 1):
             raise ValueError(f"refused: {name!r} is of {value.name}, and only tensors are read")
     return tensors
+
+
+_READERS = {".npz": _npz, ".safetensors": _safetensors, ".caffemodel": caffemodel.read}
