@@ -7,7 +7,8 @@ Photographs may have any proportions. They are not squashed to those of the netw
 are scaled until they cover a crop, see `covering`.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
@@ -64,6 +65,12 @@ def for_records(data: bytes) -> tuple[bytes, np.ndarray]:
         if turned or _transparent(image) or image.mode in _GREY_16:
             return codec.encode_image(array), array
         return data, array
+
+
+def size_in(record: Mapping[str, Any], where: str) -> tuple[int, int]:
+    """Returns the size of a record's image; UserError with `where` if the image is damaged."""
+    with codec.naming(where, "delete that folder to prepare it anew"):
+        return codec.size_of(record["image"])
 
 
 def covering(shape: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:

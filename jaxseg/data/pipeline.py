@@ -13,7 +13,7 @@ from typing import Any
 import grain
 import numpy as np
 
-from jaxseg.data import codec, photograph, sampling, transforms
+from jaxseg.data import photograph, sampling, transforms
 from jaxseg.data.labels import IGNORE
 from jaxseg.data.records import Source
 from jaxseg.data.sampling import RareClasses
@@ -94,7 +94,7 @@ def train_stream(
     def load(record: dict) -> dict[str, np.ndarray]:
         where, wanted = source.where(record), size
         if source.keeps_proportions:
-            wanted = photograph.covering(codec.size_of(record["image"]), size)
+            wanted = photograph.covering(photograph.size_in(record, where), size)
         sample = transforms.decode(record, where=where, size=wanted, keys=arrays, table=table)
         if "valid" in keys:
             sample["valid"] = transforms.inside(wanted, margins)
@@ -250,8 +250,7 @@ def equal_sizes(source: Source) -> list[range]:
         starts, before = [], None
         for i in range(len(source)):
             record = source[i]
-            with codec.naming(source.where(record), "delete that folder to prepare it anew"):
-                size = codec.size_of(record["image"])
+            size = photograph.size_in(record, source.where(record))
             if size != before:
                 starts.append(i)
                 before = size
@@ -279,7 +278,8 @@ def _evaluated(
     table: np.ndarray | None,
     beside: Sequence[str],
 ) -> dict[str, Any]:
-    where, stored = source.where(record), codec.size_of(record["image"])
+    where = source.where(record)
+    stored = photograph.size_in(record, where)
     if source.keeps_proportions:
         size, label_size = (n and photograph.fitted(stored, n) for n in (size, label_size))
     sample = transforms.decode(record, where=where, size=size, keys=("image",))
