@@ -4,6 +4,7 @@ A preset names a pair of data sets together with the scale at which it is traine
   streets               rendered -> photographic, embedded, minutes on a laptop (the default)
   streets_camvid        rendered streets -> CamVid photographs, 11 classes
   streets_folder        rendered streets -> your own unlabelled photographs, data.root/photos
+  folders               your own labelled images -> your own unlabelled photographs
   gta5_cityscapes       GTA5 -> Cityscapes, DeepLabV2 ResNet-101, 19 classes (the papers)
   synthia_cityscapes    SYNTHIA-RAND-CITYSCAPES -> Cityscapes, 16 classes (the papers)
   urbansyn_cityscapes   UrbanSyn -> Cityscapes, 19 classes (VFM-UDA++)
@@ -12,8 +13,8 @@ A preset names a pair of data sets together with the scale at which it is traine
   cityscapes_darkzurich Cityscapes -> Dark Zurich by night, 19 classes (DAFormer)
 
 Modifiers follow after a plus sign, as in `gta5_cityscapes+vgg16`:
-  pretrained  on the embedded pairs (`streets...`) a feature pyramid on EfficientNet-Lite0 with
-             ImageNet weights: the default where there are photographs
+  pretrained  on the embedded pairs (`streets...`) and `folders` a feature pyramid on
+             EfficientNet-Lite0 with ImageNet weights: the default where there are photographs
   scratch    on the embedded pairs a small network without pretrained weights: the default of
              `streets`, which then takes minutes
   vgg16      the VGG-16 of the papers instead of ResNet-101 (on the embedded pairs a small VGG,
@@ -33,6 +34,7 @@ PRESETS = (
     "streets",
     "streets_camvid",
     "streets_folder",
+    "folders",
     "gta5_cityscapes",
     "synthia_cityscapes",
     "urbansyn_cityscapes",
@@ -78,13 +80,13 @@ def experiment(method: str, preset: str, family: str = "advent") -> ConfigDict:
     """
     base, modifiers = parse(preset)
     chosen = [m for m in ("pretrained", "scratch") if m in modifiers]
-    if chosen and not base.startswith("streets"):
+    if chosen and not embedded.small(base):
         raise ValueError(f"{chosen[0]!r} is for the embedded pairs, not for {base}: leave it out")
     if len(chosen) == 2 or ("pretrained" in chosen and "vgg16" in modifiers):
         raise ValueError(
             f"{chosen[0]!r} and {'vgg16' if len(chosen) < 2 else chosen[1]!r}: choose one"
         )
-    if "reference" in modifiers and (not family or base.startswith("streets")):
+    if "reference" in modifiers and (not family or embedded.small(base)):
         what = f"the preset {base}" if family else method
         raise ValueError(f"there is no released code of {what} to reproduce: leave out 'reference'")
     config = ConfigDict()
@@ -174,7 +176,7 @@ def experiment(method: str, preset: str, family: str = "advent") -> ConfigDict:
             source_images=100,  # source-validation images that score a snapshot, 0 for none
         )
     )
-    if base.startswith("streets"):
+    if embedded.small(base):
         scratch = bool({"scratch", "vgg16"} & set(modifiers))
         embedded.pair(config, base, scratch or (base == "streets" and not chosen))
     else:
@@ -212,7 +214,7 @@ def experiment(method: str, preset: str, family: str = "advent") -> ConfigDict:
 
 
 def _vgg16(config, base):
-    small = base.startswith("streets")
+    small = embedded.small(base)
     config.net.backbone = "vgg_small" if small else "vgg16"
     if small:
         config.optim.gen.clip = 1.0  # it has no BatchNorm
@@ -273,7 +275,7 @@ def weights(preset: str, factor: float, **levels: float) -> dict[str, float]:
     The embedded pairs are trained for hundreds of steps instead of 10^5, with a loss that counts
     from the start; the factors were found on training runs with seed 0.
     """
-    scale = factor if preset.startswith("streets") else 1.0
+    scale = factor if embedded.small(preset) else 1.0
     return {level: scale * value for level, value in levels.items()}
 
 

@@ -16,12 +16,17 @@ from configs.settings import (
 )
 
 
+def small(preset: str) -> bool:
+    """Whether a preset is trained for hundreds of steps on small images, as all here are."""
+    return preset.startswith(("streets", "folders"))
+
+
 def pair(config: ConfigDict, base: str, scratch: bool) -> None:
     """Fills in data, network, optimisers and schedule.
 
     Args:
       config: as `common.experiment` begins it.
-      base: streets, streets_camvid or streets_folder.
+      base: streets, streets_camvid, streets_folder or folders.
       scratch: whether the network begins without pretrained weights.
     """
     _network(config, scratch)
@@ -40,7 +45,9 @@ def pair(config: ConfigDict, base: str, scratch: bool) -> None:
     if base == "streets_folder":
         config.data.source.options.domain = _for_photographs(config, scratch)
         config.data.target.update(dict(name="folder"))
-        config.data.target.options = _folder()
+        config.data.target.options = folder(images="photos")
+    if base == "folders":
+        _folders(config, (96, 128) if scratch else (160, 224))
 
 
 def _for_photographs(config, scratch) -> str:
@@ -93,17 +100,39 @@ def _rendered(domain, size):
     )
 
 
-def _folder():
-    """See jaxseg/data/builders/folder.py; labels, if there are any, are for scores."""
-    return ConfigDict(
-        dict(
-            images="photos",
-            labels="",
-            classes="",
-            label_values="auto",
-            image_suffix="",
-            label_suffix="",
-            val_percent=10.0,
-            split_seed=0,
-        )
+def _folders(config, size):
+    """DIR/source/{images,labels}, DIR/target/images, DIR/target_val/{images,labels} if there are,
+    DIR/classes.txt; DIR is data.root.
+    """
+    config.data.classes = config.data.get_ref("root") + "/classes.txt"
+    classes = config.data.get_ref("classes")
+    own = dict(classes=classes, own_classes="auto", class_map="auto", val_images="auto")
+    source = folder(images="source/images", labels="source/labels", **own)
+    target = folder(images="target/images", partly_labelled=True, **own)
+    split = dict(name="folder", split="train", val_split="val", size=size)
+    config.data.source = ConfigDict(split | dict(options=source))
+    config.data.target = ConfigDict(split | dict(options=target))
+    config.train.update(dict(steps=420, warmup_steps=140, eval_every=70))
+
+
+def folder(**given) -> ConfigDict:
+    """See jaxseg/data/builders/folder.py; labels of a target, if there are any, are for scores."""
+    settings = dict(
+        images="",
+        labels="",
+        classes="",
+        own_classes="",  # class file of these labels, where it differs
+        class_map="",  # which of the learnt classes they are
+        label_values="auto",  # index, colour
+        image_prefix="",
+        image_suffix="",
+        label_prefix="",
+        label_suffix="",
+        val_images="",  # folders of the validation images and their labels
+        val_labels="auto",
+        partly_labelled=False,  # images without labels train, those with one validate
+        val_percent=10.0,
+        split_seed=0,
+        keep_proportions=True,  # cropped instead of squashed to `size`
     )
+    return ConfigDict(settings | given)

@@ -8,7 +8,7 @@ one of AdaptSegNet. The authors published no code and not every weight: the weig
 here are ours.
 """
 
-from configs import common
+from configs import common, embedded
 
 
 def get_config(preset: str = "streets"):
@@ -17,7 +17,7 @@ def get_config(preset: str = "streets"):
     base, modifiers = common.parse(preset)
     config.net.aux = False
     config.disc.architecture = "pixel"
-    if not base.startswith("streets") and "vgg16" not in modifiers:
+    if not embedded.small(base) and "vgg16" not in modifiers:
         config.net.backbone = "vgg16_frontend"
         config.net.rates = ()  # its classifier is a 1x1 convolution
         config.net.stride_in = None  # of ResNets

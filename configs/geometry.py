@@ -23,6 +23,11 @@ def parse(preset: str, modifiers: tuple[str, ...]) -> tuple[str, tuple[str, ...]
       ValueError: unknown preset or modifier.
     """
     base, *given = preset.split("+")
+    if base == "folders":
+        raise ValueError(
+            "own folders have no depth, which this method learns from: take another config, or "
+            f"one of the presets {', '.join(PRESETS)}"
+        )
     for kind, known, found in (("preset", PRESETS, [base]), ("modifier", modifiers, given)):
         if unknown := [x for x in found if x not in known]:
             choices = ", ".join(known)

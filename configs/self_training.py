@@ -7,7 +7,7 @@ Two modifiers are theirs alone; they follow those of `common`, as in `cityscapes
 
 from ml_collections import ConfigDict
 
-from configs import common, settings
+from configs import common, embedded, settings
 
 # Names of the classes that ImageNet has photographs of, in Cityscapes' and CamVid's words.
 THINGS = (
@@ -133,8 +133,8 @@ def margins(config: ConfigDict) -> tuple[float, float]:
 
 
 def small(preset: str) -> bool:
-    """Whether it is one of the embedded pairs."""
-    return split(preset)[0].startswith("streets")
+    """Whether it is one of the embedded pairs, or a user's own."""
+    return embedded.small(preset)
 
 
 def reference(preset: str) -> bool:

@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from configs import common, settings
+from configs import common, embedded, settings
 
 
 def experiment(name: str, preset: str, lam_semantic: float, lam_output: float) -> ConfigDict:
@@ -17,7 +17,7 @@ def experiment(name: str, preset: str, lam_semantic: float, lam_output: float) -
       ValueError: unknown preset or modifier.
     """
     config = common.experiment(name, preset, family="")
-    small = preset.startswith("streets")
+    small = embedded.small(preset)
     config.net.aux = False
     config.net.statistics = "target"
     config.disc.init_std = 0.02

@@ -14,7 +14,7 @@ on; here both are one data set, and share its size and options.
 
 from ml_collections import ConfigDict
 
-from configs import common
+from configs import common, embedded
 
 
 def experiment(
@@ -37,17 +37,17 @@ def experiment(
         if unknown := [x for x in found if x not in known]:
             choices = f"choose one of {', '.join(known)}" if known else f"{name} has none"
             raise ValueError(f"unknown {kind} {unknown[0]!r}; {choices}")
-    embedded = {"streets": "streets", "camvid": "streets_camvid"}
+    pairs = {"streets": "streets", "camvid": "streets_camvid"}
     chosen = [m for m in ("pretrained", "scratch") if m in given]
-    if chosen and base not in embedded:
-        raise ValueError(f"{chosen[0]!r} is for {' and '.join(embedded)}, not for {base}")
+    if chosen and base not in pairs:
+        raise ValueError(f"{chosen[0]!r} is for {' and '.join(pairs)}, not for {base}")
     scratch = scratch or "scratch" in given or (base == "streets" and not chosen)
-    light = base in embedded or (base == "folder" and not any("resnet" in m for m in given))
-    pair = embedded.get(base, "streets_camvid") if light else "gta5_cityscapes"
+    light = base in pairs or (base == "folder" and not any("resnet" in m for m in given))
+    pair = pairs.get(base, "streets_camvid") if light else "gta5_cityscapes"
     how = ("+scratch" if scratch else "+pretrained") if light else ""
     config = common.experiment(name, pair + how)
     config.name = "_".join((name, base, *given))
-    if base not in embedded:
+    if base not in pairs:
         data = dict(name=base, split="train", val_split="val", size=(1024, 2048))
         config.data.target = ConfigDict(data | dict(options=ConfigDict()))
         config.data.threads = 2 if light else 8
@@ -76,17 +76,10 @@ def own_data(config: ConfigDict) -> None:
     """
     config.data.classes = "classes.txt"
     config.data.target.name = "folder"
-    config.data.target.options = ConfigDict(
-        dict(
-            images="images",  # '{split}' in it stands for the split; or it holds folders train, val
-            labels="labels",
-            classes=config.data.get_ref("classes"),
-            label_values="auto",  # index, colour
-            image_suffix="",
-            label_suffix="",
-            val_percent=10.0,  # where the folders know no splits
-            split_seed=0,
-        )
+    config.data.target.options = embedded.folder(
+        images="images",  # '{split}' in it stands for the split; or it holds folders train, val
+        labels="labels",
+        classes=config.data.get_ref("classes"),
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from jaxseg.data import classfile, labels
-from jaxseg.data.builders.folder import label_reader
+from jaxseg.data.conversion import label_files
 from jaxseg.errors import UserError
 
 
@@ -90,6 +90,76 @@ def test_a_class_file_is_a_label_set_by_its_path(tmp_path):
         classfile.by_name(str(tmp_path / "latin.txt"))
 
 
+TOOLS = {
+    "LabelMe, labels.txt": ("__ignore__\n_background_\nroad\nsky\n", {1: "road", 2: "sky"}),
+    "LabelMe, class_names.txt": ("_background_\nroad\nsky\n", {1: "road", 2: "sky"}),
+    "Roboflow": ("Pixel Value, Class\n0, background\n1, road\n2, sky\n", {1: "road", 2: "sky"}),
+    "a heading": ("id;name;area\n3;road;9\n4;sky;\n", {3: "road", 4: "sky"}),
+    "a heading, name first": ('label,class id\n"road, wet",3\nsky,4\n', {3: "road, wet"}),
+    "value,name": ("0,sky\n7,road\n", {0: "sky", 7: "road"}),
+    "name,value": ("sky,0\nroad,7\n", {0: "sky", 7: "road"}),
+    "value: name": ("0: sky\n7: road\n", {0: "sky", 7: "road"}),
+    "name = value": ("sky = 0\nroad = 7\n", {0: "sky", 7: "road"}),
+    "tabs": ("0\tsky\n7\troad\n", {0: "sky", 7: "road"}),
+    "names with commas": ("road, wet\nsky\n", {0: "road, wet", 1: "sky"}),
+    "names with numbers": ("class 0\nclass 1\n", {0: "class 0", 1: "class 1"}),
+    "JSON of values": ('{"sky": 4, "road": 7}', {4: "sky", 7: "road"}),
+    "JSON list": ('["sky", "road"]', {0: "sky", 1: "road"}),
+}
+ROAD, SKY = (128, 64, 128), (70, 130, 180)
+COLOUR_TOOLS = {
+    "CVAT": "# label:color_rgb:parts:actions\nroad:128,64,128::\nsky:70,130,180::\n",
+    "CSV": "name,r,g,b\nroad,128,64,128\nsky,70,130,180\n",
+    "CSV without a heading": "128,64,128,road\n70,130,180,sky\n",
+    "name R G B": "road 128 64 128\nsky 70 130 180\n",
+    "name: R, G, B": "road: 128, 64, 128\nsky: (70, 130, 180)\n",
+    "Supervisely, colours": '{"road": [128, 64, 128], "sky": [70, 130, 180]}',
+    "Supervisely, meta.json": '{"classes": [{"title": "road", "color": "#804080"}, '
+    '{"title": "sky", "color": "#4682B4"}], "tags": []}',
+}
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_files_that_tools_write(tmp_path, tool):
+    text, expected = TOOLS[tool]
+    found = read(tmp_path, text)
+    named = {value: found.label_set.classes[train] for value, train in found.values.items()
+             if train != 255}  # fmt: skip
+    assert expected.items() <= named.items() and found.colours is None
+    assert "__ignore__" not in named.values() and len(named) <= 3
+
+
+@pytest.mark.parametrize("tool", COLOUR_TOOLS)
+def test_files_of_colours_that_tools_write(tmp_path, tool):
+    found = read(tmp_path, COLOUR_TOOLS[tool])
+    assert found.label_set.classes == ("road", "sky")
+    extra = {(0, 0, 0): 255} if tool.startswith("Supervisely") else {}  # pixels of no object
+    assert found.colours == {ROAD: 0, SKY: 1} | extra
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("road\n__ignore__\nsky\n", "line 2: __ignore__ must be the first line"),
+        ("road 1\nsky 0\n", "line 1: 'road 1' may be the value 1 of 'road' or a name; write '1"),
+        ("zone 1\nzone 2\n", "write '1 zone', or '0 zone 1'"),
+        ("0,sky\nroad\n1,car\n", "line 2: 'road' cannot be told|line 1: '0,sky'"),
+        ("0,sky\n1,road,x\n", "line 2: '1,road,x' cannot be told; write a class a line"),
+        ("name,id\nsky,0\nroad,x\n", "line 3: 'road,x' cannot be told"),
+        ("road:1,2,3::\nsky\n", "line 2: 'sky' is not 'name:R,G,B:parts:actions' as other lines"),
+        ("0: sky\nroad\n", "line 2: 'road' is not 'value: name' as other lines are"),
+        ("train: ../train/images\nnc: 2\nnames: [a, b]\n", "the data.yaml of YOLO"),
+        ('{"images": [], "categories": []}', "no list of classes; wanted is"),
+        ('{"road": 1, "sky": [1, 2, 3]}', "no list of classes; wanted is"),
+        ("{road", "neither lines of classes nor JSON"),
+    ],
+)
+def test_files_that_cannot_be_told_are_refused(tmp_path, text, said):
+    with pytest.raises(UserError, match=said) as caught:
+        read(tmp_path, text)
+    assert "classes.txt" in str(caught.value) and "\n" not in str(caught.value)
+
+
 # --- label files
 
 
@@ -125,7 +195,7 @@ def lines(seed=0, high=4):
 
 @pytest.mark.parametrize("values", ["auto", "colour"])
 def test_colour_files_are_looked_up_exactly(tmp_path, values):
-    take = label_reader(read(tmp_path, COLOURS), values)
+    take = label_files.reader(read(tmp_path, COLOURS), values)
     colours = Image.fromarray(PALETTE[lines()])
     optimised = colours.quantize(4)  # indices in any order, colours as they are
     assert sorted(c for _, c in optimised.convert("RGB").getcolors()) == sorted(
@@ -140,7 +210,7 @@ def test_colour_files_are_looked_up_exactly(tmp_path, values):
 
 
 def test_index_files_of_any_kind(tmp_path):
-    take = label_reader(read(tmp_path, "road\nvoid\nsky\nmoon\n"), "auto")
+    take = label_files.reader(read(tmp_path, "road\nvoid\nsky\nmoon\n"), "auto")
     palette = Image.fromarray(lines())
     palette.putpalette(np.random.default_rng(1).integers(0, 256, 768).astype(np.uint8).tobytes())
     grey = Image.fromarray(lines())
@@ -163,17 +233,17 @@ def test_which_files_are_read_by_index_where_both_are_possible(tmp_path):
     palette = Image.fromarray(lines())
     palette.putpalette(PALETTE[::-1].tobytes())  # the colours of other lines
     by_colour, by_index = TRAIN[::-1][lines()], TRAIN[lines()]
-    np.testing.assert_array_equal(label_reader(classes, "auto")(png(palette)), by_colour)
-    np.testing.assert_array_equal(label_reader(classes, "index")(png(palette)), by_index)
-    np.testing.assert_array_equal(label_reader(classes, "auto")(png(lines())), by_index)
+    np.testing.assert_array_equal(label_files.reader(classes, "auto")(png(palette)), by_colour)
+    np.testing.assert_array_equal(label_files.reader(classes, "index")(png(palette)), by_index)
+    np.testing.assert_array_equal(label_files.reader(classes, "auto")(png(lines())), by_index)
     mask = 255 * lines(high=2)
-    found = label_reader(classes, "colour")(png(mask))
+    found = label_files.reader(classes, "colour")(png(mask))
     np.testing.assert_array_equal(found, np.where(mask == 255, 1, 255))
 
 
 def test_label_files_that_are_refused(tmp_path):
     names, colours = read(tmp_path, "road\nsky\n"), read(tmp_path, COLOURS)
-    take = label_reader(names, "auto")
+    take = label_files.reader(names, "auto")
     wrong = np.minimum(lines(), 1)
     wrong[0, :5] = 7
     with pytest.raises(UserError, match="unknown label value 7 in 5 pixels; known are 0-1, 255"):
@@ -181,8 +251,8 @@ def test_label_files_that_are_refused(tmp_path):
     with pytest.raises(UserError, match="holds colours, not indices; list them in .*classes.txt"):
         take(png(PALETTE[lines()]))
     with pytest.raises(UserError, match="lists no colours; write 'R G B name' lines"):
-        label_reader(names, "colour")(png(PALETTE[lines()]))
+        label_files.reader(names, "colour")(png(PALETTE[lines()]))
     with pytest.raises(UserError, match="16 bits a channel; save the label with 8"):
         take(png(lines().astype(np.uint16)))
     with pytest.raises(UserError, match="a JPEG, whose values are blurred"):
-        label_reader(colours, "auto")(png(PALETTE[lines()], format="JPEG"))
+        label_files.reader(colours, "auto")(png(PALETTE[lines()], format="JPEG"))

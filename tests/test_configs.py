@@ -188,6 +188,7 @@ def test_vgg16_replaces_the_network():
         ("advent", "streets+pretrained+vgg16", "choose one"),
         ("advent", "streets+reference", "no released code of the preset streets"),
         ("fcns_in_the_wild", "reference", "no released code of fcns_in_the_wild"),
+        ("gio_ada", "folders", "own folders have no depth, which this method learns from"),
     ],
 )
 def test_wrong_presets_are_told(name, preset, match):
@@ -195,7 +196,7 @@ def test_wrong_presets_are_told(name, preset, match):
         load(name, preset)
 
 
-@pytest.mark.parametrize("preset", ["streets", "streets_camvid", "streets_folder"])
+@pytest.mark.parametrize("preset", ["streets", "streets_camvid", "streets_folder", "folders"])
 @pytest.mark.parametrize("name", METHODS)
 def test_embedded_presets_multiply_the_papers_weights(name, preset):
     config = load(name, preset)
@@ -211,7 +212,7 @@ def test_embedded_presets_multiply_the_papers_weights(name, preset):
 # All configs on the embedded pair and at paper scale, the rest of the presets with three of them:
 # tracing ResNet-101 takes seconds.
 # The presets of the last line have the network of gta5_cityscapes; test_self_training_configs.py.
-OTHERS = (*(p for p in common.PRESETS if p not in ("streets", "gta5_cityscapes",
+OTHERS = (*(p for p in common.PRESETS if p not in ("streets", "folders", "gta5_cityscapes",
             "urbansyn_cityscapes", "cityscapes_acdc", "cityscapes_darkzurich")),
           "gta5_cityscapes+vgg16", "reference")  # fmt: skip
 ASSEMBLED = [
@@ -220,6 +221,7 @@ ASSEMBLED = [
     for preset in ("streets", "streets+pretrained", "gta5_cityscapes")
 ]
 ASSEMBLED += [(name, preset) for name in ("advent", "minent_prior") for preset in OTHERS]
+ASSEMBLED += [("minent_prior", "folders")]
 ASSEMBLED += [("fcns_in_the_wild", preset) for preset in OTHERS if preset != "reference"]
 
 

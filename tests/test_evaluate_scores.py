@@ -422,6 +422,7 @@ def test_records_hand_out_instances_and_depth():
     class Memory:
         name, split, folder, label_set = "memory", "val", "nowhere", labels.CITYSCAPES
         size, labelled, has = None, True, ("image", "label", "depth", "instances")
+        keeps_proportions = False
         where = records.Source.where
         objects = np.array([[26001, 7], [0, 24000], [33999, 1]], np.uint16).repeat(2, 0)
         metres = np.array([[0, 1], [2.5, 80], [255, 0]], np.float32).repeat(2, 0)

@@ -225,7 +225,7 @@ def test_settings_that_make_no_sense(tmp_path):
         ({"split": "test"}, "no split 'test'; it has train, val, all"),
         ({"val_percent": 100}, "val_percent=100 must be"),
         ({"val_percent": 0, "split": "val"}, "no images are left for val of 2"),
-        ({"masks": "x"}, "folder has no option 'masks'; it takes classes, image_suffix, images"),
+        ({"masks": "x"}, "folder has no option 'masks'; it takes class_map, classes, image_prefix"),
     ):
         with pytest.raises(UserError, match=said):
             open_mine(tmp_path, **{"split": "train"} | options)

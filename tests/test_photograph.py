@@ -8,7 +8,7 @@ from PIL import ExifTags, Image
 
 from jaxseg.data import codec, photograph
 from jaxseg.errors import UserError
-from jaxseg.run import predict
+from jaxseg.run import images
 
 
 def draw(*shape):
@@ -67,7 +67,7 @@ def test_training_and_prediction_see_the_same_pixels(tmp_path, kind):
     assert (stored == data) == (kind in ("RGB", "grey", "palette"))
     path = tmp_path / "photo"
     path.write_bytes(data)
-    np.testing.assert_array_equal(predict._read(path), expected)
+    np.testing.assert_array_equal(images.read(path), expected)
 
 
 @pytest.mark.parametrize(

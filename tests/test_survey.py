@@ -78,15 +78,17 @@ def test_numbers_and_pictures(tmp_path, capsys):
     assert "no labels" in said
     assert "note: source train never shows moon" in said
     assert "note: 1 images of source train have no labelled pixel" in said
-    for name, rows in (("source_train", 1), ("source_val", 1), ("target_train", 6)):
+    # Labelled images stand beside themselves with their labels.
+    for name, rows in (("source_train", 2), ("source_val", 1), ("target_train", 6)):
         sheet = np.asarray(Image.open(tmp_path / "out" / f"{name}.png"))
-        assert sheet.shape[1] == 6 + {"source_train": 3, "source_val": 1}.get(name, 4) * 326
+        assert sheet.shape[1] == 6 + {"source_val": 2}.get(name, 4) * 326
         assert sheet.shape[0] > rows * 150
-    # Road, in the colour of its class over a grey photograph, in the middle of the first row.
+    # The grey photograph, and road in the colour of its class over it.
     sheet = np.asarray(Image.open(tmp_path / "out" / "source_val.png")).astype(int)
     palette = classfile.by_name(str(tmp_path / "classes.txt")).palette
     expected = 0.45 * 93 + 0.55 * np.array(palette[0])
-    assert np.abs(sheet[6:200, 6:326] - expected).sum(-1).min() < 3
+    assert (sheet[6:200, 6:326] == 93).all()
+    assert np.abs(sheet[6:200, 332:652] - expected).sum(-1).min() < 3
 
 
 def test_a_split_that_both_sides_read_is_told_once(tmp_path):

@@ -239,6 +239,7 @@ def test_unlabelled_windows_are_drawn_anew_and_padding_does_not_count():
 def test_streams_with_everything_on():
     class Source:
         name, split, where = "memory", "train", staticmethod(str)
+        keeps_proportions = False
 
         def __len__(self):
             return 5

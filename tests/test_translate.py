@@ -9,7 +9,7 @@ from kit.small import small_config
 
 from jaxseg.data import codec
 from jaxseg.errors import UserError
-from jaxseg.experiment import batches, features, networks
+from jaxseg.experiment import batches, features, networks, preparation
 from jaxseg.experiment.finished import Wanted
 from jaxseg.experiment.method import make_method
 from jaxseg.experiment.optimisers import make_optimisers
@@ -32,7 +32,7 @@ def trained(tmp_path_factory, records):
     config.translator.update(dict(disc_width=2, disc_layers=1))
     config.method.settings.pool = 2
     workdir = str(tmp_path_factory.mktemp("run"))
-    batches.prepare(config, ("source_image", "source_label", "target_image"))
+    preparation.prepare(config, ("source_image", "source_label", "target_image"))
     state = first_state(config, make_method(config), make_optimisers(config))
     run_folder.write_config(config, workdir)
     with checkpoint.open_manager(run_folder.checkpoints(workdir)) as manager:

@@ -1,26 +1,28 @@
-"""Text files that list the classes of a user's own data, one per line, in one of three forms.
+"""Text files that list the classes of a user's own data, one per line.
 
     road                 the line's number, from 0, is the value of the label images
     7 road               the value, then the name
     128 64 128 road      red, green, blue, optionally a name (NVIDIA DIGITS, CamVid)
 
+So do the files that annotation tools write: LabelMe's labels.txt (its first line `__ignore__`
+counts as -1), CVAT's labelmap.txt (`road:128,64,128::`), Roboflow's _classes.csv and other CSV with
+or without a heading, `0: road`, Supervisely's JSON. See `classtext`.
+
 Empty lines and lines that begin with # are skipped. Lines with the same name are one class, which
-joins several values or colours. Pixels of a class called void, ignore, ignored, unlabelled or
-unlabeled, and those of value 255, are neither learnt nor scored.
+joins several values or colours. Pixels of a class called void, ignore, ignored, unlabelled,
+unlabeled or __ignore__, and those of value 255, are neither learnt nor scored.
 """
 
 import colorsys
 import os
-import re
 from pathlib import Path
 from typing import NamedTuple
 
+from jaxseg.data import classtext
 from jaxseg.data.labels import IGNORE, SETS, LabelSet
 from jaxseg.errors import UserError
 
-_VOID = ("void", "ignore", "ignored", "unlabelled", "unlabeled")
-_COLOUR = re.compile(r"(\d+)\s+(\d+)\s+(\d+)(?:\s+(.*))?")
-_VALUE = re.compile(r"(\d+)\s+(.*)")
+VOID = ("void", "ignore", "ignored", "unlabelled", "unlabeled", classtext.UNNUMBERED)
 
 
 class ClassFile(NamedTuple):
@@ -62,59 +64,43 @@ def read(path: str | os.PathLike) -> ClassFile:
         text = Path(path).expanduser().read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as a class file ({error})") from error
-    lines = [
-        (number, line.strip())
-        for number, line in enumerate(re.split(r"\r\n|\r|\n", text), 1)
-        if line.strip() and not line.strip().startswith("#")
-    ]
+    lines = classtext.parse(path, text)
     if not lines:
         raise UserError(f"{path}: holds no classes; give one name a line, or 'R G B name'")
-    form = _form(path, lines)
-    names, keys = [], []
-    for place, (number, line) in enumerate(lines):
-        match = form.fullmatch(line) if form else None
-        parts = match.groups() if match else (line,)
-        key = tuple(map(int, parts[:-1])) or (place,)
-        if max(key) > 255:
+    coloured = lines[0].colour is not None
+    names = []
+    for place, line in enumerate(lines):
+        most = max((line.value, *(line.colour or ())) if not coloured else line.colour)
+        if most > 255:
             raise UserError(
-                f"{path}, line {number}: {max(key)} is more than 255, the largest value"
+                f"{path}, line {line.number}: {most} is more than 255, the largest value"
             )
-        name = (parts[-1] or f"class {place}").strip()
-        if key == (IGNORE,) and name.lower() not in _VOID:
+        name = line.name or f"class {place}"
+        if not coloured and line.value == IGNORE and name.lower() not in VOID:
             raise UserError(
-                f"{path}, line {number}: the value 255 is always ignored; write masks of 0 and 255 "
-                f"as the colours '0 0 0 name' and '255 255 255 name', with label_values=colour"
+                f"{path}, line {line.number}: the value 255 is always ignored; write masks of 0 "
+                f"and 255 as the colours '0 0 0 name' and '255 255 255 name', with "
+                f"label_values=colour"
             )
         names.append(name)
-        keys.append(key)
-    classes = [name for name in dict.fromkeys(names) if name.lower() not in _VOID]
+    classes = [name for name in dict.fromkeys(names) if name.lower() not in VOID]
     if not 0 < len(classes) <= 255:
         raise UserError(f"{path}: {len(classes)} classes to learn; 1 to 255 are possible")
     trains = [classes.index(name) if name in classes else IGNORE for name in names]
-    known: dict[tuple[int, ...], int] = {}
-    for (number, line), key, train in zip(lines, keys, trains, strict=True):
-        if known.setdefault(key, train) != train:
-            raise UserError(f"{path}, line {number}: {line!r} gives another class to the same key")
-    values = dict(enumerate(trains)) if form is not _VALUE else {k: t for (k,), t in known.items()}
-    colours = known if form is _COLOUR else None
+    known: dict = {}
+    for line, train in zip(lines, trains, strict=True):
+        if known.setdefault(line.colour if coloured else line.value, train) != train:
+            raise UserError(
+                f"{path}, line {line.number}: {line.text!r} gives another class to the same key"
+            )
+    values = {line.value: train for line, train in zip(lines, trains, strict=True)}
+    colours = known if coloured else None
     palette = _palette(len(classes))
     if colours:
         first = {train: colour for colour, train in reversed(colours.items())}
         palette = tuple(first[train] for train in range(len(classes)))
     ids = {value: train for value, train in values.items() if train != IGNORE and value < 256}
     return ClassFile(LabelSet(str(path), tuple(classes), palette, ids), values, colours)
-
-
-def _form(path, lines: list[tuple[int, str]]) -> re.Pattern | None:
-    """Returns the pattern of the form of all lines, None for names only."""
-    for form, meaning in ((_COLOUR, "'R G B name'"), (_VALUE, "'value name'")):
-        fitting = [form.fullmatch(line) is not None for _, line in lines]
-        if all(fitting):
-            return form
-        if any(fitting):
-            number, line = lines[fitting.index(False)]
-            raise UserError(f"{path}, line {number}: {line!r} is not {meaning} as other lines are")
-    return None
 
 
 def _palette(number: int) -> tuple[tuple[int, int, int], ...]:

@@ -143,6 +143,14 @@ def is_grey(data: bytes) -> bool:
         return image.mode in ("1", "L", "LA", "I", "I;16", "I;16B")
 
 
+def palette(data: bytes) -> np.ndarray | None:
+    """Returns a palette file's colours, uint8 [N, 3]; None for other files."""
+    with opened(data) as image:
+        if image.mode != "P":
+            return None
+        return np.asarray(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+
+
 def bits(data: bytes) -> int:
     """Returns the bits per channel; 32 for files of integers or floats."""
     with opened(data) as image:

@@ -237,6 +237,18 @@ def remap(source_set: LabelSet, target_set: LabelSet) -> np.ndarray:
     return id_table(ids)
 
 
+def left_out(source_set: LabelSet, target_set: LabelSet) -> list[str]:
+    """Returns the classes of one set that have no counterpart in another, see `remap`."""
+    table = remap(source_set, target_set)
+    return [name for i, name in enumerate(source_set.classes) if table[i] == IGNORE]
+
+
+def never_shown(source_set: LabelSet, target_set: LabelSet) -> list[str]:
+    """Returns the classes of `target_set` that labels of `source_set` can never show."""
+    reached = set(remap(source_set, target_set).tolist())
+    return [name for i, name in enumerate(target_set.classes) if i not in reached]
+
+
 def colorize(label: np.ndarray, label_set: LabelSet) -> np.ndarray:
     """Paints train ids in the set's palette.
 

@@ -2,7 +2,13 @@
 
 A photograph is turned as its EXIF data say, transparent pixels become white, and of 16 bits the
 upper 8 are kept. Labels are not read by this: see `codec.decode_ids`.
+
+Photographs may have any proportions. They are not squashed to those of the network's crops: they
+are scaled until they cover a crop, see `covering`.
 """
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
@@ -10,6 +16,13 @@ from PIL import ExifTags, Image, ImageOps
 from jaxseg.data import codec
 
 _GREY_16 = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow has no 16-bit colours
+
+
+class Covering(NamedTuple):
+    """A size that images are scaled to cover, in their own proportions: see `fitted`."""
+
+    height: int
+    width: int
 
 
 def read(data: bytes) -> np.ndarray:
@@ -52,6 +65,27 @@ def for_records(data: bytes) -> tuple[bytes, np.ndarray]:
         if turned or _transparent(image) or image.mode in _GREY_16:
             return codec.encode_image(array), array
         return data, array
+
+
+def size_in(record: Mapping[str, Any], where: str) -> tuple[int, int]:
+    """Returns the size of a record's image; UserError with `where` if the image is damaged."""
+    with codec.naming(where, "delete that folder to prepare it anew"):
+        return codec.size_of(record["image"])
+
+
+def covering(shape: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+    """Returns the smallest (height, width) in the proportions of `shape` that covers `size`."""
+    factor = max(size[0] / shape[0], size[1] / shape[1])
+    return max(size[0], round(shape[0] * factor)), max(size[1], round(shape[1] * factor))
+
+
+def fitted(shape: tuple[int, int], size: tuple[int, int], step: int = 8) -> tuple[int, int]:
+    """Returns `covering`, its longer side a multiple of `step`: fewer sizes to compile for."""
+    found = covering(shape, size)
+    return tuple(
+        n if n == least else max(least, step * round(n / step))
+        for n, least in zip(found, size, strict=True)
+    )
 
 
 def _transparent(image: Image.Image) -> bool:

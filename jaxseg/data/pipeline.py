@@ -13,7 +13,7 @@ from typing import Any
 import grain
 import numpy as np
 
-from jaxseg.data import codec, sampling, transforms
+from jaxseg.data import photograph, sampling, transforms
 from jaxseg.data.labels import IGNORE
 from jaxseg.data.records import Source
 from jaxseg.data.sampling import RareClasses
@@ -21,8 +21,6 @@ from jaxseg.errors import UserError
 
 # Cache: where the stored size changes in a split; finding out reads every record.
 _changes: dict[tuple, list[int]] = {}
-
-
 SIDES = ("source", "target")
 
 
@@ -58,7 +56,8 @@ def train_stream(
 
     Args:
       source: the records.
-      size: (height, width) that samples are resized to before augmentation.
+      size: (height, width) that samples are resized to before augmentation; where proportions are
+        kept, until they cover it, and then they are cropped at random.
       batch: samples per batch of this process.
       seed: seed of shuffling and augmentation; source and target draw differently from one seed.
       table: uint8 [256] applied to label ids (see `labels.remap`).
@@ -89,16 +88,20 @@ def train_stream(
         raise UserError(f"augmentations {', '.join(transforms.LOOKS)} are for the source images")
     index, count = shard
     arrays = [key for key in keys if key not in ("id", "valid")]
+    if source.keeps_proportions:
+        settings["crop"] = settings.get("crop") or size
 
     def load(record: dict) -> dict[str, np.ndarray]:
-        where = source.where(record)
-        sample = transforms.decode(record, where=where, size=size, keys=arrays, table=table)
+        where, wanted = source.where(record), size
+        if source.keeps_proportions:
+            wanted = photograph.covering(photograph.size_in(record, where), size)
+        sample = transforms.decode(record, where=where, size=wanted, keys=arrays, table=table)
         if "valid" in keys:
-            sample["valid"] = transforms.inside(size, margins)
+            sample["valid"] = transforms.inside(wanted, margins)
         return sample | {"id": np.asarray(str(record["id"]))} if "id" in keys else sample
 
     def change(sample: dict, rng: np.random.Generator, shows=None) -> dict:
-        other = _any_image(looks, rng, size) if wants_look else None
+        other = _any_image(looks, rng, sample["image"].shape[:2]) if wants_look else None
         named = {"id": sample.pop("id")} if "id" in sample else {}
         changed = transforms.augment_sample(sample, rng, **settings, reference=other, shows=shows)
         return changed | named
@@ -126,9 +129,8 @@ def train_stream(
 
 
 def _any_image(source: Source, rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
-    record = source[int(rng.integers(len(source)))]
-    where = source.where(record)
-    return transforms.decode(record, where=where, size=size, keys=("image",))["image"]
+    one = source[int(rng.integers(len(source)))]
+    return transforms.decode(one, where=source.where(one), size=size, keys=("image",))["image"]
 
 
 class JoinedStreams:
@@ -183,7 +185,8 @@ def eval_batches(
 
     Args:
       source: the records.
-      size: (height, width) of the network's input; None keeps each image's stored size.
+      size: (height, width) of the network's input; None keeps each image's stored size. It is
+        `photograph.fitted`, as `label_size`, for a source that keeps proportions.
       label_size: (height, width) of the labels; None keeps each image's stored size.
       batch: samples per batch of this process.
       table: uint8 [256] applied to label ids.
@@ -203,10 +206,11 @@ def eval_batches(
     """
     index, count = shard
     beside = [key for key in keys if key in source.has]
+    one_size = size and label_size and not source.keeps_proportions
     # Slices of records of one size; each gives one batch in every process.
     slices = [
         run[first : first + batch * count]
-        for run in ([range(len(source))] if size and label_size else equal_sizes(source))
+        for run in ([range(len(source))] if one_size else equal_sizes(source))
         for first in range(0, len(run), batch * count)
     ]
 
@@ -246,8 +250,7 @@ def equal_sizes(source: Source) -> list[range]:
         starts, before = [], None
         for i in range(len(source)):
             record = source[i]
-            with codec.naming(source.where(record), "delete that folder to prepare it anew"):
-                size = codec.size_of(record["image"])
+            size = photograph.size_in(record, source.where(record))
             if size != before:
                 starts.append(i)
                 before = size
@@ -276,11 +279,14 @@ def _evaluated(
     beside: Sequence[str],
 ) -> dict[str, Any]:
     where = source.where(record)
+    stored = photograph.size_in(record, where)
+    if source.keeps_proportions:
+        size, label_size = (n and photograph.fitted(stored, n) for n in (size, label_size))
     sample = transforms.decode(record, where=where, size=size, keys=("image",))
     truths = [*(["label"] if source.labelled else []), *beside]
     sample |= transforms.decode(record, where=where, size=label_size, keys=truths, table=table)
     if not source.labelled:
-        sample["label"] = np.full(label_size or codec.size_of(record["image"]), IGNORE, np.uint8)
+        sample["label"] = np.full(label_size or stored, IGNORE, np.uint8)
     return {**sample, "id": record["id"]}
 
 

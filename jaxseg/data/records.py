@@ -2,33 +2,29 @@
 
 Records are TFDS's ArrayRecord files, written and read without TensorFlow. The folder's name holds
 the data set, its options, the stored size and the version, so each choice of options has records of
-its own.
+its own. They know which files they were made from, and are made anew when those have changed.
 """
 
-import contextlib
 import importlib
 import os
 import pkgutil
 import shutil
-import tempfile
-from collections.abc import Iterator
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import tensorflow_datasets as tfds
-from absl import logging
 
-from jaxseg.data import builders, codec
+from jaxseg.data import builders, codec, preparing
+from jaxseg.data.conversion import made_from
 from jaxseg.data.labels import LabelSet
 from jaxseg.errors import UserError, check_keywords
 
-try:
-    import fcntl
-except ImportError:  # not POSIX: no file lock, so two runs must not prepare at the same time
-    fcntl = None
-
 DEFAULT_DIR = Path("~/.cache/jaxseg")
+LOOK_AGAIN = 600.0  # seconds after which a process lists the published files again
+
+_looked: dict[tuple, float] = {}  # (records, published files) -> when they were compared
 
 
 class Source:
@@ -43,6 +39,8 @@ class Source:
       has: the keys of every record besides its id: 'image' and, where the data set has them,
         'label', 'depth' and 'instances'.
       labelled: whether the records have labels.
+      keeps_proportions: whether images are to be scaled until they cover a size, and cropped,
+        instead of squashed to it.
     """
 
     def __init__(
@@ -55,9 +53,11 @@ class Source:
         *,
         size: tuple[int, int] | None,
         has: tuple[str, ...],
+        keeps_proportions: bool = False,
     ):
         self.name, self.split, self.label_set, self.folder = name, split, label_set, folder
         self.size, self.has, self.labelled = size, has, "label" in has
+        self.keeps_proportions = keeps_proportions
         self._records = records
 
     def __len__(self) -> int:
@@ -98,7 +98,8 @@ def open_split(
     size: tuple[int, int] | None = None,
     **options: Any,
 ) -> Source:
-    """Opens one split; prepares it first if no records with these options exist.
+    """Opens one split; prepares it first if no records with these options exist, or if they were
+    made from other files.
 
     Args:
       name: data set, a module in jaxseg/data/builders.
@@ -117,12 +118,14 @@ def open_split(
     """
     records_dir = Path(records_dir or DEFAULT_DIR).expanduser()
     module, config = _config(name, split, raw_dir, size, options)
-    with _quiet():
+    with preparing.quiet():
         builder = _builder(module, records_dir, config)
-        if not builder.is_prepared():
-            with _alone(records_dir / name / f".{config.name}.lock", f"{name} {config.name}"):
-                if not builder.is_prepared():
-                    _prepare(builder)
+        if not builder.is_prepared() or _outdated(builder, module, config):
+            with preparing.alone(
+                records_dir / name / f".{config.name}.lock", f"{name} {config.name}"
+            ):
+                builder = _builder(module, records_dir, config)
+                _prepare(builder, module, config)
             builder = _builder(module, records_dir, config)
     folder = Path(builder.data_path)
     decoders = {key: tfds.decode.SkipDecoding() for key in builder.info.features if key != "id"}
@@ -143,8 +146,9 @@ def open_split(
         config.labels or module.LABELS,
         folder,
         records,
-        size=config.size,
+        size=None if config.cover else config.size,
         has=has,
+        keeps_proportions=config.cover,
     )
 
 
@@ -167,7 +171,7 @@ def check_raw(
         missing (files are listed, not opened).
     """
     module, config = _config(name, split, raw_dir, size, options)
-    with _quiet():
+    with preparing.quiet():
         records_dir = Path(records_dir or DEFAULT_DIR).expanduser()
         prepared = _builder(module, records_dir, config).is_prepared()
     if not prepared:
@@ -246,51 +250,49 @@ def _builder(module: ModuleType, records_dir: Path, config: Any) -> Any:
         ) from error
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences TFDS's messages about custom configurations and missing folders."""
-    before = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
-
-
-def _prepare(builder: tfds.core.GeneratorBasedBuilder) -> None:
-    """Prepares in a temporary folder, renamed when complete; removes those of killed runs."""
+def _prepare(builder: Any, module: ModuleType, config: Any) -> None:
+    """Prepares records that are missing or outdated, unless another process just did."""
     folder = Path(builder.data_path)
-    for leftover in folder.parent.glob("incomplete.*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    tfds.disable_progress_bar()  # the builders show one themselves
-    for method in ("_log_download_bytes", "_log_download_done"):
-        if hasattr(builder, method):  # they print about a download, but nothing is downloaded
-            setattr(builder, method, lambda: None)
-    settings = tfds.download.DownloadConfig(
-        compute_stats=tfds.download.ComputeStatsMode.SKIP, try_download_gcs=False
-    )
-    with tempfile.TemporaryDirectory() as unused:
-        builder.download_and_prepare(
-            download_dir=unused, download_config=settings, file_format="array_record"
-        )
-    print(f"prepared {builder.name} in {folder}", flush=True)
+    if builder.is_prepared():
+        if not (why := _outdated(builder, module, config, again=True)):
+            return
+        print(f"{folder} was made from other files ({why}); it is made anew", flush=True)
+        shutil.rmtree(folder)
+        builder = type(builder)(data_dir=folder.parents[2], config=config)
+    preparing.prepare(builder)
+    if (now := _published(module, config)) is not None:
+        made_from.write(folder, now)
 
 
-@contextlib.contextmanager
-def _alone(lock: Path, what: str) -> Iterator[None]:
-    """Holds a lock file, waiting for it if needed; the system frees it when its holder dies."""
+def _published(module: ModuleType, config: Any) -> made_from.MadeFrom | None:
+    """Describes the published files of a split; None if there are none."""
     try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        file = open(lock, "w")
-    except OSError as error:
-        raise UserError(
-            f"cannot write records: {error}; choose another --config.data.records=DIR"
-        ) from error
-    with file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                print(f"another process is preparing {what}; waiting for it", flush=True)
-                fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        files = module.find(config)
+    except UserError:
+        return None
+    return None if files is None else made_from.describe(config.raw, *files)
+
+
+def _outdated(builder: Any, module: ModuleType, config: Any, again: bool = False) -> str:
+    """Says why existing records are to be made anew; '' if they are not."""
+    folder = Path(builder.data_path)
+    key = str(folder), str(config.raw), config.options.get("split")
+    if not again and time.monotonic() - _looked.get(key, -LOOK_AGAIN) < LOOK_AGAIN:
+        return ""
+    before, now = made_from.read(folder), _published(module, config)
+    if now is None:
+        if before is not None and config.raw and before.root != str(config.raw.resolve()):
+            print(
+                f"note: no {builder.name} in {config.raw}: using {folder}, made from {before.root}",
+                flush=True,
+            )
+        _looked[key] = time.monotonic()
+        return ""
+    stored = config.options.get("stored", config.options.get("split"))
+    split = builder.info.splits.get(stored)
+    why = made_from.change(before, now, split.num_examples if split else 0)
+    if not why:
+        _looked[key] = time.monotonic()
+        if before is None:
+            made_from.write(folder, now)
+    return why

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxseg.engine import gather
 from jaxseg.evaluation.metrics import confusion
 
 TEMPERATURE = 0.05
@@ -133,6 +134,21 @@ def agreement(
     counts = counts.reshape(num_classes, num_classes)
     values = confusion.mean_iou(counts, scored), confusion.pixel_accuracy(counts, scored)
     return tuple(None if math.isnan(value) else value for value in values)
+
+
+def shares(maps: Maps, classes: Sequence[str]) -> dict[str, float]:
+    """Share of the pixels of all images, over all processes, that each class is predicted for.
+
+    Args:
+      maps: class ids of each image of this process.
+      classes: names by id.
+    """
+    counts = np.zeros(len(classes), np.int64)
+    for ids in maps.values():
+        counts += np.bincount(ids.reshape(-1), minlength=len(classes))[: len(classes)]
+    counts = gather.total(counts)
+    pixels = max(1, int(counts.sum()))
+    return {name: int(n) / pixels for name, n in zip(classes, counts, strict=True)}
 
 
 def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:

@@ -1,14 +1,13 @@
 """Builds batches on the host from a config: which records, at which size, for which process."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from jaxseg.data import labels, pipeline, records, sampling, tally, transforms
-from jaxseg.errors import UserError
 from jaxseg.evaluation.metrics import cityscapes
 from jaxseg.experiment import settings as experiment_settings
 from jaxseg.losses import balance
@@ -92,7 +91,7 @@ def source_eval_batches(config: ConfigDict) -> Iterator[dict[str, Any]] | None:
     """At most `eval.source_images` validation images of the source, evenly spaced over the split,
     with images and labels at `data.source.size`; None without a validation split or if 0.
     """
-    if not _source_scored(config):
+    if not source_scored(config):
         return None
     source = config.data.source
     size = experiment_settings.size_of("data.source.size", source.size)
@@ -123,7 +122,7 @@ def source_pictures(config: ConfigDict) -> Iterator[dict[str, Any]]:
     """
     source = config.data.source
     size = experiment_settings.size_of("data.source.size", source.size)
-    split = source.val_split if _source_scored(config) else source.split
+    split = source.val_split if source_scored(config) else source.split
     opened = open_records(config, source, split)
     few = _Spread(opened, config.train.pictures)
     read = pipeline.eval_batches(
@@ -169,7 +168,7 @@ def _learnt(config: ConfigDict, side: str) -> records.Source:
     return opened if share == 1 else _Spread(opened, max(1, round(share * len(opened))))
 
 
-def _source_scored(config: ConfigDict) -> bool:
+def source_scored(config: ConfigDict) -> bool:
     return bool(config.data.source.val_split) and config.eval.source_images > 0
 
 
@@ -235,55 +234,10 @@ def open_records(
       as_published: True for records of the published size, for scores on the target; otherwise,
         with `data.store_resized`, they are stored at the size for training.
     """
-    return records.open_split(side.name, split, **_where(config, side, as_published))
+    return records.open_split(side.name, split, **where(config, side, as_published))
 
 
-class _Needed(NamedTuple):
-    """A set of records that training reads."""
-
-    side: ConfigDict
-    split: str
-    as_published: bool  # see `open_records`
-    labels: bool  # whether labels are read
-
-
-def _needed(config: ConfigDict, reads: Sequence[str]) -> list[_Needed]:
-    """All records that training and its evaluations read, the validation splits first."""
-    data = config.data
-    needed = [_Needed(data.target, data.target.val_split, True, True)]
-    if _source_scored(config):
-        needed.append(_Needed(data.source, data.source.val_split, False, True))
-    for side in pipeline.SIDES:
-        if keys := pipeline.keys_of(side, reads):
-            needed.append(_Needed(data[side], data[side].split, False, "label" in keys))
-    return needed
-
-
-def prepare(config: ConfigDict, reads: Sequence[str]) -> None:
-    """Prepares all records that training will read, and fails fast on unusable data.
-
-    Args:
-      reads: the keys of a batch that the method's losses use, such as 'source_image'.
-
-    Raises:
-      UserError: a data set is missing (checked before any is prepared), is empty, or does not have
-        the learnt classes.
-    """
-    needed = _needed(config, reads)
-    for each in needed:
-        where = _where(config, each.side, each.as_published)
-        records.check_raw(each.side.name, each.split, **where)
-    for each in needed:
-        opened = open_records(config, each.side, each.split, as_published=each.as_published)
-        if not len(opened):
-            raise UserError(f"{opened.name} {opened.split} is empty")
-        if each.labels:
-            table(config, opened)
-        if each.as_published:
-            pipeline.equal_sizes(opened)  # reads every record once, before training starts
-
-
-def _where(config: ConfigDict, side: ConfigDict, as_published: bool) -> dict[str, Any]:
+def where(config: ConfigDict, side: ConfigDict, as_published: bool) -> dict[str, Any]:
     """Further arguments of `records.open_split` and `records.check_raw`."""
     rendered = side.name == "streets"  # rendered at any size, which counts as published
     resized = rendered or (config.data.store_resized and not as_published)

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from jaxseg.errors import UserError
 from jaxseg.evaluation import protocol
-from jaxseg.experiment import restore
+from jaxseg.experiment import restore, run_classes
 from jaxseg.experiment.restore import Loaded
 from jaxseg.storage import run_folder
 
@@ -64,7 +64,7 @@ def _member(config, member, given, announce) -> Loaded:
         raise UserError(f"--ensemble: {folder!r} is neither the folder of a run nor a weights file")
     own = run_folder.read_config(folder)
     try:
-        restore.same_classes(config, own, folder)
+        run_classes.compare(config, own, folder)
         return restore.first(restore.from_workdir(own, folder, step, announce=announce))
     except (AttributeError, KeyError) as error:
         reason = str(error).strip("\"'").splitlines()[0]

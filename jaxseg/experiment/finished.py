@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from jaxseg.errors import UserError
-from jaxseg.experiment import check, ensembles, restore, settings
+from jaxseg.experiment import check, ensembles, restore, run_classes, settings
 from jaxseg.experiment.optimisers import make_optimisers
 from jaxseg.experiment.restore import Loaded
 from jaxseg.experiment.state import first_state
@@ -73,6 +73,7 @@ def write_checkpoint(
     with checkpoint.open_manager(saved, keep=own.train.keep) as manager:
         checkpoint.save(manager, jax.device_get(state), own.to_dict())
     run_folder.write_config(own, folder)
+    run_classes.write(own, folder)
     flags = [
         f"--config.net.{key}={value}".replace(" ", "")
         for key, value in own.net.items()

@@ -19,7 +19,7 @@ from jaxseg.data import labels
 from jaxseg.engine.method import Method
 from jaxseg.errors import UserError
 from jaxseg.evaluation import selection
-from jaxseg.experiment import networks
+from jaxseg.experiment import networks, run_classes
 from jaxseg.experiment import settings as experiment_settings
 from jaxseg.experiment.method import make_method
 from jaxseg.experiment.optimisers import make_optimisers
@@ -83,7 +83,7 @@ def from_workdir(
     if saved.is_file():
         own = run_folder.read_config(workdir)
         _check_method(config, own, workdir)
-        same_classes(config, own, workdir)
+        run_classes.compare(config, own, workdir)
         config = adopted(config, own, given, str(saved), announce)
     method = make_method(config)
     template = abstract_state(config, method, make_optimisers(config))
@@ -233,16 +233,6 @@ def _check_method(config: ConfigDict, own: ConfigDict, folder: str | Path) -> No
         raise UserError(
             f"{folder} holds a run of the method {there}, but config.method.name={here}: give the "
             f"config it was trained with ({own.get('name', '?')}), or another --workdir"
-        )
-
-
-def same_classes(config: ConfigDict, own: ConfigDict, folder: str | Path) -> None:
-    """Raises UserError unless the run in `folder`, with the config `own`, has the same classes."""
-    ours, theirs = experiment_settings.label_set(config), experiment_settings.label_set(own)
-    if ours.classes != theirs.classes:
-        raise UserError(
-            f"{folder} predicts the classes of {theirs.name}, but config.data.classes={ours.name}: "
-            f"give --config.data.classes={theirs.name}"
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from jaxseg.data import classfile, labels, records
+from jaxseg.data import classfile, labels, photograph, records
 from jaxseg.errors import UserError
 
 
@@ -79,10 +79,14 @@ def size_of(name: str, value: Any) -> tuple[int, int]:
 
 
 def network_size(config: ConfigDict) -> tuple[int, int] | None:
-    """The size that images have for the network; None for their own (`eval.full_resolution`)."""
+    """The size that images have for the network; None for their own (`eval.full_resolution`), a
+    `photograph.Covering` where proportions are kept.
+    """
     if config.eval.full_resolution:
         return None
-    return size_of("data.target.size", config.data.target.size)
+    target = config.data.target
+    size = size_of("data.target.size", target.size)
+    return photograph.Covering(*size) if target.options.get("keep_proportions") else size
 
 
 def devices(config: ConfigDict) -> list[jax.Device]:

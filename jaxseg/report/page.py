@@ -22,6 +22,7 @@ from jaxseg.report import (
     provenance,
     script,
     selection,
+    shares,
     style,
 )
 from jaxseg.report import curves as report_curves
@@ -124,6 +125,7 @@ def _results(workdir: Path, config, train, evaluations, words) -> list[str]:
             "Predictions on target images" if adapts else "Predictions on validation images",
             pictures.section(workdir, before, last),
         ),
+        ("What is predicted", shares.section(workdir, before, last)),
         ("Worst and best images", pictures.extremes(workdir, last)),
         ("Depth on target images", depth.section(workdir, before, last)),
         ("Source images as the method changes them", changed),

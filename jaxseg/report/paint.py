@@ -118,13 +118,14 @@ def legend(label_set: LabelSet, width: int, gap: int = 6) -> np.ndarray:
 
 
 def panel(examples: Sequence[Example], label_set: LabelSet, width: int = 320) -> np.ndarray:
-    """Image, ground truth, prediction and entropy of examples, depth where it is predicted, and the
-    legend, uint8 [H,W,3]."""
-    captions = ["image", "ground truth", "prediction", "entropy"]
+    """Image, ground truth if there is any, prediction and entropy of examples, depth where it is
+    predicted, and the legend, uint8 [H,W,3]."""
+    labelled = any((example.label != IGNORE).any() for example in examples)
+    captions = ["image", *(["ground truth"] if labelled else []), "prediction", "entropy"]
     rows = [
         [
             example.image,
-            colorize(example.label, label_set),
+            *([colorize(example.label, label_set)] if labelled else []),
             colorize(example.prediction, label_set),
             heat(example.entropy),
         ]

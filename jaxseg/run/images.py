@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxseg.data import codec, photograph
-from jaxseg.data.conversion import folder_files
+from jaxseg.data.conversion import layouts
 from jaxseg.errors import UserError
 
-SUFFIXES = folder_files.IMAGES  # what training reads
+SUFFIXES = layouts.IMAGES  # what training reads
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 
 
@@ -122,8 +122,10 @@ def read(path: Path) -> np.ndarray:
 
 def resized(images: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
     """Resizes uint8 [N,H,W,3] to (height, width) for the network, bicubic as in evaluation; None
-    leaves them as they are.
+    leaves them as they are, and a `photograph.Covering` keeps their proportions.
     """
+    if isinstance(size, photograph.Covering):
+        size = photograph.fitted(images.shape[1:3], size)
     if size is None or images.shape[1:3] == tuple(size):
         return images
     return np.stack([codec.resize_image(image, size) for image in images])

@@ -16,7 +16,7 @@ from PIL import Image
 from rich.table import Table
 
 from jaxseg.data import codec, labels, records, tally, transforms
-from jaxseg.experiment import batches, settings
+from jaxseg.experiment import batches, preparation, settings
 from jaxseg.report import paint
 
 COLUMNS, ROWS, WIDTH = 4, 6, 320  # of a contact sheet; width of one picture in pixels
@@ -45,17 +45,19 @@ def run(config: ConfigDict, output: str) -> None:
 
     Prints two tables: images by split, and each class's share of the pixels and of the images.
     Writes `<output>/survey.json` with the same numbers, and for each split a contact sheet
-    `<output>/<source or target>_<split>.png` of up to 24 images, evenly spaced over the split, with
-    their labels as an overlay.
+    `<output>/<source or target>_<split>.png` of up to 24 images, evenly spaced over the split, or
+    12 beside themselves with their labels as an overlay.
 
     Args:
       config: of an experiment.
       output: folder, created if it does not exist.
 
     Raises:
-      UserError: data are missing or damaged, or hold unknown label values; the file is named.
+      UserError: data are missing (found before anything is prepared) or damaged, or hold unknown
+        label values; the file is named.
     """
     label_set = settings.label_set(config)
+    preparation.check_raw(config)
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     parts = _parts(config, label_set)
@@ -76,12 +78,17 @@ def run(config: ConfigDict, output: str) -> None:
 
 
 def contact_sheet(part: Part, label_set: labels.LabelSet) -> np.ndarray:
-    """Images evenly spaced over a split with their labels as overlay, and a legend; uint8
-    [H, W, 3]."""
-    number = min(COLUMNS * ROWS, len(part.source))
-    pictures = [_overlay(part, len(part.source) * i // number, label_set) for i in range(number)]
-    rows = [pictures[i : i + COLUMNS] for i in range(0, number, COLUMNS)]
-    sheet = paint.grid(rows, ("",) * min(COLUMNS, number), WIDTH)
+    """Images evenly spaced over a split, each beside itself with its labels as overlay, and a
+    legend; uint8 [H, W, 3]."""
+    each = 2 if part.source.labelled else 1  # pictures of an image
+    number = min(COLUMNS * ROWS // each, len(part.source))
+    pictures = [
+        picture
+        for i in range(number)
+        for picture in _pictures(part, len(part.source) * i // number, label_set)
+    ]
+    rows = [pictures[i : i + COLUMNS] for i in range(0, len(pictures), COLUMNS)]
+    sheet = paint.grid(rows, ("",) * min(COLUMNS, len(pictures)), WIDTH)
     if not part.source.labelled:
         return sheet
     return np.concatenate([sheet, paint.legend(label_set, sheet.shape[1])])
@@ -117,7 +124,8 @@ def _stored_sizes(source: records.Source) -> list[tuple[int, int]]:
     return [codec.size_of(source[i]["image"]) for i in range(len(source))]
 
 
-def _overlay(part: Part, index: int, label_set: labels.LabelSet) -> np.ndarray:
+def _pictures(part: Part, index: int, label_set: labels.LabelSet) -> list[np.ndarray]:
+    """An image, and if it has labels the same with an overlay."""
     source, record = part.source, part.source[index]
     height, width = codec.size_of(record["image"])
     size = (max(1, round(height * 2 * WIDTH / width)), 2 * WIDTH) if width > 2 * WIDTH else None
@@ -126,8 +134,8 @@ def _overlay(part: Part, index: int, label_set: labels.LabelSet) -> np.ndarray:
         record, where=source.where(record), size=size, keys=keys, table=part.table
     )
     if not source.labelled:
-        return sample["image"]
-    return paint.overlay(sample["image"], sample["label"], label_set)
+        return [sample["image"]]
+    return [sample["image"], paint.overlay(sample["image"], sample["label"], label_set)]
 
 
 def _numbers(part: Part, label_set: labels.LabelSet) -> dict:
@@ -165,6 +173,8 @@ def _ignored(part: Part) -> float:
 
 
 def _stored(part: Part) -> str:
+    if part.source.keeps_proportions and "covering" in part.source.folder.parent.name:
+        return "in proportion"
     return _by(part.source.size) if part.source.size else "as published"
 
 
@@ -211,6 +221,8 @@ def _remarks(parts: list[Part], label_set: labels.LabelSet) -> list[str]:
     for part in parts:
         if not part.source.labelled:
             continue
+        if left_out := labels.left_out(part.source.label_set, label_set):
+            lines.append(f"note: ignored, as not learnt, in {part.title}: {', '.join(left_out)}")
         absent = [
             name
             for name, number in zip(label_set.classes, part.tally.counts.sum(0), strict=True)

@@ -113,8 +113,12 @@ def _scorer(config, method, classes, evaluator, look, workdir, start, *, depth):
         result["agreement"], result["pixel_agreement"] = both
         before = maps
         result = {"step": step, "split": config.data.target.val_split, **result}
-        told = [f"{result['split']} mIoU {percent(result['miou'])}"]
-        told.append(f"pixel accuracy {percent(result['pixel_accuracy'])}")
+        if result["miou"] is None:  # no labels: nothing is scored
+            result["predicted"] = selection.shares(maps, names)
+            told = [f"{result['split']} entropy {percent(result['entropy'])}"]
+        else:
+            told = [f"{result['split']} mIoU {percent(result['miou'])}"]
+            told.append(f"pixel accuracy {percent(result['pixel_accuracy'])}")
         if "depth" in result:
             told.append(f"abs rel {plain(result['depth']['abs_rel'])}")
         if source is not None:

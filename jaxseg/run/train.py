@@ -21,7 +21,7 @@ from jaxseg.engine import feed, processes, programs
 from jaxseg.engine.interrupt import Interrupt
 from jaxseg.engine.method import State
 from jaxseg.errors import one_line_on_files
-from jaxseg.experiment import batches, memory
+from jaxseg.experiment import memory, preparation, run_classes
 from jaxseg.report import compare as report_compare
 from jaxseg.run import (
     bad_steps,
@@ -69,7 +69,7 @@ def run(config: ConfigDict, workdir: str, command: str = "", *, profile: int = 0
 def _run(
     config: ConfigDict, workdir: str, trained: Trained, command: str, *, main: bool, profile: int
 ) -> int:
-    batches.prepare(trained.config, trained.method.reads)
+    preparation.prepare(trained.config, trained.method.reads)
     processes.gather("data", "ready")  # preparing data may take hours longer on one host
     used, there = len(trained.devices), jax.local_device_count()
     if used < there:
@@ -93,6 +93,7 @@ def _run(
         states = first_or_saved_states(trained, managers, workdir)
         for member, folder in zip(trained.members, trained.folders, strict=True):
             run_folder.write_config(member.config, folder)
+            run_classes.write(member.config, folder)
         tabulate()
         start = int(states[0].step)
         processes.same(f"the state of step {start}", fingerprint(states))

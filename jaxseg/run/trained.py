@@ -12,7 +12,7 @@ from jaxseg.engine import memory as engine_memory
 from jaxseg.engine import processes
 from jaxseg.engine.method import Method, State
 from jaxseg.evaluation import selection
-from jaxseg.experiment import batches, check, fine_tune, memory, settings
+from jaxseg.experiment import batches, check, fine_tune, memory, run_classes, settings
 from jaxseg.experiment.method import make_method
 from jaxseg.experiment.optimisers import Players
 from jaxseg.experiment.state import abstract_state, first_states
@@ -82,6 +82,8 @@ def make_trained(config: ConfigDict, workdir: str) -> Trained:
         changed = run_folder.compare_config(member.config, folder)
         if changed and jax.process_index() == 0:
             print(changed)
+        if run_folder.holds_steps(run_folder.checkpoints(folder)):
+            run_classes.compare(member.config, member.config, folder)
     how = sweep.how(config, members)
     return Trained(members, folders, method, players, how, devices)
 

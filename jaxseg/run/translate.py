@@ -23,7 +23,7 @@ from jaxseg.data import codec
 from jaxseg.errors import UserError
 from jaxseg.evaluation import frechet
 from jaxseg.evaluation.metrics import confusion
-from jaxseg.experiment import batches, features, finished, settings, translation
+from jaxseg.experiment import features, finished, preparation, settings, translation
 from jaxseg.experiment.finished import Wanted
 from jaxseg.report import paint
 from jaxseg.resize import resize_bilinear
@@ -59,7 +59,7 @@ def translate(
     way = _way(config, workdir, wanted)
     folder = Path(output).expanduser()
     _claim(folder, way.facts)
-    batches.prepare(config, ("source_image", "source_label", "target_image"))
+    preparation.prepare(config, ("source_image", "source_label", "target_image"))
     label_set = settings.label_set(config)
     run_folder.write_text(folder / "classes.txt", "".join(f"{c}\n" for c in label_set.classes))
     rows, look = _Shown(), features.lite0()

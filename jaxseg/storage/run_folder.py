@@ -79,12 +79,15 @@ def compare_config(config: ConfigDict, workdir: str) -> str:
         _by_name({**settings, "net": _effective(settings.get("net", {}))})
         for settings in (_read(path), json.loads(config.to_json()))
     )
+    named = Path(workdir, "classes.json").exists()
     planned, steps, longer = before.get("train.steps"), now["train.steps"], False
     for key in sorted(before):
         there, here = before[key], now.get(key)
         follows = key.endswith(".schedule_steps") and (there, here) == (planned, steps)
         longer |= follows and there != here
         free = follows or any(key == f or key.startswith(f + ".") for f in FREE)
+        # A path of classes: the names are compared, see `experiment.run_classes`.
+        free |= named and key.startswith("data.") and key.endswith(".classes")
         if there != here and not free:
             raise UserError(
                 f"{workdir} holds a run with config.{key}={there}, now it is {here}: "

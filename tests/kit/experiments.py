@@ -30,7 +30,10 @@ CONFIGS = sorted(
 
 
 def load(name, preset="streets"):
-    return importlib.import_module(f"configs.{name}").get_config(preset)
+    config = importlib.import_module(f"configs.{name}").get_config(preset)
+    if preset.startswith("folders"):
+        config.data.classes = "cityscapes"  # instead of a class file, which is the user's
+    return config
 
 
 def count(tree):

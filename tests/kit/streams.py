@@ -15,7 +15,7 @@ class Memory:
     """Records in memory; image i is filled with noise, its label's first pixel is i."""
 
     name, split, folder, label_set = "memory", "train", "nowhere", labels.CITYSCAPES
-    size, labelled = None, True
+    size, labelled, keeps_proportions = None, True, False
     where = records.Source.where
 
     def __init__(self, sizes, damaged=()):

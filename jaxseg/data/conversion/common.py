@@ -30,6 +30,7 @@ class Config(tfds.core.BuilderConfig):
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     labels: LabelSet | None = None  # of the records; None = LABELS of the builder's module
     keys: tuple[str, ...] = ("label",)  # of the records, besides id and image
+    cover: bool = False  # keeps proportions: images are scaled until they cover `size`
 
 
 def size_name(size: tuple[int, int] | None) -> str:

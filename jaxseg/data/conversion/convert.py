@@ -69,6 +69,8 @@ def convert(
             data, image = photograph.for_records(data)
         found = arrays(files, image.shape[:2])
         size = image.shape[:2] if config.size is None else tuple(config.size)
+        if config.size is not None and config.cover:
+            size = photograph.covering(image.shape[:2], config.size)
         if image.shape[:2] != size:
             data = codec.encode_image(codec.resize_image(image, size))
         record = {"id": files.id, "image": data}

@@ -128,6 +128,15 @@ class Tree:
         holder, place = self._places[path]
         return place if isinstance(holder, str) else f"{holder.filename}:{place}"
 
+    def state(self, path: str) -> tuple[int, int]:
+        """Returns a file's size in bytes, and when it was written; in a zip, its checksum."""
+        holder, place = self._places[path]
+        if not isinstance(holder, str):
+            member = holder.getinfo(place)
+            return member.file_size, member.CRC
+        found = os.stat(place)
+        return found.st_size, found.st_mtime_ns
+
     def read(self, path: str, most: int = -1) -> bytes:
         """Returns a file's bytes, or the first `most`; raises UserError if it is damaged."""
         holder, place = self._places[path]

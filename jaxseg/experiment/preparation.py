@@ -1,0 +1,88 @@
+"""Prepares the records that an experiment reads, and refuses unusable data before it trains."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+from jaxseg.data import labels, pipeline, records
+from jaxseg.errors import UserError
+from jaxseg.experiment import batches
+from jaxseg.experiment import settings as experiment_settings
+
+
+class _Needed(NamedTuple):
+    """A set of records that training reads."""
+
+    side: ConfigDict
+    split: str
+    as_published: bool  # see `batches.open_records`
+    labels: bool  # whether labels are read
+
+
+def _needed(config: ConfigDict, reads: Sequence[str]) -> list[_Needed]:
+    """All records that training and its evaluations read, the validation splits first."""
+    data = config.data
+    needed = [_Needed(data.target, data.target.val_split, True, True)]
+    if batches.source_scored(config):
+        needed.append(_Needed(data.source, data.source.val_split, False, True))
+    for side in pipeline.SIDES:
+        if keys := pipeline.keys_of(side, reads):
+            needed.append(_Needed(data[side], data[side].split, False, "label" in keys))
+    return needed
+
+
+def prepare(config: ConfigDict, reads: Sequence[str]) -> None:
+    """Prepares all records that training will read, and fails fast on unusable data.
+
+    Args:
+      reads: the keys of a batch that the method's losses use, such as 'source_image'.
+
+    Raises:
+      UserError: a data set is missing (checked before any is prepared), is empty, or does not have
+        the learnt classes.
+    """
+    needed = _needed(config, reads)
+    for each in needed:
+        _check_raw(config, each)
+    for each in needed:
+        opened = batches.open_records(config, each.side, each.split, as_published=each.as_published)
+        if not len(opened):
+            raise UserError(f"{opened.name} {opened.split} is empty")
+        if each.labels:
+            _check_labels(config, each, opened)
+        if each.as_published:
+            pipeline.equal_sizes(opened)  # reads every record once, before training starts
+
+
+def check_raw(config: ConfigDict) -> None:
+    """Fails fast if a data set of either side is missing; nothing is prepared."""
+    for prefix in pipeline.SIDES:
+        side = config.data[prefix]
+        for split in filter(None, dict.fromkeys((side.split, side.get("val_split", "")))):
+            scored = prefix == "target" and split != side.split
+            _check_raw(config, _Needed(side, split, scored, False))
+
+
+def _check_raw(config: ConfigDict, needed: _Needed) -> None:
+    found = batches.where(config, needed.side, needed.as_published)
+    records.check_raw(needed.side.name, needed.split, **found)
+
+
+def _check_labels(config: ConfigDict, needed: _Needed, opened: records.Source) -> None:
+    """Raises UserError for labels that are missing, or that can never show a class."""
+    batches.table(config, opened)
+    if needed.as_published:  # scored if there are labels
+        return
+    side = "source" if needed.side is config.data.source else "target"
+    if not opened.labelled:
+        raise UserError(
+            f"{opened.name} {opened.split} has no labels to learn from: name their folder with "
+            f"--config.data.{side}.options.labels=FOLDER"
+        )
+    learnt = experiment_settings.label_set(config)
+    if opened.name == "folder" and (never := labels.never_shown(opened.label_set, learnt)):
+        raise UserError(
+            f"{learnt.name} has {', '.join(never)}, which labels of {opened.label_set.name} can "
+            f"never show: map a class to it (see class_map.txt in docs/data.md), or leave it out"
+        )

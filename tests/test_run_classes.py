@@ -1,0 +1,75 @@
+"""A run keeps its classes: a class file that was changed afterwards does not rename them."""
+
+import json
+
+import numpy as np
+import pytest
+from kit.experiments import load
+
+from jaxseg.errors import UserError
+from jaxseg.evaluation import selection
+from jaxseg.experiment import run_classes
+from jaxseg.report import shares
+from jaxseg.storage import run_folder
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A run on the classes of a file: its config, the file and its folder."""
+    config = load("source_only", "folders")
+    file = tmp_path / "classes.txt"
+    file.write_text("road\nsky\nmoon\n")
+    config.data.classes = str(file)
+    run_folder.write_config(config, tmp_path / "run")
+    run_classes.write(config, tmp_path / "run")
+    return config, file, tmp_path / "run"
+
+
+def test_a_list_in_another_order_is_noticed(trained):
+    config, file, run = trained
+    own = run_folder.read_config(run)
+    assert run_classes.read(run) == ("road", "sky", "moon")
+    run_classes.compare(config, own, run)
+    for text, said in (
+        (
+            "sky\nroad\nmoon\n",
+            "class 0 was 'road' and is 'sky'; bring the list back .*classes.json",
+        ),
+        ("road\nsky\nmoon\nsun\n", "class 3 was missing and is 'sun'"),
+        ("road\nsky\n", "class 2 was 'moon' and is missing"),
+    ):
+        file.write_text(text)
+        with pytest.raises(UserError, match=said) as caught:
+            run_classes.compare(config, own, run)
+        assert str(run) in str(caught.value) and str(file) in str(caught.value)
+
+
+def test_the_same_list_elsewhere_is_the_same(trained, tmp_path):
+    config, file, run = trained
+    moved = tmp_path / "elsewhere.txt"
+    file.rename(moved)
+    config.data.classes = str(moved)
+    run_classes.compare(config, run_folder.read_config(run), run)
+    (run_folder.checkpoints(run) / "3").mkdir(parents=True)
+    run_folder.compare_config(config, run)  # trains on
+    config.data.classes = "cityscapes"
+    with pytest.raises(UserError, match="predicts the classes of .*give --config.data.classes="):
+        run_classes.compare(config, run_folder.read_config(run), run)
+
+
+def test_runs_of_earlier_versions_have_none(trained):
+    config, file, run = trained
+    (run / run_classes.FILE).unlink()
+    assert run_classes.read(run) is None
+    run_classes.compare(config, run_folder.read_config(run), run)
+
+
+def test_shares_of_predicted_classes(tmp_path):
+    maps = {"a": np.array([[0, 0], [1, 2]], np.uint8), "b": np.zeros((2, 2), np.uint8)}
+    found = selection.shares(maps, ("road", "sky", "moon", "sun"))
+    assert found == {"road": 0.75, "sky": 0.125, "moon": 0.125, "sun": 0.0}
+    last = {"step": 2, "miou": None, "predicted": found}
+    page = shares.section(tmp_path, {"step": 1, "predicted": {"road": 0.5}}, last)
+    assert "75.0" in page and "50.0" in page and "step 1, %" in page and "NaN" not in page
+    assert shares.section(tmp_path, last, {"step": 3, "miou": 0.5}) == ""
+    assert json.dumps(found)
