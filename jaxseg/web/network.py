@@ -1,15 +1,19 @@
 """What the worker computes with networks: predictions, and checks of settings."""
 
 import collections
+import difflib
 import io
 import os
+import sys
 import time
+import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from ml_collections import ConfigDict
 from PIL import Image
 
 import jaxseg
@@ -17,6 +21,7 @@ from jaxseg.data import photograph
 from jaxseg.data.labels import LabelSet, colorize
 from jaxseg.errors import UserError
 from jaxseg.report import paint
+from jaxseg.web.places import read_json
 
 PIXELS = 40_000_000  # most of an image: a small file can hold very many
 KEPT = 3  # networks that stay loaded
@@ -46,7 +51,10 @@ def model(source: str, step: str):
     key = (source, step, state.st_mtime_ns)
     if key not in _models:
         told: list[str] = []
-        found = jaxseg.load(source, step, announce=told.append)
+        net = (read_json(Path(source, "config.json")) or {}).get("net") or {}
+        # Rematerialised blocks save memory in training only, and hide their layers.
+        changed = {"net.remat": False} if net.get("remat") else {}
+        found = jaxseg.load(source, step, settings=changed, announce=told.append)
         _models[key] = found
         while len(_models) > KEPT:
             _models.popitem(last=False)
@@ -151,16 +159,38 @@ def check(request: Mapping[str, Any], blob: bytes) -> tuple[dict, bytes]:
     from jaxseg.experiment import check as experiment_check
     from jaxseg.experiment import networks, presets
 
-    values = flags.FlagValues()
+    values, argv = flags.FlagValues(), ["jaxseg", f"--config={request['config']}"]
+    argv += request["overrides"]
     config_flags.DEFINE_config_file("config", None, "", flag_values=values, lock_config=True)
-    with presets.importable():
-        presets.load(request["config"])  # its own mistakes, before those of the overrides
+    before = sys.argv
+    with presets.importable(), warnings.catch_warnings():
+        # The config's own mistakes come before those of the overrides.
+        refuse_unknown(presets.load(request["config"]), request["overrides"])
+        warnings.simplefilter("ignore", DeprecationWarning)  # of how ml_collections loads a file
         try:
-            values(["jaxseg", f"--config={request['config']}", *request["overrides"]])
+            sys.argv = argv  # where ml_collections looks for overrides
+            values(argv)
             config = values["config"].value
             given = config_flags.get_override_values(values["config"])
         except Exception as error:  # ml_collections raises many kinds for overrides
             raise UserError(" ".join(str(error).replace("\\n", " ").split())) from error
+        finally:
+            sys.argv = before
     networks.settle(config, given)
     experiment_check.check(config)
     return {}, b""
+
+
+def refuse_unknown(config: ConfigDict, overrides: Sequence[str]) -> None:
+    """Raises UserError for the first '--config.KEY=VALUE' whose key the config does not have."""
+    for override in overrides:
+        inside: Any = config
+        key = override.removeprefix("--config.").partition("=")[0]
+        for part in key.split("."):
+            if not isinstance(inside, ConfigDict) or part not in inside:
+                known = list(inside) if isinstance(inside, ConfigDict) else []
+                near = difflib.get_close_matches(part, known, 1)
+                raise UserError(
+                    f"no setting {key}" + (f"; did you mean {near[0]}?" if near else "")
+                )
+            inside = inside[part]
