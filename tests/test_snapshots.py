@@ -10,7 +10,7 @@ from kit.raw_files import draw, save
 from kit.small import small_config
 from rich.console import Console
 
-from jaxseg.data import pipeline
+from jaxseg.data import codec
 from jaxseg.engine.method import DEPTH, TARGET, View
 from jaxseg.evaluation import selection
 from jaxseg.evaluation.evaluator import make_evaluator
@@ -132,8 +132,8 @@ def test_images_of_several_sizes_at_full_resolution(config, tmp_path, monkeypatc
     config.data.root, config.data.records = str(tmp_path / "raw"), str(tmp_path / "records")
     config.data.target.name, config.data.target.options = "cityscapes", {}
     config.eval.update(dict(full_resolution=True, source_images=0))
-    read, size_of = [], pipeline.codec.size_of
-    monkeypatch.setattr(pipeline.codec, "size_of", lambda data: read.append(1) or size_of(data))
+    read, size_of = [], codec.size_of
+    monkeypatch.setattr(codec, "size_of", lambda data: read.append(1) or size_of(data))
     results, _ = run(config, tmp_path / "run", (1, 2), different_states(config, (1, 2)))
     assert len(read) == 3  # looked up for the first evaluation alone
     assert [r["images"] for r in results] == [3, 3] and 0 < results[1]["agreement"] < 1

@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxseg.data import codec
 from jaxseg.data.builders import folder
-from jaxseg.data.conversion import common, convert, folder_files
+from jaxseg.data.conversion import common, convert, folder_files, label_files
 from jaxseg.data.conversion.tree import Files
 from jaxseg.errors import UserError
 
@@ -37,13 +37,11 @@ def survey(options: dict[str, Any]) -> dict[str, Any]:
     Raises:
       UserError: folders that do not go together.
     """
-    parts = {split: _pairs(options, split) for split in SPLITS}
+    made = {split: folder.config(split=split, **_options(options)).options for split in SPLITS}
+    parts = {split: found["pairs"] for split, found in made.items()}
     pairs = list(itertools.chain.from_iterable(parts.values()))
-    read, classes = None, None
-    if options["labels"]:
-        config = folder.config(split="train", **_options(options))
-        classes = config.options["classes"]
-        read = folder.label_reader(classes, options["label_values"])
+    classes = made["train"]["classes"]
+    read = label_files.reader(classes, options["label_values"]) if classes else None
 
     def one(files: Files) -> tuple:
         return _counted(files, read)
@@ -85,15 +83,6 @@ def _options(options: dict[str, Any]) -> dict[str, Any]:
     keys = ("images", "labels", "classes", "label_values", "image_suffix", "label_suffix",
             "val_percent", "split_seed")  # fmt: skip
     return {key: options[key] for key in keys}
-
-
-def _pairs(options: dict[str, Any], split: str) -> list[Files]:
-    places, by_folder = folder_files.places(Path(), options["images"], options["labels"], split)
-    suffixes = {key: options[key] for key in ("image_suffix", "label_suffix")}
-    pairs = folder_files.pairs(*places, **suffixes)
-    if by_folder:
-        return pairs
-    return folder_files.share(pairs, split, options["val_percent"], options["split_seed"])
 
 
 def _counted(files: Files, read) -> tuple[str, np.ndarray | None, dict[str, str] | None]:
