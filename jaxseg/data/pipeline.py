@@ -279,14 +279,15 @@ def _evaluated(
     beside: Sequence[str],
 ) -> dict[str, Any]:
     where = source.where(record)
-    stored = photograph.size_in(record, where)
     if source.keeps_proportions:
+        stored = photograph.size_in(record, where)
         size, label_size = (n and photograph.fitted(stored, n) for n in (size, label_size))
     sample = transforms.decode(record, where=where, size=size, keys=("image",))
     truths = [*(["label"] if source.labelled else []), *beside]
     sample |= transforms.decode(record, where=where, size=label_size, keys=truths, table=table)
     if not source.labelled:
-        sample["label"] = np.full(label_size or stored, IGNORE, np.uint8)
+        shape = label_size or photograph.size_in(record, where)
+        sample["label"] = np.full(shape, IGNORE, np.uint8)
     return {**sample, "id": record["id"]}
 
 
