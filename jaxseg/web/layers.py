@@ -21,6 +21,7 @@ from jaxseg.web import network
 BINS = 32
 CHANNELS = 64  # of a grid
 SIDE = 72  # most pixels along a side of one channel's picture
+DRAWN = 2**17  # values that a histogram is made of: all, or every n-th
 _programs: dict[int, Any] = {}
 
 
@@ -75,6 +76,9 @@ def activations(model, image: np.ndarray) -> dict[str, dict[str, Any]]:
         _programs.clear()  # those of networks that are no longer kept
         _programs[id(model)] = model, jax.jit(lambda variables, x: _tapped(model, variables, x))
     found = _programs[id(model)][1](model.variables, image)
+    for each in found.values():
+        ends = float(each["low"]), float(each["high"])
+        each["histogram"] = histogram(np.asarray(each.pop("drawn")), *ends)
     return dict(sorted(found.items(), key=lambda item: int(item[1]["place"])))
 
 
@@ -97,20 +101,23 @@ def _tapped(model, variables: tuple, image: jax.Array) -> dict[str, dict[str, ja
 
 
 def summary(values: jax.Array) -> dict[str, jax.Array]:
-    """Mean, deviation, low, high, histogram and tiles of a map [h, w, C]."""
+    """Mean, deviation, low, high, tiles and evenly drawn values of a map [h, w, C]."""
     values = values.astype(jnp.float32)
-    low, high = values.min(), values.max()
-    scale = jnp.where(high > low, high - low, 1.0)
-    share = (values - low) / scale
-    bins = jnp.minimum((share * BINS).astype(jnp.int32), BINS - 1)
+    mean, deviation = values.mean(), values.std()
+    near = (values - mean) / jnp.maximum(6 * deviation, 1e-12) + 0.5
     step = [max(1, -(-n // SIDE)) for n in values.shape[:2]]
-    near = (values - values.mean()) / jnp.maximum(6 * values.std(), 1e-12) + 0.5
     tiles = jnp.clip(near[:: step[0], :: step[1], :CHANNELS], 0, 1).transpose(2, 0, 1)
     return {
-        "mean": values.mean(), "deviation": values.std(), "low": low, "high": high,
-        "histogram": jnp.bincount(bins.ravel(), length=BINS) / values.size,
+        "mean": mean, "deviation": deviation, "low": values.min(), "high": values.max(),
         "tiles": jnp.round(tiles * 255).astype(jnp.uint8),
+        "drawn": values.ravel()[:: -(-values.size // DRAWN)],
     }  # fmt: skip
+
+
+def histogram(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Shares of the values in `BINS` equal bins from low to high."""
+    counts, _ = np.histogram(values, BINS, (low, high if high > low else low + 1.0))
+    return counts / max(1, values.size)
 
 
 def weight_summary(values: Any) -> dict[str, Any]:
@@ -118,8 +125,6 @@ def weight_summary(values: Any) -> dict[str, Any]:
     kernels and matrices as one tile [in, out]; the rest without tiles."""
     values = np.asarray(values, np.float32)
     low, high = float(values.min(initial=np.inf)), float(values.max(initial=-np.inf))
-    scale = high - low or 1.0
-    counts, _ = np.histogram(values, BINS, (low, low + scale))
     tiles = np.zeros((0, 1, 1))
     if values.ndim == 4 and values.shape[0] * values.shape[1] > 1:
         tiles = values.mean(2).transpose(2, 0, 1)[:CHANNELS]
@@ -131,7 +136,7 @@ def weight_summary(values: Any) -> dict[str, Any]:
         tiles = tiles / np.abs(tiles).max(initial=1e-12) / 2 + 0.5  # the middle is 0
     return {
         "shape": list(values.shape), "mean": values.mean(), "deviation": values.std(), "low": low,
-        "high": high, "histogram": counts / values.size,
+        "high": high, "histogram": histogram(values, low, high),
         "tiles": np.round(tiles * 255).astype(np.uint8),
     }  # fmt: skip
 

@@ -17,6 +17,7 @@ from jaxseg.data import photograph
 from jaxseg.data.labels import LabelSet, colorize
 from jaxseg.errors import UserError
 from jaxseg.report import paint
+from jaxseg.web.places import read_json
 
 PIXELS = 40_000_000  # most of an image: a small file can hold very many
 KEPT = 3  # networks that stay loaded
@@ -46,7 +47,10 @@ def model(source: str, step: str):
     key = (source, step, state.st_mtime_ns)
     if key not in _models:
         told: list[str] = []
-        found = jaxseg.load(source, step, announce=told.append)
+        net = (read_json(Path(source, "config.json")) or {}).get("net") or {}
+        # Rematerialised blocks save memory in training only, and hide their layers.
+        changed = {"net.remat": False} if net.get("remat") else {}
+        found = jaxseg.load(source, step, settings=changed, announce=told.append)
         _models[key] = found
         while len(_models) > KEPT:
             _models.popitem(last=False)
@@ -152,15 +156,14 @@ def check(request: Mapping[str, Any], blob: bytes) -> tuple[dict, bytes]:
     from jaxseg.experiment import networks, presets
 
     values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", None, "", flag_values=values, lock_config=True)
-    with presets.importable():
-        presets.load(request["config"])  # its own mistakes, before those of the overrides
-        try:
-            values(["jaxseg", f"--config={request['config']}", *request["overrides"]])
-            config = values["config"].value
-            given = config_flags.get_override_values(values["config"])
-        except Exception as error:  # ml_collections raises many kinds for overrides
-            raise UserError(" ".join(str(error).replace("\\n", " ").split())) from error
+    config = presets.load(request["config"])
+    config_flags.DEFINE_config_dict("config", config, flag_values=values, lock_config=True)
+    try:
+        values(["jaxseg", *request["overrides"]])
+    except Exception as error:  # ml_collections raises many kinds for overrides
+        raise UserError(" ".join(str(error).replace("\\n", " ").split())) from error
+    config = values["config"].value
+    given = config_flags.get_override_values(values["config"])
     networks.settle(config, given)
     experiment_check.check(config)
     return {}, b""
