@@ -204,3 +204,20 @@ def test_saved_settings_are_the_config_of_the_run(tmp_path):
 
 def test_signals_that_end_a_job_are_named():
     assert "SIGTERM" in jobs.said(-signal.SIGTERM, "x")
+
+
+def test_an_export_is_the_command_lines(tmp_path, monkeypatch):
+    fabricate(tmp_path / "runs" / "a")
+    monkeypatch.setattr(jobs.Queue, "_begin", lambda self, job: None)
+    with served(tmp_path) as (client, places, _):
+        path = "/api/runs/a/export"
+        argv = client.post(path, headers=OWN, json={"format": "onnx"}).json()["argv"]
+        output = f"--output={places.runs}/a/export/best.onnx"
+        assert "export" in argv and output in argv and "--format=onnx" in argv
+        assert client.post(path, headers=OWN, json={"format": "x"}).status_code == 400
+        assert client.post(path, headers=OWN, json={"step": "../x"}).status_code == 400
+        (places.runs / "a" / "export").mkdir()
+        (places.runs / "a" / "export" / "best.npz").write_bytes(b"1")
+        assert client.get("/api/models").json()["trained"][0]["exports"] == ["best.npz"]
+        assert client.get("/api/runs/a/export/best.npz").content == b"1"
+        assert client.get("/api/runs/a/export/..%2fconfig.json").status_code == 400

@@ -16,8 +16,9 @@ from PIL import Image
 
 import jaxseg
 from jaxseg.errors import UserError
+from jaxseg.experiment import finished, presets
 from jaxseg.storage.weights import files
-from jaxseg.web import importing, layers, network, pages_runs, worker
+from jaxseg.web import importing, layers, network, pages_runs, saved, worker
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 72, 3), np.uint8)
 
@@ -69,23 +70,21 @@ def test_an_archive_is_what_the_library_loads(workdir, tmp_path):
     assert jaxseg.load(tmp_path / "a").name == "step 4"  # without a log, the last is the best
 
 
-def test_a_weights_file_becomes_a_run(workdir, tmp_path, capsys):
-    """Of this project's names, with the experiment that it belongs to."""
-    from kit.runs import drawn
-
-    from configs import advent
-
-    state = drawn(advent.get_config("streets"), 0)
-    params, stats = state.params["gen"]["segmenter"], state.stats["segmenter"]
+def test_a_weights_file_becomes_a_run(workdir, tmp_path, monkeypatch, capsys):
+    """Of this project's names, with the experiment that it belongs to; how a checkpoint is written
+    is tested with --save."""
+    model, written = jaxseg.load(workdir), []
+    params, stats = (model.variables[0]["gen"]["segmenter"], model.variables[1]["segmenter"])
     files.save(tmp_path / "own.npz", params, stats)
-    assert importing.main(str(tmp_path / "own.npz"), "advent:streets", str(tmp_path / "run")) == 0
-    model = jaxseg.load(tmp_path / "run")
-    kernel = model.variables[0]["gen"]["segmenter"]["main_head"]
-    np.testing.assert_array_equal(
-        jax.tree.leaves(kernel)[0], jax.tree.leaves(params["main_head"])[0]
-    )
-    assert importing.main(str(tmp_path / "own.npz"), "", str(tmp_path / "other")) == 2
-    assert "config" in capsys.readouterr().out
+    monkeypatch.setattr(finished, "write_checkpoint", lambda *given: written.append(given))
+    monkeypatch.setattr(presets, "load", lambda given: saved.get_config(str(workdir)))
+    assert importing.main(str(tmp_path / "own.npz"), "advent:streets", "run") == 0
+    (loaded, folder, config), *_ = written
+    assert folder == "run" and config.net.backbone == "tiny"
+    same = jax.tree.map(np.array_equal, loaded.model["params"]["gen"]["segmenter"], params)
+    assert jax.tree.all(same)
+    assert importing.main(str(tmp_path / "own.npz"), "", "other") == 2
+    assert "config" in capsys.readouterr().out and len(written) == 1
 
 
 def test_images_that_are_refused_before_they_are_decoded(monkeypatch):

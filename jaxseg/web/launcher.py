@@ -1,6 +1,5 @@
 """The commands of the ordinary launcher that the server starts."""
 
-import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -55,11 +54,6 @@ def train(config: str, workdir: Path, overrides: list[str]) -> list[str]:
 def inspect(config: str, workdir: Path, overrides: list[str]) -> list[str]:
     """The command that prepares data and counts them; see `train`."""
     return [*_JAXSEG, "inspect", *_what(config, workdir), *overrides]
-
-
-def can_export() -> bool:
-    """Whether this version exports networks."""
-    return importlib.util.find_spec("jaxseg.run.export") is not None
 
 
 def export(config: str, workdir: Path, form: str, output: Path, step: str) -> list[str]:

@@ -3,7 +3,9 @@
 import collections
 import io
 import os
+import sys
 import time
+import warnings
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -155,15 +157,22 @@ def check(request: Mapping[str, Any], blob: bytes) -> tuple[dict, bytes]:
     from jaxseg.experiment import check as experiment_check
     from jaxseg.experiment import networks, presets
 
-    values = flags.FlagValues()
-    config = presets.load(request["config"])
-    config_flags.DEFINE_config_dict("config", config, flag_values=values, lock_config=True)
-    try:
-        values(["jaxseg", *request["overrides"]])
-    except Exception as error:  # ml_collections raises many kinds for overrides
-        raise UserError(" ".join(str(error).replace("\\n", " ").split())) from error
-    config = values["config"].value
-    given = config_flags.get_override_values(values["config"])
+    values, argv = flags.FlagValues(), ["jaxseg", f"--config={request['config']}"]
+    argv += request["overrides"]
+    config_flags.DEFINE_config_file("config", None, "", flag_values=values, lock_config=True)
+    before = sys.argv
+    with presets.importable(), warnings.catch_warnings():
+        presets.load(request["config"])  # its own mistakes, before those of the overrides
+        warnings.simplefilter("ignore", DeprecationWarning)  # of how ml_collections loads a file
+        try:
+            sys.argv = argv  # where ml_collections looks for overrides
+            values(argv)
+            config = values["config"].value
+            given = config_flags.get_override_values(values["config"])
+        except Exception as error:  # ml_collections raises many kinds for overrides
+            raise UserError(" ".join(str(error).replace("\\n", " ").split())) from error
+        finally:
+            sys.argv = before
     networks.settle(config, given)
     experiment_check.check(config)
     return {}, b""

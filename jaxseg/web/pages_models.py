@@ -29,7 +29,6 @@ def routes(where: Places, queue: jobs.Queue) -> list[Route]:
         return JSONResponse({
             "trained": [t | {"exports": exports(where, t["name"])} for t in trained if t["steps"]],
             "offered": catalogue.offered(files), "files": own, "top": str(where.data),
-            "export": launcher.can_export(),
         })  # fmt: skip
 
     def checksum(request: Request) -> Response:
@@ -94,8 +93,6 @@ def begin_export(where: Places, queue: jobs.Queue, name: str, form: dict[str, An
     step = pages_jobs.text(form, "step", "best")
     if kind not in FORMATS:
         raise UserError(f"format is one of {', '.join(FORMATS)}")
-    if not launcher.can_export():
-        raise UserError("this version of jaxseg cannot export")
     output = folder / "export" / f"{step}{FORMATS[kind]}"
     argv = launcher.export(str(folder), folder, kind, output, new_name(step))
     return queue.add("export", argv, run=f"export/{name}", title=f"export {name} as {kind}")

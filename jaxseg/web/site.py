@@ -79,6 +79,9 @@ def make_app(places: Places, queue: jobs.Queue, allowed: guard.Allowed):
             UserError: lambda request, error: guard.said(400, str(error)),
             client.Failed: lambda request, error: guard.said(500, str(error)),
             guard.TooLarge: lambda request, error: guard.said(413, str(error)),
+            Exception: lambda request, error: guard.said(
+                500, "an error of the server: see its output"
+            ),
             HTTPException: lambda request, error: guard.said(error.status_code, error.detail),
         },
     )

@@ -44,7 +44,7 @@ function body(found, load) {
       ? table(
           "Trained here",
           ["run", "network", "mIoU %", "snapshots", ""],
-          found.trained.map(t => trained(t, found.export)),
+          found.trained.map(t => trained(t)),
         )
       : h("p", {class: "empty"}, "No trained network yet. ", h("a", {href: "#/new"}, "Train one")),
     h("h2", {}, "Import a weights file"),
@@ -64,7 +64,7 @@ function body(found, load) {
   ];
 }
 
-function trained(t, can) {
+function trained(t) {
   const steps = [
     ["last", `last, step ${t.steps.at(-1)}`],
     ...Object.entries(t.chosen).map(([k, s]) => [
@@ -104,7 +104,7 @@ function trained(t, can) {
         {class: "row-actions"},
         h("a", {class: "button", href: `#/try?run=${encodeURIComponent(t.name)}`}, "Try"),
         link,
-        can && out,
+        out,
         t.exports.map(f =>
           h("a", {href: `${address(t.name)}/export/${encodeURIComponent(f)}`, download: true}, f),
         ),
