@@ -159,7 +159,7 @@ def test_settings_are_checked_as_on_the_command_line():
     asked = {"config": launcher.argument("advent:streets")}
     assert network.check({**asked, "overrides": ["--config.train.steps=800"]}, b"") == ({}, b"")
     for override, said in (
-        ("--config.train.stepz=3", "stepz"),
+        ("--config.train.stepz=3", "no setting train.stepz; did you mean steps"),
         ("--config.train.steps=many", "many"),
         ("--config.train.warmup_steps=900", "warmup_steps"),
     ):

@@ -1,17 +1,19 @@
 """What the worker computes with networks: predictions, and checks of settings."""
 
 import collections
+import difflib
 import io
 import os
 import sys
 import time
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from ml_collections import ConfigDict
 from PIL import Image
 
 import jaxseg
@@ -162,7 +164,8 @@ def check(request: Mapping[str, Any], blob: bytes) -> tuple[dict, bytes]:
     config_flags.DEFINE_config_file("config", None, "", flag_values=values, lock_config=True)
     before = sys.argv
     with presets.importable(), warnings.catch_warnings():
-        presets.load(request["config"])  # its own mistakes, before those of the overrides
+        # The config's own mistakes come before those of the overrides.
+        refuse_unknown(presets.load(request["config"]), request["overrides"])
         warnings.simplefilter("ignore", DeprecationWarning)  # of how ml_collections loads a file
         try:
             sys.argv = argv  # where ml_collections looks for overrides
@@ -176,3 +179,18 @@ def check(request: Mapping[str, Any], blob: bytes) -> tuple[dict, bytes]:
     networks.settle(config, given)
     experiment_check.check(config)
     return {}, b""
+
+
+def refuse_unknown(config: ConfigDict, overrides: Sequence[str]) -> None:
+    """Raises UserError for the first '--config.KEY=VALUE' whose key the config does not have."""
+    for override in overrides:
+        inside: Any = config
+        key = override.removeprefix("--config.").partition("=")[0]
+        for part in key.split("."):
+            if not isinstance(inside, ConfigDict) or part not in inside:
+                known = list(inside) if isinstance(inside, ConfigDict) else []
+                near = difflib.get_close_matches(part, known, 1)
+                raise UserError(
+                    f"no setting {key}" + (f"; did you mean {near[0]}?" if near else "")
+                )
+            inside = inside[part]
