@@ -1,15 +1,19 @@
 """A run keeps its classes: a class file that was changed afterwards does not rename them."""
 
+import io
 import json
 
 import numpy as np
 import pytest
 from kit.experiments import load
+from rich.console import Console
 
 from jaxseg.errors import UserError
 from jaxseg.evaluation import selection
 from jaxseg.experiment import run_classes
+from jaxseg.report import selection as report_selection
 from jaxseg.report import shares
+from jaxseg.run import snapshots
 from jaxseg.storage import run_folder
 
 
@@ -73,3 +77,17 @@ def test_shares_of_predicted_classes(tmp_path):
     assert "75.0" in page and "50.0" in page and "step 1, %" in page and "NaN" not in page
     assert shares.section(tmp_path, last, {"step": 3, "miou": 0.5}) == ""
     assert json.dumps(found)
+
+
+def test_choices_without_labels_have_no_empty_columns():
+    evaluations = [
+        {"step": step, "miou": None, "entropy": 0.5 / step, "agreement": 0.1 * step}
+        for step in (1, 2, 3)
+    ]
+    comparison = selection.compare(evaluations)
+    console = Console(width=100, record=True, file=io.StringIO())
+    snapshots.print_choices(comparison, console)
+    told = console.export_text()
+    assert "mean entropy" in told and "mIoU" not in told.replace("source validation mIoU", "")
+    page = report_selection.section(comparison, evaluations, (0, 3), 0)
+    assert "mean entropy" in page.lower() and "below the best" not in page and "labels" not in page

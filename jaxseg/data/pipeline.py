@@ -19,8 +19,7 @@ from jaxseg.data.records import Source
 from jaxseg.data.sampling import RareClasses
 from jaxseg.errors import UserError
 
-# Cache: where the stored size changes in a split; finding out reads every record.
-_changes: dict[tuple, list[int]] = {}
+_changes: dict[tuple, list[int]] = {}  # where the stored size changes; found by reading all
 SIDES = ("source", "target")
 
 
@@ -130,7 +129,7 @@ def train_stream(
 
 def _any_image(source: Source, rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     one = source[int(rng.integers(len(source)))]
-    return transforms.decode(one, where=source.where(one), size=size, keys=("image",))["image"]
+    return transforms.decode(one, where=source.where(one), size=size, keys=["image"])["image"]
 
 
 class JoinedStreams:
@@ -280,15 +279,15 @@ def _evaluated(
 ) -> dict[str, Any]:
     where = source.where(record)
     if source.keeps_proportions:
-        stored = photograph.size_in(record, where)
-        size, label_size = (n and photograph.fitted(stored, n) for n in (size, label_size))
+        own = photograph.size_in(record, where)
+        size, label_size = (n and photograph.fitted(own, n) for n in (size, label_size))
     sample = transforms.decode(record, where=where, size=size, keys=("image",))
     truths = [*(["label"] if source.labelled else []), *beside]
     sample |= transforms.decode(record, where=where, size=label_size, keys=truths, table=table)
     if not source.labelled:
         shape = label_size or photograph.size_in(record, where)
         sample["label"] = np.full(shape, IGNORE, np.uint8)
-    return {**sample, "id": record["id"]}
+    return sample | {"id": record["id"]}
 
 
 def _stack(arrays: list[np.ndarray], kept: int, batch: int, value: int) -> np.ndarray:

@@ -17,6 +17,13 @@ from jaxseg.evaluation.selection import (
 )
 from jaxseg.report import charts as report_charts
 
+_BY_LABELS = "<th>target mIoU there, %</th><th>below the best</th><th>rank correlation</th>"
+_NOTE = (
+    "Only target mIoU sees target labels. Spearman's rank correlation with it over these "
+    "evaluations: +1 orders the snapshots as labels would; – with fewer than "
+    f"{FEWEST}. "
+)
+
 
 def section(
     comparison: Mapping[str, Any],
@@ -38,16 +45,18 @@ def section(
 
 
 def _table(comparison: Mapping[str, Any]) -> str:
-    rows = []
-    for criterion, choice in choices(comparison):
+    rows, chosen = [], choices(comparison)
+    labelled = any(choice["miou"] is not None for _, choice in chosen)
+    for criterion, choice in chosen:
         labels, below = criterion is LABELS, choice["below_best"]
         kind = "down" if below and below >= 5e-4 else "faint"
         value = "" if criterion in (LAST, LABELS) else _shown(criterion, choice["value"])
-        cells = [
-            f"<td>{choice['step']}</td><td>{value}</td><td>{percent(choice['miou'], 1, '')}</td>",
+        cells = [f"<td>{choice['step']}</td><td>{value}</td>"]
+        cells[0] += f"<td>{percent(choice['miou'], 1, '')}</td>" if labelled else ""
+        cells += [
             f"<td class={kind}>{percent(below, 1, '')}</td>",
             f"<td>{correlation_text(choice['rank_correlation'])}</td>",
-        ]
+        ] * labelled
         rows.append(
             f"<tr{' class=mean' if labels else ''}><th>{html.escape(title(criterion))}</th>"
             f"{cells[0] + '<td></td><td></td>' if labels else ''.join(cells)}</tr>"
@@ -56,12 +65,10 @@ def _table(comparison: Mapping[str, Any]) -> str:
     place = f" from the end of the warm-up on, step {since}" if since else ""
     return (
         "<div class=scroll><table class='classes choices'><thead><tr><th>criterion</th>"
-        "<th>step it chooses</th><th>its value</th><th>target mIoU there, %</th>"
-        "<th>below the best</th><th>rank correlation</th></tr></thead>"
+        f"<th>step it chooses</th><th>its value</th>{_BY_LABELS if labelled else ''}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></div>"
-        f"<p class=note>Of the {count} evaluations{place}. Only target mIoU sees target labels. "
-        "Spearman's rank correlation with it over these evaluations: +1 orders the snapshots as "
-        f"labels would; – with fewer than {FEWEST}. {_names(comparison)}</p>"
+        f"<p class=note>Of the {count} evaluations{place}. {_NOTE if labelled else ''}"
+        f"{_names(comparison)}</p>"
     )
 
 

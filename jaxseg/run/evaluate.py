@@ -57,11 +57,22 @@ def _evaluate(config: ConfigDict, workdir: str, wanted: Wanted) -> dict[str, Any
     result = _described(loaded, _evaluator(loaded)(loaded))
     if jax.process_index() == 0:
         classes = settings.label_set(loaded.config).classes
-        evaluation_results.print_table(result, classes, name=loaded.name)
-        miou = percent(result["miou"]) + _departures(config)
-        print(f"{loaded.name}: target mIoU {miou}", flush=True)
+        if result["miou"] is None:
+            print(f"{loaded.name}: {_unlabelled(config, result)}", flush=True)
+        else:
+            evaluation_results.print_table(result, classes, name=loaded.name)
+            miou = percent(result["miou"]) + _departures(config)
+            print(f"{loaded.name}: target mIoU {miou}", flush=True)
         print(f"written to {storage_results.write(workdir, result)}")
     return result
+
+
+def _unlabelled(config: ConfigDict, result: dict[str, Any]) -> str:
+    """What is said instead of scores."""
+    return (
+        f"{config.data.target.name} {config.data.target.val_split} has no labels, so nothing is "
+        f"scored; mean entropy of {result['images']} images {percent(result['entropy'])}"
+    )
 
 
 def evaluate_snapshots(
@@ -82,7 +93,9 @@ def evaluate_snapshots(
         before = loaded
         results.append({"name": loaded.name, **_described(loaded, evaluator(loaded))})
         if jax.process_index() == 0:
-            print(f"{loaded.name}: target mIoU {percent(results[-1]['miou'])}")
+            score, entropy = (results[-1][key] for key in ("miou", "entropy"))
+            told = "entropy" if score is None else "target mIoU"
+            print(f"{loaded.name}: {told} {percent(entropy if score is None else score)}")
     best = max(results, key=lambda result: -1.0 if result["miou"] is None else result["miou"])
     if jax.process_index() == 0:
         path = os.path.join(workdir, "snapshots.json")
@@ -90,10 +103,9 @@ def evaluate_snapshots(
         chosen = {"split": split, "best": best["name"], "chosen_with": "target labels"}
         listed = [evaluation_results.brief(result) for result in results]
         print_snapshots(results, best, f"{config.data.target.name} {split}{_departures(config)}")
-        print(
-            f"best: {best['name']}, target mIoU {percent(best['miou'])}, chosen with target labels",
-            flush=True,
-        )
+        told = f"target mIoU {percent(best['miou'])}, chosen with target labels"
+        unlabelled = best["miou"] is None
+        print(_unlabelled(config, best) if unlabelled else f"best: {best['name']}, {told}")
         storage_results.write_json(path, {**chosen, "snapshots": listed})
         print(f"all are in {path}")
     return best
@@ -112,16 +124,17 @@ def print_snapshots(
     table = Table(
         title=f"{split}, {best['images']} images, in %",
         title_justify="left",
-        caption="* best, chosen with target labels",
+        caption="" if best["miou"] is None else "* best, chosen with target labels",
         caption_justify="left",
     )
     table.add_column("snapshot", no_wrap=True)
     for title in columns.values():
         table.add_column(title, justify="right")
     for result in results:
-        name = result["name"].removeprefix("step ") + (" *" if result is best else "")
+        first = result is best and best["miou"] is not None
+        name = result["name"].removeprefix("step ") + (" *" if first else "")
         values = (percent(result[key], 2, "") for key in columns)
-        table.add_row(name, *values, style="bold" if result is best else None)
+        table.add_row(name, *values, style="bold" if first else None)
     (console or Console()).print(table)
 
 

@@ -198,28 +198,37 @@ def print_choices(comparison: dict[str, Any], console: Console | None = None) ->
     """Prints the choice of each criterion; `comparison` is from `selection.compare`."""
     since, count = comparison["since"], comparison["evaluations"]
     names = [c.key for c in selection.CRITERIA if c.key in comparison["criteria"]]
+    chosen = selection.choices(comparison)
+    labelled = any(choice["miou"] is not None for _, choice in chosen)
     table = Table(
         title="choosing a snapshot without target labels",
         title_justify="left",
         caption=f"{count} evaluations"
         + (f" from the end of the warm-up, step {since}, on" if since else "")
-        + "; rank correlation with target mIoU: 1 orders them as labels would"
+        + ("; rank correlation with target mIoU: 1 orders them as labels would" * labelled)
         + (f"\n--step={'|'.join(names)} evaluates or predicts with its choice" if names else ""),
         caption_justify="left",
     )
     table.add_column("criterion", no_wrap=True)
-    for heading in ("step", "target mIoU %", "below best", "rank corr."):
+    for heading in ("step", "target mIoU %", "below best", "rank corr.")[: None if labelled else 1]:
         table.add_column(heading, justify="right")
-    for criterion, choice in selection.choices(comparison):
+    for criterion, choice in chosen:
         labels = criterion is selection.LABELS
         if labels:
             table.add_section()
         table.add_row(
             selection.title(criterion),
             str(choice["step"]),
-            percent(choice["miou"], 1, ""),
-            "" if labels else percent(choice["below_best"], 1, ""),
-            "" if labels else selection.correlation_text(choice["rank_correlation"]),
+            *(_by_labels(choice, labels) if labelled else ()),
             style="bold" if labels else None,
         )
     (console or Console()).print(table)
+
+
+def _by_labels(choice: dict[str, Any], labels: bool) -> tuple[str, str, str]:
+    """What target labels say of a choice, or of their own."""
+    return (
+        percent(choice["miou"], 1, ""),
+        "" if labels else percent(choice["below_best"], 1, ""),
+        "" if labels else selection.correlation_text(choice["rank_correlation"]),
+    )
