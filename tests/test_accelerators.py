@@ -52,9 +52,10 @@ def test_update_and_predict_lower(name, tmp_path):
     assert step.platforms == predict.platforms == PLATFORMS
     text = step.mlir_module()
     assert "stablehlo.convolution" in text
-    # Neither a kernel of one platform alone nor the CPU's own barriers are in it.
+    # Neither a kernel of one platform alone nor the CPU's own barriers are in it; the guard against
+    # bad steps has one for each player and one for the state.
     called = {
         line.split("@")[1].split("(")[0] for line in text.splitlines() if "custom_call" in line
     }
     assert not called - {"Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape"}
-    assert "optimization_barrier" not in text
+    assert text.count("stablehlo.optimization_barrier") <= len(method.losses) + 1

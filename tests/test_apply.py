@@ -95,8 +95,9 @@ def test_a_snapshot_chosen_without_target_labels(config, records, tmp_path, caps
     with pytest.raises(UserError, match="has agreement from step 2, the end .* choose best, last"):
         ensembles.load(config, f"{folder}@agreement", announce=lambda line: None)
     # A method without warm-up counts from the beginning.
-    other = write_run(other_config(records), tmp_path / "b", results)
-    (loaded,) = restore.from_workdir(config, other, "entropy", announce=lambda line: None)
+    plain = other_config(records)
+    other = write_run(plain, tmp_path / "b", results)
+    (loaded,) = restore.from_workdir(plain, other, "entropy", announce=lambda line: None)
     assert loaded.facts == {"step": 1}
     # What the criterion chose but nobody kept is told of.
     shutil.rmtree(folder / "checkpoints" / "00000004")

@@ -25,11 +25,9 @@ except KeyboardInterrupt:
 """
 # Anything before the first step.
 STARTING = """
-import sys, time
-sys.argv = ["launch.py", "--config=configs/advent.py"]
-from absl import app
-import launch
-def slow(config, workdir):
+import time
+from jaxseg.cli import modes
+def slow(*_):
     print("begun", flush=True)
     try:
         time.sleep(60)
@@ -37,8 +35,8 @@ def slow(config, workdir):
         if {disguised}:
             raise ValueError("what C code makes of it") from error
         raise
-launch._run = slow
-app.run(launch.main, flags_parser=launch._parse)
+modes._run = slow
+modes.main(["launch.py", "--config=configs/advent.py"])
 """
 
 
