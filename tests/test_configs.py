@@ -209,8 +209,7 @@ def test_embedded_presets_multiply_the_papers_weights(name, preset):
 # --- what they assemble to ---
 
 
-# All configs on the embedded pair and at paper scale, the rest of the presets with three of them:
-# tracing ResNet-101 takes seconds.
+# Tracing ResNet-101 takes seconds, so not every method is tried with every preset.
 # The presets of the last line have the network of gta5_cityscapes; test_self_training_configs.py.
 OTHERS = (*(p for p in common.PRESETS if p not in ("streets", "folders", "gta5_cityscapes",
             "urbansyn_cityscapes", "cityscapes_acdc", "cityscapes_darkzurich")),
