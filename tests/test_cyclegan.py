@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from kit.gio_ada import TOLERANCE, K, batches, differentiate, segmenter
+from kit.gio_ada import TOLERANCE, K, batches, differentiate, discriminator, segmenter
 from kit.small import run
 
 from jaxseg.engine import feed
@@ -31,18 +31,6 @@ def translator():
 
     def apply(params, stats, images, train, key=None):
         return {"image": images @ params["kernel"]}, stats
-
-    return Network(init, apply)
-
-
-def discriminator():
-    def init(key, maps):
-        keys, shape = jax.random.split(key, 2), (maps.shape[-1], 1)
-        return {"kernel": jax.random.normal(keys[0], shape),
-                "square": jax.random.normal(keys[1], shape)}, {}  # fmt: skip
-
-    def apply(params, stats, maps, train, key=None):
-        return {"score": maps @ params["kernel"] + maps**2 @ params["square"]}, stats
 
     return Network(init, apply)
 

@@ -8,7 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from kit.gio_ada import SIZE, TOLERANCE, K, batches, differentiate, outputs, segmenter, unit
+from kit.gio_ada import (
+    SIZE,
+    TOLERANCE,
+    K,
+    batches,
+    differentiate,
+    discriminator,
+    outputs,
+    segmenter,
+    unit,
+)
 from kit.small import run
 
 from jaxseg.engine import feed
@@ -36,20 +46,6 @@ def translator():
 
     def apply(params, stats, seen, train, key=None):
         return {"image": seen @ params["kernel"]}, stats
-
-    return Network(init, apply)
-
-
-def discriminator():
-    """Linear in the maps and in their squares, so that its slope is not the same everywhere."""
-
-    def init(key, maps):
-        keys, shape = jax.random.split(key, 2), (maps.shape[-1], 1)
-        return {"kernel": jax.random.normal(keys[0], shape),
-                "square": jax.random.normal(keys[1], shape)}, {}  # fmt: skip
-
-    def apply(params, stats, maps, train, key=None):
-        return {"score": maps @ params["kernel"] + maps**2 @ params["square"]}, stats
 
     return Network(init, apply)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from kit.streams import Memory, assert_same, draw, take
 
-from jaxseg.data import codec, labels, pipeline, transforms
+from jaxseg.data import codec, joined, labels, pipeline, transforms
 from jaxseg.errors import UserError
 
 AUGMENT = {"flip": 0.5, "scale": (0.5, 2.0), "crop": (10, 14), "jitter": 0.3}
@@ -92,16 +92,16 @@ def test_joined_streams_end_and_close_together():
         def close(self):
             closed.append(self.key)
 
-    joined = pipeline.JoinedStreams(Stream("a"), Stream("b"))
-    assert next(joined) == {"a": 1, "b": 1}
-    joined.close()
-    joined.close()
-    assert closed == ["a", "b"] and list(joined) == []
+    both = joined.JoinedStreams(Stream("a"), Stream("b"))
+    assert next(both) == {"a": 1, "b": 1}
+    both.close()
+    both.close()
+    assert closed == ["a", "b"] and list(both) == []
     closed.clear()
-    pipeline.JoinedStreams(Stream("a"), Stream("b")).close()  # before its first batch
+    joined.JoinedStreams(Stream("a"), Stream("b")).close()  # before its first batch
     assert closed == ["a", "b"]
     closed.clear()
-    assert list(pipeline.JoinedStreams(Stream("a"), iter([{"b": 2}]))) == [{"a": 1, "b": 2}]
+    assert list(joined.JoinedStreams(Stream("a"), iter([{"b": 2}]))) == [{"a": 1, "b": 2}]
     assert closed == ["a"]
 
 
@@ -111,9 +111,9 @@ def test_streams_close_before_their_first_batch():
         pipeline.train_stream(source, size=(6, 8), batch=2, seed=0, side=side)
         for side in ("source", "target")
     ]
-    joined = pipeline.JoinedStreams(*streams)
-    joined.close()
-    assert list(joined) == []
+    both = joined.JoinedStreams(*streams)
+    both.close()
+    assert list(both) == []
 
 
 @pytest.mark.parametrize("threads", [0, 2])

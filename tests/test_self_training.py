@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from kit.small import K, linear_segmenter, run
+from kit.small import K, linear_segmenter, run, three_channels
 
 from jaxseg.data import colour
 from jaxseg.engine.method import AXIS, Carry
@@ -292,18 +292,6 @@ def batches(steps, n=2, size=(8, 10)):
         label[:, :2] = 255
         images = [rng.normal(60 * i, 40, (n, *size, 3)).astype(np.float32) for i in (0, 1)]
         yield {"source_image": images[0], "source_label": label, "target_image": images[1]}
-
-
-def three_channels():
-    """kit.small's linear network for three channels."""
-    segmenter = linear_segmenter()
-
-    def init(key, images):
-        del images
-        kernel = 0.02 * jax.random.normal(key, (3, K))
-        return {"main_head": {"kernel": kernel}, "backbone": {"kernel": 0 * kernel}}, {}
-
-    return segmenter._replace(init=init)
 
 
 @pytest.mark.parametrize("name", ["dacs", "daformer"])

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import optax
 import pytest
-from kit.small import K, linear_segmenter, quick_run
+from kit.small import K, quick_run, three_channels
 
 from jaxseg.engine.method import CLASSES, IMAGE, PROBABILITY
 from jaxseg.evaluation.evaluator import Example
@@ -19,18 +19,6 @@ SIZE = (8, 10)
 LEVELS = {"main": 1.0}
 OFF = dict(jitter=0.0, blur_probability=0.0)
 MASKING = Masking(1.0, block=4, ratio=0.5, view=StrongView(0.0, 0.0, 0.0), hidden=(1.0, 2.0, 3.0))
-
-
-def three_channels():
-    """kit.small's linear network for three channels."""
-    segmenter = linear_segmenter()
-
-    def init(key, images):
-        del images
-        kernel = 0.02 * jax.random.normal(key, (3, K))
-        return {"main_head": {"kernel": kernel}, "backbone": {"kernel": 0 * kernel}}, {}
-
-    return segmenter._replace(init=init)
 
 
 def batches(steps):

@@ -9,7 +9,8 @@ import pytest
 from kit.web import CONFIG, OWN, fabricate, served
 
 from jaxseg.errors import UserError
-from jaxseg.web import extension, jobs, launcher, recipes, saved
+from jaxseg.experiment import of_run
+from jaxseg.web import extension, jobs, launcher, recipes
 
 SLEEPER = (
     "import signal, sys, time\n"
@@ -173,7 +174,7 @@ def test_a_run_is_started_resumed_extended_and_cloned(tmp_path, monkeypatch):
         assert client.get("/api/runs/never").status_code == 404
 
         cloned = post("/api/runs", name="c", clone="a", settings="seed=4").json()["argv"]
-        assert f"--config={saved.__file__}:{places.runs / 'a'}" in cloned
+        assert f"--config={of_run.__file__}:{places.runs / 'a'}" in cloned
         assert "--config.seed=4" in cloned
 
         assert "seconds ago" in post("/api/runs/a/resume").json()["error"]  # its log has just grown
@@ -195,11 +196,11 @@ def test_saved_settings_are_the_config_of_the_run(tmp_path):
 
     config = advent.get_config("streets")
     (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
-    again = saved.get_config(str(tmp_path))
+    again = of_run.get_config(str(tmp_path))
     assert again.to_dict() == config.to_dict() and again.is_locked
-    assert launcher.argument(str(tmp_path)) == f"{saved.__file__}:{tmp_path}"
+    assert launcher.argument(str(tmp_path)) == f"{of_run.__file__}:{tmp_path}"
     with pytest.raises(UserError, match="not the readable config"):
-        saved.get_config(str(tmp_path / "none"))
+        of_run.get_config(str(tmp_path / "none"))
 
 
 def test_signals_that_end_a_job_are_named():

@@ -16,9 +16,9 @@ from PIL import Image
 
 import jaxseg
 from jaxseg.errors import UserError
-from jaxseg.experiment import finished, presets
+from jaxseg.experiment import finished, of_run, presets
 from jaxseg.storage.weights import files
-from jaxseg.web import importing, layers, network, pages_runs, saved, worker
+from jaxseg.web import importing, layers, network, pages_runs, worker
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 72, 3), np.uint8)
 
@@ -77,7 +77,7 @@ def test_a_weights_file_becomes_a_run(workdir, tmp_path, monkeypatch, capsys):
     params, stats = (model.variables[0]["gen"]["segmenter"], model.variables[1]["segmenter"])
     files.save(tmp_path / "own.npz", params, stats)
     monkeypatch.setattr(finished, "write_checkpoint", lambda *given: written.append(given))
-    monkeypatch.setattr(presets, "load", lambda given: saved.get_config(str(workdir)))
+    monkeypatch.setattr(presets, "load", lambda given: of_run.get_config(str(workdir)))
     assert importing.main(str(tmp_path / "own.npz"), "advent:streets", "run") == 0
     (loaded, folder, config), *_ = written
     assert folder == "run" and config.net.backbone == "tiny"

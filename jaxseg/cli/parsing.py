@@ -78,8 +78,9 @@ def _with_config(argv: list[str]) -> list[str]:
     there = folder and os.path.isfile(os.path.join(folder, "config.json"))
     if _values(argv[1:], "config") or not finished or not there:
         return argv
-    reader = os.path.join(os.path.dirname(__file__), "of_run.py")
-    return [*argv, f"--config={reader}:{folder}"]
+    from jaxseg.experiment import of_run
+
+    return [*argv, f"--config={of_run.__file__}:{folder}"]
 
 
 def _with_paths(arguments: Sequence[str]) -> list[str]:

@@ -4,10 +4,9 @@ A training stream is a pure function of (seed, step): batch b does not depend on
 threads or on where the stream was started, so a checkpoint needs to hold only the step.
 """
 
-import contextlib
 import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import grain
@@ -85,19 +84,9 @@ def train_stream(
     wants_look = bool(settings.keys() & set(transforms.LOOKS))
     if wants_look and looks is None:
         raise UserError(f"augmentations {', '.join(transforms.LOOKS)} are for the source images")
-    index, count = shard
-    arrays = [key for key in keys if key not in ("id", "valid")]
     if source.keeps_proportions:
         settings["crop"] = settings.get("crop") or size
-
-    def load(record: dict) -> dict[str, np.ndarray]:
-        where, wanted = source.where(record), size
-        if source.keeps_proportions:
-            wanted = photograph.covering(photograph.size_in(record, where), size)
-        sample = transforms.decode(record, where=where, size=wanted, keys=arrays, table=table)
-        if "valid" in keys:
-            sample["valid"] = transforms.inside(wanted, margins)
-        return sample | {"id": np.asarray(str(record["id"]))} if "id" in keys else sample
+    load = _loader(source, size, table, keys, margins)
 
     def change(sample: dict, rng: np.random.Generator, shows=None) -> dict:
         other = _any_image(looks, rng, sample["image"].shape[:2]) if wants_look else None
@@ -120,49 +109,33 @@ def train_stream(
     else:
         dataset = grain.MapDataset.source(source).seed(seed).shuffle().repeat(None).map(load)
         dataset = dataset.random_map(change) if settings else dataset
-    dataset = dataset[index::count].batch(batch, drop_remainder=True)
-    dataset = dataset.map(
-        lambda sample: {batch_key(side, key): array for key, array in sample.items()}
-    )
+    dataset = dataset[shard[0] :: shard[1]].batch(batch, drop_remainder=True)
+    dataset = dataset.map(lambda found: {batch_key(side, key): x for key, x in found.items()})
     return iter(dataset[start:].to_iter_dataset(_reading(threads)))
+
+
+def _loader(
+    source: Source, size: tuple[int, int], table: np.ndarray | None, keys: Sequence[str],
+    margins: Sequence[float],
+) -> Callable[[dict], dict[str, np.ndarray]]:  # fmt: skip
+    """Returns the function that decodes a record; the arguments are those of `train_stream`."""
+    arrays = [key for key in keys if key not in ("id", "valid")]
+
+    def load(record: dict) -> dict[str, np.ndarray]:
+        where, wanted = source.where(record), size
+        if source.keeps_proportions:
+            wanted = photograph.covering(photograph.size_in(record, where), size)
+        sample = transforms.decode(record, where=where, size=wanted, keys=arrays, table=table)
+        if "valid" in keys:
+            sample["valid"] = transforms.inside(wanted, margins)
+        return sample | {"id": np.asarray(str(record["id"]))} if "id" in keys else sample
+
+    return load
 
 
 def _any_image(source: Source, rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     one = source[int(rng.integers(len(source)))]
     return transforms.decode(one, where=source.where(one), size=size, keys=["image"])["image"]
-
-
-class JoinedStreams:
-    """Merges the batches of several streams (source and target) into one, until one ends or fails.
-
-    Closing it closes all of them, even if nothing was read.
-    """
-
-    def __init__(self, *streams: Iterator[dict]):
-        self._streams, self._open = streams, bool(streams)
-
-    def __iter__(self) -> Iterator[dict]:
-        return self
-
-    def __next__(self) -> dict:
-        if not self._open:
-            raise StopIteration
-        try:
-            batches = [next(stream) for stream in self._streams]
-        except BaseException:  # includes StopIteration
-            self.close()
-            raise
-        return {key: array for batch in batches for key, array in batch.items()}
-
-    def close(self) -> None:
-        """Closes every stream once, even if closing one of them fails."""
-        if not self._open:
-            return
-        self._open = False
-        with contextlib.ExitStack() as stack:  # which calls back in reverse order
-            for stream in reversed(self._streams):
-                if hasattr(stream, "close"):
-                    stack.callback(stream.close)
 
 
 def eval_batches(

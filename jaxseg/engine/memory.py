@@ -45,7 +45,7 @@ def needs(compiled: Any) -> Needs | None:
     does not say."""
     try:
         planned = compiled.memory_analysis()
-    except (NotImplementedError, jax.errors.JaxRuntimeError):
+    except (NotImplementedError, jax.errors.JaxRuntimeError):  # of backends that do not plan
         return None
     if planned is None:
         return None

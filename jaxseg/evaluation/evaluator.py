@@ -37,6 +37,9 @@ class Example(NamedTuple):
     depth_truth: np.ndarray | None = None  # float32 [h,w] metres, 0 where unknown
 
 
+Ranked = list[tuple[float, Example]]  # (mean IoU of the image, what a picture shows), in order
+
+
 def make_evaluator(
     predict: Callable,
     num_classes: int,
@@ -87,20 +90,14 @@ def make_evaluator(
     count = _make_count(predict, num_classes, devices, depth, depth_cap, look=bool(pictures))
 
     def evaluate(
-        params,
-        stats,
-        memory,
-        batches: Iterable[Mapping[str, Any]],
-        classes: Sequence[str],
-        maps: dict[str, np.ndarray] | None = None,
-        ranked: list[tuple[float, Example]] | None = None,
-    ) -> tuple[dict[str, Any], list[Example]]:
+        params, stats, memory, batches: Iterable[Mapping[str, Any]], classes: Sequence[str],
+        maps: dict[str, np.ndarray] | None = None, ranked: Ranked | None = None,
+    ) -> tuple[dict[str, Any], list[Example]]:  # fmt: skip
         if len(classes) != num_classes:
             raise UserError(f"{len(classes)} class names for a network of {num_classes} classes")
         # Copied to the devices once, not with every batch; in training it is there already.
         model = jax.device_put((params, stats, memory), everywhere)
-        tally = Tally(classes, boundary)
-        examples: list[Example] = []
+        tally, examples = Tally(classes, boundary), []
         for batch in batches:
             batch = _checked(batch, num_classes)
             image, label, valid = (batch[key] for key in ("image", "label", "valid"))
@@ -109,23 +106,16 @@ def make_evaluator(
             # The result is read at once: simulated CPU devices abort when many calls are queued.
             counts, each, shown = count(*model, *padded)
             counts, each = np.asarray(counts), jax.tree.map(_join, each)
-            density = selection.neighbourhood_density(each["points"]).astype(np.float32)
-            means = (each["mean"], density)
-            tally.add(batch, counts, means, each["prediction"], each.get("errors"))
+            _add(tally, batch, counts, each)
             if maps is not None:
                 maps |= gather.by_id(batch["id"], valid, each["small"][: len(valid)])
             chosen = _chosen(batch, pictures, len(examples))
-            at_an_end = []
-            if ranked is not None and extremes:
-                at_an_end = _outer(ranked, each["score"], valid, extremes)
+            at_an_end = _outer(ranked, each["score"], valid, extremes)
             if chosen or at_an_end:
                 shown = {"prediction": each["prediction"], **jax.tree.map(_join, shown)}
                 examples += [_example(batch, shown, truth, i) for i in chosen]
-            for i in at_an_end:
-                ranked.append((float(each["score"][i]), _example(batch, shown, truth, i)))
-            if at_an_end:
-                ranked.sort(key=lambda one: one[0])
-                del ranked[extremes : max(extremes, len(ranked) - extremes)]
+                found = ((float(each["score"][i]), i) for i in at_an_end)
+                _rank(ranked, [(x, _example(batch, shown, truth, i)) for x, i in found], extremes)
         counted = dict(tally.total(), scored=scored, also=also, cap=depth_cap)
         return results.result(classes, **counted), examples
 
@@ -166,8 +156,10 @@ def _make_count(
         rows, columns = selection.grid(*coarse.shape[1:3])
         points = coarse[:, rows[:, None], columns].reshape(len(coarse), -1, num_classes)
         small = jnp.argmax(coarse, axis=-1).astype(jnp.uint8)
-        each = dict(mean=entropy.mean((1, 2)), prediction=prediction, small=small, points=points)
-        each["score"] = score
+        each = dict(
+            mean=entropy.mean((1, 2)), prediction=prediction, small=small, points=points,
+            score=score,
+        )  # fmt: skip
         shown = dict(entropy=entropy)
         if depth is not None and (look or truth is not None):
             metres = depth(params, stats, memory, image).astype(jnp.float32)
@@ -203,10 +195,25 @@ def _chosen(batch: Mapping[str, Any], pictures: int | Collection[str], kept: int
     return [i for i in valid if str(batch["id"][i]) in pictures]
 
 
-def _outer(
-    ranked: list[tuple[float, Example]], scores: np.ndarray, valid: np.ndarray, count: int
-) -> list[int]:
-    """Positions of the images in a batch that are among the worst or the best so far."""
+def _add(tally: Tally, batch: Mapping[str, Any], counts: np.ndarray, each: dict) -> None:
+    """Counts a batch, of which `_make_count` has measured `counts` and `each`."""
+    density = selection.neighbourhood_density(each["points"]).astype(np.float32)
+    tally.add(batch, counts, (each["mean"], density), each["prediction"], each.get("errors"))
+
+
+def _rank(ranked: Ranked | None, found: Ranked, count: int) -> None:
+    """Adds scored examples to the worst and best so far, of which `count` each are kept."""
+    if found:
+        ranked.extend(found)
+        ranked.sort(key=lambda one: one[0])
+        del ranked[count : max(count, len(ranked) - count)]
+
+
+def _outer(ranked: Ranked | None, scores: np.ndarray, valid: np.ndarray, count: int) -> list[int]:
+    """Positions of the images in a batch that are among the worst or the best so far; none if
+    nothing is ranked."""
+    if ranked is None or not count:
+        return []
     known = [i for i in np.flatnonzero(valid).tolist() if np.isfinite(scores[i])]
     if len(ranked) >= 2 * count:
         low, high = ranked[count - 1][0], ranked[-count][0]

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxseg.data import labels, pipeline, records, sampling, tally, transforms
+from jaxseg.data import joined, labels, pipeline, records, sampling, tally, transforms
 from jaxseg.evaluation.metrics import cityscapes
 from jaxseg.experiment import settings as experiment_settings
 from jaxseg.losses import balance
@@ -42,7 +42,7 @@ def train_batches(
                 margins=tuple(config.method.settings.get("margins", ())),
             )
         )
-    return pipeline.JoinedStreams(*streams)
+    return joined.JoinedStreams(*streams)
 
 
 def _looks(config: ConfigDict) -> records.Source | None:

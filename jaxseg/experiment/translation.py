@@ -120,27 +120,29 @@ def _rounded(levels: jax.Array) -> jax.Array:
     return jnp.clip(jnp.round(levels), 0, 255).astype(jnp.uint8)
 
 
-def source_batches(config: ConfigDict) -> Iterator[dict[str, Any]]:
+def source_batches(config: ConfigDict) -> tuple[int, Iterator[dict[str, Any]]]:
     """Every training image of the source once, in order, at `data.source.size`.
 
-    Yields:
-      'id' texts, 'image' uint8 [n,H,W,3], 'label' uint8 [n,H,W] in the learnt classes, 'valid'
-      bool [n], and 'depth' float32 [n,H,W] where the records hold it; see `pipeline.eval_batches`.
+    Returns:
+      The number of batches, and the batches: 'id' texts, 'image' uint8 [n,H,W,3], 'label' uint8
+      [n,H,W] in the learnt classes, 'valid' bool [n], and 'depth' float32 [n,H,W] where the records
+      hold it; see `pipeline.eval_batches`.
     """
     return _every(config, "source", ("depth",))
 
 
-def target_batches(config: ConfigDict) -> Iterator[dict[str, Any]]:
+def target_batches(config: ConfigDict) -> tuple[int, Iterator[dict[str, Any]]]:
     """The same of the target's training images, whose labels are not read."""
     return _every(config, "target", ())
 
 
-def _every(config: ConfigDict, side: str, keys: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+def _every(config: ConfigDict, side: str, keys: tuple[str, ...]):
     data = config.data[side]
     size = experiment_settings.size_of(f"data.{side}.size", data.size)
     opened = batches.open_records(config, data, data.split)
     table = batches.table(config, opened) if side == "source" else None
-    return pipeline.eval_batches(
+    found = pipeline.eval_batches(
         opened, size=size, label_size=size, batch=config.eval.batch, table=table, keys=keys,
         threads=config.data.threads,
     )  # fmt: skip
+    return -(-len(opened) // config.eval.batch), found

@@ -125,7 +125,7 @@ def make(
 
 def _views(translator: Network) -> dict[str, View]:
     """Both cycles: there, and there and back."""
-    look = partial(cycle.view, translator, to_unit=to_unit, to_levels=to_levels)
+    look = partial(cycle.view, translator)
     there, back = cycle.TO_TARGET, cycle.TO_SOURCE
 
     def of_source(*ways):

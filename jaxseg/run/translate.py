@@ -6,8 +6,7 @@ numbers that judge it) and `sheet.jpg` (before and after). A broken run goes on 
 """
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxseg.data import codec
+from jaxseg.data.conversion import common
 from jaxseg.errors import UserError
 from jaxseg.evaluation import frechet
 from jaxseg.evaluation.metrics import confusion
@@ -27,7 +27,6 @@ from jaxseg.experiment import features, finished, preparation, settings, transla
 from jaxseg.experiment.finished import Wanted
 from jaxseg.report import paint
 from jaxseg.resize import resize_bilinear
-from jaxseg.run.progress import format_seconds
 from jaxseg.storage import run_folder
 
 FACTS, SHEET, SHOWN = "translation.json", "sheet.jpg", 8
@@ -64,8 +63,9 @@ def translate(
     run_folder.write_text(folder / "classes.txt", "".join(f"{c}\n" for c in label_set.classes))
     rows, look = _Shown(), features.lite0()
     matrices = _Content(config, judge, len(label_set.classes)) if judge else None
-    before, after, began, done = [], [], time.monotonic(), 0
-    for batch in translation.source_batches(config):
+    before, after = [], []
+    count, every = translation.source_batches(config)
+    for batch in common.track(every, count, f"translating batches of {config.eval.batch}"):
         images = _saved(folder, batch, way)
         kept = [i for i, name in enumerate(batch["id"]) if name]
         before.append(look(batch["image"])[kept])
@@ -74,18 +74,16 @@ def translate(
             matrices.add(batch["image"], images, batch["label"])
         for i in kept:
             rows.add((batch["id"][i], batch["image"][i], images[i], batch["label"][i]))
-        done += len(kept)
-        _tell(done, began)
     sheet = paint.grid(
         [(a, b, paint.overlay(b, label, label_set)) for _, a, b, label in rows.spread()],
         ("source", "translated", "translated, with the source's labels"),
     )
     Image.fromarray(sheet).save(folder / SHEET, quality=90)
     target = np.concatenate([
-        look(batch["image"])[batch["valid"]] for batch in translation.target_batches(config)
+        look(batch["image"])[batch["valid"]] for batch in translation.target_batches(config)[1]
     ])  # fmt: skip
     told = dict(
-        way.facts, images=done, target_images=len(target),
+        way.facts, images=sum(map(len, before)), target_images=len(target),
         lite0_frechet=dict(
             before=frechet.distance(np.concatenate(before), target),
             after=frechet.distance(np.concatenate(after), target),
@@ -194,12 +192,6 @@ class _Content:
             )
             for key, total in self._total.items()
         }
-
-
-def _tell(done: int, began: float, every: Callable[[int], bool] = lambda n: n % 50 < 10) -> None:
-    if every(done):
-        spent = format_seconds(time.monotonic() - began)
-        print(f"translated {done} images in {spent}", flush=True)
 
 
 def _print(told: dict[str, Any], folder: Path) -> None:

@@ -10,8 +10,7 @@ from PIL import Image
 
 from jaxseg.data import codec, labels, records, transforms
 from jaxseg.errors import UserError
-from jaxseg.experiment import batches, settings
-from jaxseg.web import saved
+from jaxseg.experiment import batches, of_run, settings
 
 _opened: dict[tuple, Any] = {}
 SIDE = 1024  # most pixels of an image's longer side
@@ -83,7 +82,7 @@ def _config(request: Mapping[str, Any]) -> ConfigDict:
 
         config = composed.get_config(path).copy_and_resolve_references().unlock()
     else:
-        config = saved.get_config(path).unlock()
+        config = of_run.get_config(path).unlock()
     for key in ("root", "records"):
         if request.get(key) and not path_given(config, key):
             config.data[key] = request[key]

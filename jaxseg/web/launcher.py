@@ -6,8 +6,8 @@ from pathlib import Path
 
 import jaxseg
 from jaxseg.errors import UserError
-from jaxseg.experiment import presets
-from jaxseg.web import composed, saved
+from jaxseg.experiment import of_run, presets
+from jaxseg.web import composed
 
 # `jaxseg` itself, which need not be on the path.
 _JAXSEG = [sys.executable, "-u", "-c", "from jaxseg.cli.main import main; main()"]
@@ -34,7 +34,7 @@ def argument(config: str) -> str:
     if config.endswith(".json"):
         return f"{composed.__file__}:{config}"
     if Path(config).is_absolute():
-        return f"{saved.__file__}:{config}"
+        return f"{of_run.__file__}:{config}"
     if config.partition(":")[0] not in presets.names():
         raise UserError(f"there is no experiment {config!r}")
     return presets.full(config)

@@ -30,6 +30,20 @@ def segmenter():
     return Network(init, apply)
 
 
+def discriminator():
+    """Linear in the maps and in their squares, so that its slope is not the same everywhere."""
+
+    def init(key, maps):
+        keys, shape = jax.random.split(key, 2), (maps.shape[-1], 1)
+        return {"kernel": jax.random.normal(keys[0], shape),
+                "square": jax.random.normal(keys[1], shape)}, {}  # fmt: skip
+
+    def apply(params, stats, maps, train, key=None):
+        return {"score": maps @ params["kernel"] + maps**2 @ params["square"]}, stats
+
+    return Network(init, apply)
+
+
 def batches(steps, n=2):
     rng = np.random.default_rng(5)
     for _ in range(steps):

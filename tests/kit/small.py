@@ -73,6 +73,18 @@ def linear_segmenter():
     return Network(init, apply)
 
 
+def three_channels():
+    """`linear_segmenter` for three channels."""
+    segmenter = linear_segmenter()
+
+    def init(key, images):
+        del images
+        kernel = 0.02 * jax.random.normal(key, (3, K))
+        return {"main_head": {"kernel": kernel}, "backbone": {"kernel": 0 * kernel}}, {}
+
+    return segmenter._replace(init=init)
+
+
 def linear_discriminator():
     def init(key, maps):
         del maps

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import tensorflow_datasets as tfds
 
@@ -82,18 +83,8 @@ def config(
     Raises:
       UserError: a missing folder, file or partner; an invalid setting.
     """
-    split = split or "train"
-    if label_values not in label_files.VALUES:
-        raise UserError(
-            f"folder has no label_values={label_values!r}; choose one of "
-            f"{', '.join(label_files.VALUES)}"
-        )
-    if labels and not classes:
-        raise UserError(
-            "folder has labels but no option classes; give a text file with a class name, or "
-            "'R G B name', on each line"
-        )
-    root = raw.parent if raw is not None else Path()
+    split, root = split or "train", raw.parent if raw is not None else Path()
+    _check(label_values, labels, classes)
     places = conversion_places.find(
         root, images, labels, split,
         val_images=val_images, val_labels=val_labels, partly=partly_labelled,
@@ -104,33 +95,64 @@ def config(
     pairs = _pairs(places, names, partly_labelled)
     if not places.own:
         pairs = _chosen(pairs, split, val_percent, split_seed)
-    named = None
-    if any(files.label for files in pairs):
-        named = _classes(root, places, classes, own_classes, class_map)
+    labelled = any(files.label for files in pairs)
+    named = _classes(root, places, classes, own_classes, class_map) if labelled else None
+    found = _Found(split, pairs, named, label_values, places)
+    return _described(found, raw, size, keep_proportions)
+
+
+class _Found(NamedTuple):
+    """The files of a split, and what their labels mean."""
+
+    split: str
+    pairs: list[Files]
+    classes: classfile.ClassFile | None
+    label_values: str
+    places: Places
+
+
+def _check(label_values: str, labels: str, classes: str) -> None:
+    if label_values not in label_files.VALUES:
+        raise UserError(
+            f"folder has no label_values={label_values!r}; choose one of "
+            f"{', '.join(label_files.VALUES)}"
+        )
+    if labels and not classes:
+        raise UserError(
+            "folder has labels but no option classes; give a text file with a class name, or "
+            "'R G B name', on each line"
+        )
+
+
+def _described(
+    found: _Found, raw: Path | None, size: tuple[int, int] | None, cover: bool
+) -> common.Config:
+    """The builder's config, whose name changes with everything that the records depend on."""
+    named, images = found.classes, found.places.images
     used = {
-        "files": folder_files.states(pairs),
+        "files": folder_files.states(found.pairs),
         "classes": named and [named.label_set.classes, *map(list, _items(named))],
-        "label_values": label_values,
+        "label_values": found.label_values,
     }
     digest = hashlib.sha256(json.dumps(used).encode()).hexdigest()[:12]
-    title = re.sub(r"[^A-Za-z0-9_]+", "_", f"{places.images.name}_{split}")
-    covers = "covering-" if keep_proportions and size else ""
+    title = re.sub(r"[^A-Za-z0-9_]+", "_", f"{images.name}_{found.split}")
+    covers = "covering-" if cover and size else ""
     return common.Config(
         name=f"{title}-{covers}{common.size_name(size)}-{digest}",
         size=size,
         raw=raw,
         options={
             "stored": STORED,
-            "split": split,
-            "pairs": pairs,
+            "split": found.split,
+            "pairs": found.pairs,
             "classes": named,
-            "label_values": label_values,
-            "layout": places.layout and places.layout.tool,
-            "images": folder_files.shown(str(places.images)),
+            "label_values": found.label_values,
+            "layout": found.places.layout and found.places.layout.tool,
+            "images": folder_files.shown(str(images)),
         },
         labels=named.label_set if named else None,
         keys=("label",) if named else (),
-        cover=keep_proportions,
+        cover=cover,
     )
 
 

@@ -88,6 +88,7 @@ class Tree:
             if path.suffix == ".zip" and (path.parent == folder or set(inside.parts) & set(tops)):
                 try:
                     archive = zipfile.ZipFile(path)
+                # zipfile raises NotImplementedError for a version of the format that it lacks.
                 except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
                     raise UserError(
                         f"{path}: not a complete zip ({error}); fetch it again"
@@ -143,7 +144,8 @@ class Tree:
         try:
             with Path(place).open("rb") if isinstance(holder, str) else holder.open(place) as file:
                 return file.read(most)
-        except (NotImplementedError, RuntimeError) as error:  # unknown compression, or encrypted
+        # zipfile's own: NotImplementedError, a compression that it lacks; RuntimeError, encrypted
+        except (NotImplementedError, RuntimeError) as error:
             raise UserError(f"{self.where(path)}: cannot be read ({error}); unpack it") from error
         except (OSError, zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
             raise UserError(

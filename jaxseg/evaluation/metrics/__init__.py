@@ -4,8 +4,7 @@ Short names: `jaxseg.metrics.mean_iou(jaxseg.metrics.confusion_matrix(...))`; al
 the modules here.
 """
 
-import importlib
-from typing import Any
+import jaxseg
 
 # Short name -> the module of this package that has it, and its name there if it is another.
 _NAMES = {
@@ -16,19 +15,7 @@ _NAMES = {
     ),
     **dict.fromkeys(("boundary_counts", "boundary_iou"), "boundary"),
 }
-
-
-def __getattr__(name: str) -> Any:
-    """Imports a short name, or a module of this package, when it is first asked for."""
-    if name in _NAMES:
-        module, _, there = _NAMES[name].partition(":")
-        return getattr(importlib.import_module(f"{__name__}.{module}"), there or name)
-    try:
-        return importlib.import_module(f"{__name__}.{name}")
-    except ModuleNotFoundError as error:
-        if error.name != f"{__name__}.{name}":
-            raise
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = jaxseg.short_names(__name__, _NAMES)
 
 
 def __dir__() -> list[str]:

@@ -15,6 +15,7 @@ from jaxseg.errors import UserError
 from jaxseg.losses import adversarial
 from jaxseg.methods.parts import discriminators
 from jaxseg.methods.parts import memory as parts_memory
+from jaxseg.methods.parts.gio_maps import to_levels, to_unit
 from jaxseg.models.network import Network
 
 REAL, TRANSLATED = adversarial.TARGET, adversarial.SOURCE
@@ -153,8 +154,8 @@ def pools(cycle: Cycle, shape: tuple[int, ...]) -> dict[str, dict]:
             for domain in (SOURCE, TARGET)}  # fmt: skip
 
 
-def view(translator: Network, *ways: str, to_unit: Callable, to_levels: Callable) -> Callable:
-    """images in 0..255 -> images in 0..255 that went the ways one after the other."""
+def view(translator: Network, *ways: str) -> Callable:
+    """(params, images in 0..255) -> the images, in 0..255, that went the ways one after another."""
 
     def look(params, images):
         seen = to_unit(images)

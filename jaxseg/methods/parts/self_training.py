@@ -152,6 +152,38 @@ def _learner(segmenter: Network, levels: Mapping[str, float], over_all: bool) ->
     return learn
 
 
+def _on_source(segmenter: Network, learn: Callable, features: FeatureDistance | None) -> Callable:
+    """The loss of the source's labels, with the distance to the first features if there is one."""
+
+    def loss(params, carry, batch, key):
+        images, labels = batch["source_image"], batch["source_label"]
+        total, parts, outputs, carry = learn(params, carry, images, labels, None, key)
+        metrics = {f"segmentation/{level}": value for level, value in parts.items()}
+        if features:
+            first, carry = frozen(segmenter, params, carry, images)
+            value = distance(outputs[FEATURES], first, labels, features)
+            total += features.weight * value
+            metrics["feature_distance"] = value
+        return total, carry._replace(metrics={**carry.metrics, **metrics})
+
+    return loss
+
+
+def _followed(params, carry: Carry, follow: Follow):
+    """The teacher that has followed the segmenter."""
+    net, stats = params["gen"]["segmenter"], carry.stats["segmenter"]
+    return teacher.updated(carry.memory[teacher.NAME], net, stats, carry.step, follow)
+
+
+def _without_margins(pseudo: PseudoLabels, batch, margins: Sequence[float]) -> PseudoLabels:
+    """Weights of 0 in the margins: of the whole image where the batch tells, or of the crop."""
+    if VALID in batch:
+        kept = batch[VALID].astype(jnp.float32)
+    else:
+        kept = teacher.inside(pseudo.weights.shape, margins)
+    return pseudo._replace(weights=pseudo.weights * kept)
+
+
 def make(
     segmenter: Network,
     levels: Mapping[str, float],
@@ -198,36 +230,18 @@ def make(
         return {"gen": {"segmenter": net}}, {"segmenter": stats}, remembered
 
     learn = _learner(segmenter, levels, over_all)
-
-    def on_source(params, carry, batch, key):
-        total, parts, outputs, carry = learn(
-            params, carry, batch["source_image"], batch["source_label"], None, key
-        )
-        metrics = {f"segmentation/{level}": value for level, value in parts.items()}
-        if features:
-            first, carry = frozen(segmenter, params, carry, batch["source_image"])
-            value = distance(outputs[FEATURES], first, batch["source_label"], features)
-            total += features.weight * value
-            metrics["feature_distance"] = value
-        return total, carry._replace(metrics={**carry.metrics, **metrics})
+    on_source = _on_source(segmenter, learn, features)
 
     def mix(key, batch, pseudo):
         return mixed(key, batch, pseudo, num_classes, mixture)
 
     def gen(params, carry, batch, key):
         source_key, mix_key, net_key = jax.random.split(key, 3)
-        followed = teacher.updated(
-            carry.memory[teacher.NAME], params["gen"]["segmenter"], carry.stats["segmenter"],
-            carry.step, follow,
-        )  # fmt: skip
+        followed = _followed(params, carry, follow)
         total, carry = on_source(params, carry, batch, source_key)
         probabilities, followed = teacher.look(segmenter, followed, batch["target_image"])
         pseudo, carry, metrics = label(probabilities, teacher.remembered(carry, followed))
-        if VALID in batch:
-            kept = batch[VALID].astype(jnp.float32)
-        else:
-            kept = teacher.inside(pseudo.weights.shape, margins)
-        pseudo = pseudo._replace(weights=pseudo.weights * kept)
+        pseudo = _without_margins(pseudo, batch, margins)
         if mixture is None:
             images, labels, weights = batch["target_image"], pseudo.labels, pseudo.weights
         else:

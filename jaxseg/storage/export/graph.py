@@ -21,6 +21,10 @@ LIMIT = 2**31  # bytes of a protobuf
 Value = str | np.ndarray  # of a node's output, or a constant
 
 
+class Unwritable(Exception):
+    """A form of an operation that the writer does not have; becomes a UserError that names it."""
+
+
 def free(size: int) -> bool:
     """Whether a dimension depends on the number of images."""
     return size >= BATCH and size % BATCH == 0

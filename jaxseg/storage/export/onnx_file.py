@@ -17,7 +17,7 @@ from onnx import helper
 from jaxseg import routes
 from jaxseg.errors import UserError
 from jaxseg.storage.export import fold, primitives, products
-from jaxseg.storage.export.graph import BATCH, IMAGE, Graph, Value, any_free, free
+from jaxseg.storage.export.graph import BATCH, IMAGE, Graph, Unwritable, Value, any_free, free
 
 BECOMES = primitives.BECOMES | products.BECOMES
 # Give their operand, or operands, on.
@@ -108,7 +108,7 @@ def _equation(graph, equation, inputs, loose) -> list[Value]:
         raise _unknown(name)
     try:
         return [BECOMES[name](graph, equation, inputs)]
-    except NotImplementedError as error:
+    except Unwritable as error:
         raise _unknown(f"{name} ({error})") from error
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from onnx import helper
 
-from jaxseg.storage.export.graph import Graph, Value, any_free, free
+from jaxseg.storage.export.graph import Graph, Unwritable, Value, any_free, free
 
 # Primitives with an operator of the same meaning; operands broadcast as in NumPy.
 SAME = {
@@ -66,7 +66,7 @@ def _clamp(graph, equation, inputs):
 def _select_n(graph, equation, inputs):
     which, *cases = inputs
     if len(cases) != 2 or equation.invars[0].aval.dtype != bool:
-        raise NotImplementedError("select_n of more than two cases")
+        raise Unwritable("select_n of more than two cases")
     return graph.op("Where", [which, cases[1], cases[0]])
 
 
@@ -82,7 +82,7 @@ def _convert(graph, equation, inputs):
 
 def _reshape(graph, equation, inputs):
     if equation.primitive.name == "reshape" and equation.params["dimensions"] is not None:
-        raise NotImplementedError("reshape in another order")
+        raise Unwritable("reshape in another order")
     return graph.reshape(inputs[0], equation.invars[0].aval.shape, _shape(equation))
 
 
@@ -117,7 +117,7 @@ def _slice(graph, equation, inputs):
 
 def _cut(graph, x, starts, limits, steps):
     if any_free(starts):
-        raise NotImplementedError("slice of images")
+        raise Unwritable("slice of images")
     limits = [2**62 if free(size) else size for size in limits]
     axes = np.arange(len(starts))
     bounds = (np.array(each, np.int64) for each in (starts, limits, axes, steps))
@@ -135,7 +135,7 @@ def _pad(graph, equation, inputs):
     x, value = inputs
     edges = equation.params["padding_config"]
     if any(inner for _, _, inner in edges):
-        raise NotImplementedError("padding between elements")
+        raise Unwritable("padding between elements")
     if any(low < 0 or high < 0 for low, high, _ in edges):  # crops
         size = equation.invars[0].aval.shape
         starts = [max(0, -low) for low, _, _ in edges]
@@ -164,7 +164,7 @@ def _gather(graph, equation, inputs):
     dims = equation.params["dimension_numbers"]
     start = _one_place(inputs[1], dims.start_index_map, equation)
     if dims.operand_batching_dims:
-        raise NotImplementedError("gather with batches")
+        raise Unwritable("gather with batches")
     return _box(graph, equation, inputs[0], start, equation.params["slice_sizes"])
 
 
@@ -185,7 +185,7 @@ def _scatter(graph, equation, inputs):
     dims = equation.params["dimension_numbers"]
     start = _one_place(inputs[1], dims.scatter_dims_to_operand_dims, equation)
     if dims.operand_batching_dims:
-        raise NotImplementedError("scatter with batches")
+        raise Unwritable("scatter with batches")
     updates = iter(equation.invars[2].aval.shape[axis] for axis in dims.update_window_dims)
     rank = len(_shape(equation))
     box = [1 if axis in dims.inserted_window_dims else next(updates) for axis in range(rank)]
@@ -210,14 +210,14 @@ def _placed(graph, equation, x, update, start, box):
 
 def _known(starts):
     if any(isinstance(start, str) for start in starts):
-        raise NotImplementedError("a place that depends on the image")
+        raise Unwritable("a place that depends on the image")
     return [int(start) for start in starts]
 
 
 def _one_place(indices, axes, equation):
     numbers = _known([indices] if isinstance(indices, str) else np.ravel(indices))
     if len(numbers) != len(axes):
-        raise NotImplementedError("several places at once")
+        raise Unwritable("several places at once")
     start = [0] * equation.invars[0].aval.ndim
     for axis, number in zip(axes, numbers, strict=True):
         start[axis] = number

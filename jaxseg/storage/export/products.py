@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from jaxseg.storage.export.graph import Unwritable
 from jaxseg.storage.export.primitives import padded
 
 
@@ -12,13 +13,13 @@ def _convolution(graph, equation, inputs):
     given = equation.params
     lhs, rhs, out = given["dimension_numbers"]
     if given["batch_group_count"] != 1:
-        raise NotImplementedError("convolution in groups of images")
+        raise Unwritable("convolution in groups of images")
     x, kernel = graph.transpose(inputs[0], lhs), graph.transpose(inputs[1], rhs)
     edges = list(given["padding"])
     if any(inner != 1 for inner in given["lhs_dilation"]):
-        raise NotImplementedError("transposed convolution")
+        raise Unwritable("transposed convolution")
     if any(min(edge) < 0 for edge in edges):
-        raise NotImplementedError("convolution with negative padding")
+        raise Unwritable("convolution with negative padding")
     pads = [low for low, _ in edges] + [high for _, high in edges]
     found = graph.op(
         "Conv", [x, kernel], group=given["feature_group_count"], pads=pads,
@@ -64,7 +65,7 @@ def _pooled(graph, equation, inputs):
     window, strides = given["window_dimensions"], given["window_strides"]
     dilated = (*given["base_dilation"], *given["window_dilation"])
     if len(shape) != 4 or (window[0], window[3]) != (1, 1) or any(step != 1 for step in dilated):
-        raise NotImplementedError("windows over other axes")
+        raise Unwritable("windows over other axes")
     x, order = inputs[0], (0, 3, 1, 2)
     largest = equation.primitive.name == "reduce_window_max"
     edge = np.array(-np.inf if largest else 0, equation.invars[0].aval.dtype)

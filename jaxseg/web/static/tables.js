@@ -8,6 +8,33 @@ export const before = (evaluations, warmup) => evaluations.findLast(e => e.step 
 const best = evaluations =>
   evaluations.reduce((top, e) => ((e.miou ?? -1) >= (top?.miou ?? -1) ? e : top), null);
 
+const NUMBERS = ["images", "size", "made"]; // heads of columns of numbers
+
+/** A table of things, such as data sets: heads ("" for none) and rows of cells. */
+export const listed = (name, heads, rows) =>
+  h(
+    "div",
+    {class: "scroll", tabindex: "0", role: "region", "aria-label": name},
+    h(
+      "table",
+      {class: "list"},
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          heads.map(t => (t ? h("th", {scope: "col", class: NUMBERS.includes(t) ? "n" : ""}, t) : h("td"))),
+        ),
+      ),
+      h(
+        "tbody",
+        {},
+        rows.map(cells => h("tr", {}, cells)),
+      ),
+    ),
+  );
+
 const tile = (value, unit, title, remark, main) =>
   h(
     "div",

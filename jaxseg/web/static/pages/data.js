@@ -4,6 +4,7 @@
 import {get} from "../api.js";
 import {ago, badge, bytes, chip, every, fill, h, heading, percent} from "../dom.js";
 import * as browse from "../browse.js";
+import {listed} from "../tables.js";
 import * as making from "../making.js";
 
 export async function show(root, options) {
@@ -33,7 +34,7 @@ async function list(root, signal) {
             h("a", {href: "#/data/new"}, "Make one"),
           ),
       h("h2", {}, "Published"),
-      table(
+      listed(
         "Published data sets",
         ["data set", "what it is", "here"],
         found.published.map(d => [
@@ -57,7 +58,7 @@ async function list(root, signal) {
       ),
       h("h2", {}, "Prepared records"),
       found.prepared.length
-        ? table(
+        ? listed(
             "Prepared records",
             ["data set", "records", "images", "size", "made"],
             found.prepared.map(d => [
@@ -78,32 +79,6 @@ async function list(root, signal) {
   await load();
   every(3000, load, signal);
 }
-
-const table = (name, heads, rows) =>
-  h(
-    "div",
-    {class: "scroll", tabindex: "0", role: "region", "aria-label": name},
-    h(
-      "table",
-      {class: "list"},
-      h(
-        "thead",
-        {},
-        h(
-          "tr",
-          {},
-          heads.map((t, i) =>
-            h("th", {scope: "col", class: ["images", "size", "made"].includes(t) ? "n" : ""}, t),
-          ),
-        ),
-      ),
-      h(
-        "tbody",
-        {},
-        rows.map(cells => h("tr", {}, cells)),
-      ),
-    ),
-  );
 
 function card(set) {
   const {report, job} = set,

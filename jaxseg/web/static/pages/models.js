@@ -2,6 +2,7 @@
 
 import {get, post, run as address} from "../api.js";
 import {badge, button, bytes, field, fill, h, heading, percent, say, select} from "../dom.js";
+import {listed} from "../tables.js";
 import {CRITERIA, runLink} from "../words.js";
 
 export async function show(root, {signal}) {
@@ -13,35 +14,11 @@ export async function show(root, {signal}) {
   await load();
 }
 
-const table = (name, heads, rows) =>
-  h(
-    "div",
-    {class: "scroll", tabindex: "0", role: "region", "aria-label": name},
-    h(
-      "table",
-      {class: "list"},
-      h(
-        "thead",
-        {},
-        h(
-          "tr",
-          {},
-          heads.map(t => (t ? h("th", {scope: "col"}, t) : h("td"))),
-        ),
-      ),
-      h(
-        "tbody",
-        {},
-        rows.map(cells => h("tr", {}, cells)),
-      ),
-    ),
-  );
-
 function body(found, load) {
   return [
     h("h2", {}, "Trained here"),
     found.trained.length
-      ? table(
+      ? listed(
           "Trained here",
           ["run", "network", "mIoU %", "snapshots", ""],
           found.trained.map(t => trained(t)),
@@ -56,7 +33,7 @@ function body(found, load) {
       `Nothing is downloaded from here: fetch a file yourself and put it below ${found.top}; it is then found by its name. `,
       "A backbone starts a training as init.backbone; a whole network is imported above.",
     ),
-    table(
+    listed(
       "Offered weights",
       ["file", "licence and source", "SHA-256", "here"],
       found.offered.map(o => offered(o, found.top)),
