@@ -85,10 +85,9 @@ def child(folder, port, index):
         result = evaluate.evaluate(config, str(folder / "whole"), Wanted("last"))
         tell("evaluated", result["miou"])
         photographs, output = str(folder / "photos"), str(folder / "predicted")
-        tell(
-            "predicted",
-            predict.predict(config, str(folder / "whole"), photographs, output, Wanted("last")),
-        )
+        done = predict.predict(config, str(folder / "whole"), photographs, output, Wanted("last"))
+        assert not done.broken
+        tell("predicted", done.count)
 
         def fails(step):
             if step == 2 and index == 1:
@@ -243,7 +242,7 @@ def test_flags_that_cannot_work_are_named(given, message):
     [
         (["--processes=2", "--process=0"], "give --coordinator=HOST:PORT"),
         (["--distributed"], "--distributed finds neither SLURM"),
-        (["--distributed", "--mode=inspect"], "--distributed is for --mode=train and"),
+        (["--distributed", "--mode=inspect"], "is for --mode=train, evaluate and predict"),
     ],
 )
 def test_launch_tells_in_one_line(arguments, message):

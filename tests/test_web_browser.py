@@ -188,4 +188,5 @@ def _try(page, address):
     expect(page.locator(".under")).to_contain_text("entropy")
     with page.expect_download() as kept:
         page.get_by_role("link", name="class ids").click()
-    assert Image.open(kept.value.path()).mode == "L"
+    with Image.open(kept.value.path()) as ids:
+        assert ids.mode == "L"
