@@ -18,8 +18,11 @@ from jaxseg import routes
 
 
 @functools.lru_cache(maxsize=64)
-def _taps(size_in: int, size_out: int, align_corners: bool):
-    """The two neighbours of each output position, int [size_out] each, and the second's weight."""
+def taps(
+    size_in: int, size_out: int, align_corners: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The two neighbours of each output position, int32 [size_out] each, and the second's weight,
+    float64 [size_out] in 0..1. The first one's weight is the rest to 1."""
     position = np.arange(size_out, dtype=np.float64)
     if align_corners:
         position = position * ((size_in - 1) / max(size_out - 1, 1))
@@ -33,7 +36,7 @@ def _taps(size_in: int, size_out: int, align_corners: bool):
 @functools.lru_cache(maxsize=64)
 def resize_matrix(size_in: int, size_out: int, align_corners: bool = True) -> np.ndarray:
     """Returns the interpolation matrix [size_out, size_in] in float64; every row sums to one."""
-    low, high, weight = _taps(size_in, size_out, align_corners)
+    low, high, weight = taps(size_in, size_out, align_corners)
     matrix = np.zeros((size_out, size_in))
     rows = np.arange(size_out)
     np.add.at(matrix, (rows, low), 1 - weight)
@@ -96,11 +99,11 @@ def _by_matrices(images, size, align_corners):
 def _by_neighbours(images, size, align_corners):
     batch, height_in, width_in, channels = images.shape
     height, width = size
-    low, high, weight = _taps(width_in, width, align_corners)
+    low, high, weight = taps(width_in, width, align_corners)
     weight = jnp.asarray(weight, images.dtype)[:, None]
     across = functools.partial(jnp.take, images, axis=2, mode="clip")
     images = (across(low) * (1 - weight) + across(high) * weight).reshape(batch, height_in, -1)
-    low, high, weight = map(jnp.asarray, _taps(height_in, height, align_corners))
+    low, high, weight = map(jnp.asarray, taps(height_in, height, align_corners))
     weight = weight.astype(images.dtype)
 
     def set_row(i, result):

@@ -12,9 +12,10 @@ from kit.small import small_config
 from PIL import Image
 
 import jaxseg
+from jaxseg import routes
 from jaxseg.losses import segmentation
 from jaxseg.models.network import Network
-from jaxseg.run import predict, segment
+from jaxseg.run import maps, predict, segment
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +81,23 @@ def test_threads_compile_each_size_once(run, monkeypatch):
     assert sorted(traced) == [(1, 16, 32, 3), (1, 16, 40, 3)]
     for i, labels in enumerate(found):
         np.testing.assert_array_equal(labels, alone[i % 2])
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+def test_maps_are_those_of_numpy(platform):
+    """By rows on a CPU, at once elsewhere; float64, of logits interpolated by NumPy."""
+    logits = np.random.default_rng(0).normal(0, 3, (2, 3, 5, 4)).astype(np.float32)
+    with routes.use(platform):
+        found = {name: make(logits, (7, 16)) for name, make in maps.make_maps().items()}
+    across, down = np.linspace(0, 4, 16), np.linspace(0, 2, 7)
+    wide = np.apply_along_axis(lambda v: np.interp(across, np.arange(5), v), 2, logits * 1.0)
+    large = np.apply_along_axis(lambda v: np.interp(down, np.arange(3), v), 1, wide)
+    shares = np.exp(large) / np.exp(large).sum(-1, keepdims=True)
+    entropy = -(shares * np.log(shares)).sum(-1) / np.log(4)
+    assert found["labels"].shape == (2, 7, 16) and found["labels"].dtype == np.int32
+    np.testing.assert_array_equal(found["labels"], shares.argmax(-1))
+    np.testing.assert_allclose(found["entropy"], entropy, atol=1e-5)
+    np.testing.assert_allclose(found["probabilities"], shares, atol=1e-5)
 
 
 def test_steps_and_settings(run, model):
