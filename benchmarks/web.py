@@ -1,13 +1,18 @@
-"""Memory and latency of the web page's server over fabricated run folders.
+"""Memory and latency of the web page's server: over fabricated run folders, and of a prediction.
 
 python benchmarks/web.py --runs=200
+python benchmarks/web.py --run=runs/source_only_streets --image=street.jpg
 
-Prints a table: resident memory at the start and after use, and the median time of answers. The
-figures of docs/web.md come from here.
+The first prints resident memory at the start and after use, and the median time of answers; the
+second the median time from an upload to its overlay, at three sizes. The figures of docs/web.md
+come from here.
 """
 
 import argparse
+import contextlib
+import io
 import json
+import shutil
 import socket
 import statistics
 import subprocess
@@ -15,11 +20,15 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 REPEATS = 15
 CLASSES = [f"class {i}" for i in range(19)]
+SIZES = ((480, 360), (1280, 720), (1920, 1080))
 
 
 def fabricate(folder: Path) -> None:
@@ -55,29 +64,46 @@ def resident(pid: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=200)
-    count = parser.parse_args().runs
-    with tempfile.TemporaryDirectory() as folder, socket.socket() as free:
-        for i in range(count):
-            fabricate(Path(folder, "runs", f"run_{i:05d}"))
+    parser.add_argument("--runs", type=int, default=200, help="run folders to fabricate")
+    parser.add_argument("--run", help="folder of a run, to predict with")
+    parser.add_argument("--image", help="a photograph, which is predicted at three sizes")
+    given = parser.parse_args()
+    if bool(given.run) != bool(given.image):
+        parser.error("--run and --image go together")
+    with tempfile.TemporaryDirectory() as folder:
+        if given.run:
+            shutil.copytree(given.run, Path(folder, "runs", "own"))
+        else:
+            for i in range(given.runs):
+                fabricate(Path(folder, "runs", f"run_{i:05d}"))
+        with served(folder) as (pid, address):
+            if given.run:
+                predict(address, Path(given.image))
+            else:
+                measure(pid, address, given.runs)
+
+
+@contextlib.contextmanager
+def served(folder: str) -> Iterator[tuple[int, str]]:
+    """(process id, address) of a server over folder/runs."""
+    with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-        free.close()
-        flags = [f"--runs={folder}/runs", f"--data={folder}", f"--port={port}"]
-        server = subprocess.Popen(
-            [sys.executable, str(ROOT / "launch.py"), "--mode=web", *flags],
-            stdout=subprocess.PIPE, text=True, cwd=ROOT,
-        )  # fmt: skip
-        try:
-            server.stdout.readline()
-            measure(server.pid, f"http://127.0.0.1:{port}", count)
-        finally:
-            server.terminate()
-            server.wait()
+    flags = [f"--runs={folder}/runs", f"--data={folder}", f"--port={port}"]
+    server = subprocess.Popen(
+        [sys.executable, str(ROOT / "launch.py"), "--mode=web", *flags],
+        stdout=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    try:
+        server.stdout.readline()
+        yield server.pid, f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait()
 
 
 def measure(pid: int, address: str, count: int) -> None:
-    """Prints the table."""
+    """Prints the table of memory and answers."""
 
     def took(path: str) -> float:
         start = time.perf_counter()
@@ -91,10 +117,39 @@ def measure(pid: int, address: str, count: int) -> None:
         ("list, filtered and sorted", "/api/runs?q=run_0001&sort=-best"),
         ("facts of a run", "/api/runs/run_00001"),
         ("log of a run", "/api/runs/run_00001/metrics"),
+        ("trained networks", "/api/models"),
     ):
         times = [took(path) for _ in range(REPEATS)]
         print(f"{title:<29}{statistics.median(times):8.1f} ms")
     print(f"memory after that            {resident(pid):8.1f} MB")
+
+
+def predict(address: str, photograph: Path) -> None:
+    """Prints the table of uploads: what the page asks for, and the overlay as a PNG."""
+    for size in SIZES:
+        with Image.open(photograph) as image:
+            scaled = image.convert("RGB").resize(size, Image.Resampling.BICUBIC)
+        for kind in ("JPEG", "PNG"):
+            file = io.BytesIO()
+            scaled.save(file, kind)
+            for asked in ("maps", "overlay"):
+                query = f"/api/predict?run=own&step=last&as={asked}"
+                times, networks = [], []
+                for _ in range(REPEATS + 1):  # the first one compiles
+                    request = urllib.request.Request(
+                        address + query, file.getvalue(), {"X-Jaxseg": "1"}
+                    )
+                    start = time.perf_counter()
+                    with urllib.request.urlopen(request) as answer:
+                        answer.read()
+                        times.append(1000 * (time.perf_counter() - start))
+                        told = json.loads(answer.headers.get("x-prediction") or "{}")
+                    networks.append(1000 * told.get("seconds", 0))
+                print(
+                    f"{size[0]}x{size[1]} {kind}, {file.tell() // 1000} kB, as {asked}: "
+                    f"{statistics.median(times[1:]):.0f} ms"
+                    + (f", network {statistics.median(networks[1:]):.0f}" if networks[1] else "")
+                )
 
 
 if __name__ == "__main__":

@@ -13,10 +13,14 @@ import sys
 import warnings
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from kit.web import fabricate
 from PIL import Image
+
+import jaxseg
+from jaxseg.storage.weights import files
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -37,7 +41,8 @@ if MISSING:
 from axe_playwright_python.sync_playwright import Axe  # noqa: E402
 from playwright.sync_api import expect, sync_playwright  # noqa: E402
 
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+FLAGS = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
+         "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
          "--disable-background-networking", "--disable-component-update",
          "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")  # fmt: skip
 LONG = 180_000  # milliseconds for what trains or compiles
@@ -125,6 +130,7 @@ def test_the_whole_way(address, browser):
     _make_data(page, address)
     _train(page, address)
     _try(page, address)
+    _import_and_export(page, address)
     assert not faults
 
 
@@ -177,7 +183,7 @@ def _train(page, address):
 
 def _try(page, address):
     shown(page, address, "try?run=first")
-    data = Path(page.evaluate("fetch('/api/data/folders').then(r => r.json())")["top"])
+    data = _data(page)
     page.locator("input[type=file]").set_input_files(
         [data / f"mine/images/{i}.png" for i in (0, 1)]
     )
@@ -190,3 +196,48 @@ def _try(page, address):
         page.get_by_role("link", name="class ids").click()
     with Image.open(kept.value.path()) as ids:
         assert ids.mode == "L"
+    page.locator("input[type=file]").set_input_files(data / "mine/classes.txt")
+    expect(page.get_by_text("classes.txt is not an image")).to_be_visible()
+    damaged = {"name": "half.png", "mimeType": "image/png", "buffer": b"\x89PNG\r\n\x1a\n"}
+    page.locator("input[type=file]").set_input_files(damaged)
+    expect(page.get_by_text("half.png: this is not an image")).to_be_visible(timeout=LONG)
+    page.get_by_role("button", name="Camera").click()
+    page.get_by_role("button", name="Take the picture").click()
+    expect(page.get_by_text("camera.png: 640 × 480")).to_be_visible(timeout=LONG)
+    expect(page.locator("video")).to_be_hidden()
+
+
+def _data(page):
+    """The folder of data."""
+    return Path(page.evaluate("fetch('/api/data/folders').then(r => r.json())")["top"])
+
+
+def _import_and_export(page, address):
+    """A weights file of the run's network, made here; both jobs run at the same time."""
+    data = _data(page)
+    taken = jaxseg.load(data.parent / "runs/first", "last")
+    params, stats = (taken.variables[0]["gen"]["segmenter"], taken.variables[1]["segmenter"])
+    files.save(data / "taken.npz", params, stats)
+    shown(page, address, "models")
+    page.get_by_label("File", exact=True).fill("taken.npz")
+    page.get_by_label("Experiment", exact=True).fill("nothing")
+    page.get_by_role("button", name="Import").click()
+    expect(page.get_by_role("alert")).to_have_text("nothing is neither a run nor an experiment")
+    page.get_by_label("Experiment", exact=True).fill("first")
+    page.get_by_role("button", name="Import").click()
+    expect(page.get_by_role("row", name="import taken.npz")).to_be_visible()
+    shown(page, address, "models")
+    page.get_by_label("snapshot of first").select_option("last")
+    page.get_by_role("row", name="first").get_by_role("button", name="Export jax").click()
+    for job in ("import taken.npz", "export first as jax"):
+        state = page.get_by_role("row", name=job).locator(".badge")
+        expect(state).to_have_text("done", timeout=LONG)
+    brought = jaxseg.load(data.parent / "runs/taken", "last")
+    same = jax.tree.map(np.array_equal, taken.variables[:2], brought.variables[:2])
+    assert jax.tree.all(same) and brought.classes == ("sky", "ground")
+    shown(page, address, "models")
+    with page.expect_download() as kept:
+        page.get_by_role("link", name="last.npz").click()
+    assert list(np.load(kept.value.path())["classes"]) == ["sky", "ground"]
+    shown(page, address, "run/taken")
+    expect(page.get_by_role("link", name="Try an image")).to_be_visible()

@@ -181,6 +181,7 @@ def test_a_run_is_started_resumed_extended_and_cloned(tmp_path, monkeypatch):
         monkeypatch.setattr("jaxseg.web.runs.LIVE", -1)
         assert post("/api/runs/a/resume").status_code == 200
         assert post("/api/runs/b/resume", steps=15).status_code == 400  # it has done 20
+        assert post("/api/runs/b/resume", steps=10**20).status_code == 400
         longer = post("/api/runs/b/resume", steps=30).json()
         assert longer["run"] == "b_to_30"
     config = json.loads((tmp_path / "runs/b_to_30/config.json").read_text())
@@ -219,6 +220,30 @@ def test_an_export_is_the_command_lines(tmp_path, monkeypatch):
         assert client.post(path, headers=OWN, json={"step": "../x"}).status_code == 400
         (places.runs / "a" / "export").mkdir()
         (places.runs / "a" / "export" / "best.npz").write_bytes(b"1")
-        assert client.get("/api/models").json()["trained"][0]["exports"] == ["best.npz"]
+        found = client.get("/api/models").json()
+        assert found["trained"][0]["exports"] == ["best.npz"] and not found["more"]
+        assert client.get("/api/models?q=other").json()["trained"] == []
+        monkeypatch.setattr("jaxseg.web.pages_models.MOST", 1)
+        fabricate(tmp_path / "runs" / "b")
+        found = client.get("/api/models").json()
+        assert len(found["trained"]) == 1 and found["more"]
         assert client.get("/api/runs/a/export/best.npz").content == b"1"
         assert client.get("/api/runs/a/export/config.json").status_code == 400
+
+
+def test_an_import_names_the_settings_of_the_file(tmp_path, monkeypatch):
+    """Those of a run or of an experiment; no other file is loaded as a config."""
+    fabricate(tmp_path / "runs" / "a")
+    monkeypatch.setattr(jobs.Queue, "_begin", lambda self, job: None)
+    with served(tmp_path) as (client, places, _):
+        (places.data / "x.npz").write_bytes(b"1")
+        (places.data / "evil.py").write_text("def get_config(): raise SystemExit")
+
+        def bring(name, config):
+            form = {"path": "x.npz", "name": name, "config": config}
+            return client.post("/api/models/import", headers=OWN, json=form)
+
+        assert f"{of_run.__file__}:{places.runs}/a" in bring("b", "a").json()["argv"]
+        assert "advent:streets" in bring("c", "advent:streets").json()["argv"]
+        for wrong in ("none", str(places.data / "evil.py"), "../runs/a", "advent:none"):
+            assert bring("d", wrong).status_code == 400, wrong

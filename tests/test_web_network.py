@@ -1,5 +1,6 @@
 """What the worker computes: predictions equal `jaxseg.load`, layers equal flax's own capture."""
 
+import collections
 import io
 import json
 import tarfile
@@ -91,6 +92,16 @@ def test_images_that_are_refused_before_they_are_decoded(monkeypatch):
     monkeypatch.setattr(network, "PIXELS", 1000)
     with pytest.raises(UserError, match="72x40 pixels"):
         network.read(file_of(IMAGE))
+
+
+def test_what_is_kept_of_predictions_is_bounded(monkeypatch):
+    monkeypatch.setattr(network, "_made", collections.OrderedDict())
+    monkeypatch.setattr(network, "MOST_KEPT", 100)
+    made = network.Prediction(*[np.zeros((6, 10), np.uint8)] * 3, None)
+    first, second = network.keep(made), network.keep(made)  # 60 pixels each
+    assert first not in network._made and second in network._made
+    monkeypatch.setattr(network, "MOST_KEPT", 10)
+    assert list(network._made) != [network.keep(made)] and len(network._made) == 1
 
 
 def test_files_that_are_no_images():

@@ -118,7 +118,7 @@ def published(where: Places) -> list[dict[str, Any]]:
         place = where.data / path.stem
         found.append({
             "kind": "published", "name": path.stem,
-            "title": title.split("\n\n")[0].replace("\n", " "),
+            "title": title.split("\n\n")[0].replace("\n", " ").replace("`", ""),
             "here": True if path.stem == "streets" else place.is_dir(), "place": str(place),
         })  # fmt: skip
     return [d for d in found if d["name"] != "folder"]

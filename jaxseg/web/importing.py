@@ -2,8 +2,8 @@
 
     python -m jaxseg.web.importing FILE CONFIG FOLDER
 
-CONFIG is '' for a published network, which is recognised, or 'advent:streets' for a file with this
-project's names.
+CONFIG is '' for a published network, which is recognised; for a file with this project's names it
+is 'advent:streets' or, as 'of_run.py:FOLDER', the settings of a run.
 """
 
 import sys

@@ -26,6 +26,7 @@ from jaxseg.web.places import read_json
 PIXELS = 40_000_000  # most of an image: a small file can hold very many
 KEPT = 3  # networks that stay loaded
 PREDICTIONS = 24  # whose pictures can be asked for later
+MOST_KEPT = 100_000_000  # pixels of all of them together, of 5 bytes each
 
 _models: collections.OrderedDict[tuple, Any] = collections.OrderedDict()
 _made: collections.OrderedDict[str, "Prediction"] = collections.OrderedDict()
@@ -36,7 +37,7 @@ class Prediction(NamedTuple):
 
     image: np.ndarray  # uint8 [H, W, 3]
     ids: np.ndarray  # uint8 [H, W]
-    entropy: np.ndarray  # float32 [H, W], 0..1
+    levels: np.ndarray  # the entropy, uint8 [H, W], in 255ths
     label_set: LabelSet
 
 
@@ -66,7 +67,7 @@ def predict(request: Mapping[str, Any], blob: bytes) -> tuple[dict, bytes]:
     """Segments an image.
 
     Args:
-      request: source and step, see `model`.
+      request: source and step, see `model`; maps, whether the bytes are wanted.
       blob: the image's file.
 
     Returns:
@@ -80,13 +81,10 @@ def predict(request: Mapping[str, Any], blob: bytes) -> tuple[dict, bytes]:
     out = network(image)
     ids, entropy = out.labels.astype(np.uint8), out.entropy
     seconds = time.perf_counter() - began
-    made = Prediction(image, ids, entropy, network.label_set)
-    name = os.urandom(9).hex()
-    _made[name] = made
-    while len(_made) > PREDICTIONS:
-        _made.popitem(last=False)
-    counts = np.bincount(ids.ravel(), minlength=len(network.classes))
     levels = np.clip(entropy * 255, 0, 255).round().astype(np.uint8)
+    name = keep(Prediction(image, ids, levels, network.label_set))
+    counts = np.bincount(ids.ravel(), minlength=len(network.classes))
+    maps = request.get("maps", True)
     return {
         "id": name,
         "network": network.name,
@@ -97,7 +95,18 @@ def predict(request: Mapping[str, Any], blob: bytes) -> tuple[dict, bytes]:
         "shares": (counts / ids.size).tolist(),
         "entropy": float(entropy.mean()),
         "seconds": seconds,
-    }, zlib.compress(ids.tobytes() + levels.tobytes(), 1)
+    }, zlib.compress(ids.tobytes() + levels.tobytes(), 1) if maps else b""
+
+
+def keep(made: Prediction) -> str:
+    """Keeps a prediction for `picture`, forgets the oldest ones, and returns its id."""
+    name = os.urandom(9).hex()
+    _made[name] = made
+    while len(_made) > 1 and (
+        len(_made) > PREDICTIONS or sum(p.ids.size for p in _made.values()) > MOST_KEPT
+    ):
+        _made.popitem(last=False)
+    return name
 
 
 def picture(request: Mapping[str, Any], blob: bytes) -> tuple[dict, bytes]:
@@ -109,7 +118,7 @@ def picture(request: Mapping[str, Any], blob: bytes) -> tuple[dict, bytes]:
     kinds = {
         "ids": lambda: found.ids,
         "color": lambda: colorize(found.ids, found.label_set),
-        "entropy": lambda: paint.heat(found.entropy),
+        "entropy": lambda: paint.heat_palette()[found.levels],
         "overlay": lambda: paint.overlay(
             found.image, found.ids, found.label_set, float(request.get("strength", 0.55))
         ),

@@ -14,6 +14,7 @@ from jaxseg.web import datasets, extension, guard, jobs, launcher, places, recip
 from jaxseg.web.places import Places, new_name
 
 LIMIT = 1 << 20  # bytes of a form
+MOST_STEPS = 1_000_000_000
 
 
 async def form(request: Request) -> dict[str, Any]:
@@ -157,8 +158,8 @@ def go_on(where: Places, queue: jobs.Queue, name: str, content: dict[str, Any]) 
         )
     steps, given = content.get("steps"), []
     if steps is not None:
-        if not isinstance(steps, int) or steps <= line["step"]:
-            raise UserError(f"give a step after {line['step']}")
+        if not isinstance(steps, int) or not line["step"] < steps <= MOST_STEPS:
+            raise UserError(f"give a step after {line['step']}, up to {MOST_STEPS}")
         given = [f"--config.train.steps={steps}"]
         if extension.too_short(config, steps):
             name = new_name(text(content, "name") or f"{folder.name}_to_{steps}")

@@ -34,7 +34,8 @@ def routes(where: Places, networks: Worker, queue: jobs.Queue) -> list[Route]:
         kind = query.get("as", "json")
         if kind not in (*PNG, "json", "maps"):
             raise UserError(f"there is no as={kind}: choose {', '.join((*PNG, 'json', 'maps'))}")
-        made, maps = await run_in_threadpool(networks.ask, "predict", wanted, image)
+        asked = {**wanted, "maps": kind == "maps"}
+        made, maps = await run_in_threadpool(networks.ask, "predict", asked, image)
         if kind == "json":
             return JSONResponse(made)
         if kind == "maps":  # the header tells what the bytes are

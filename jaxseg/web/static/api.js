@@ -40,4 +40,9 @@ export const send = (path, body, signal) =>
   request(path, {method: "POST", headers: {"X-Jaxseg": "1"}, body, signal});
 
 /** A run's name within an address: its slashes stay. */
-export const run = name => `/api/runs/${name.split("/").map(encodeURIComponent).join("/")}`;
+export function run(name) {
+  const parts = name.split("/");
+  // A browser would resolve these and ask for something else.
+  if (parts.some(p => ["", ".", ".."].includes(p))) throw new Error(`there is no run '${name}'`);
+  return `/api/runs/${parts.map(encodeURIComponent).join("/")}`;
+}

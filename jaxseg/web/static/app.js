@@ -6,13 +6,21 @@ import {fill, h, say} from "./dom.js";
 const PAGES = ["runs", "run", "compare", "new", "try", "layers", "data", "models", "jobs"];
 let leaving = new AbortController();
 
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part; // a "%" that encodes nothing
+  }
+}
+
 /** {page, rest, query} of an address. */
 export function parse(hash) {
   const [path, search = ""] = hash.replace(/^#\/?/, "").split("?");
   const [page, ...rest] = path.split("/");
   return {
     page: page || "runs",
-    rest: rest.map(decodeURIComponent).join("/"),
+    rest: rest.map(decoded).join("/"),
     query: new URLSearchParams(search),
   };
 }

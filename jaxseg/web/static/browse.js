@@ -4,10 +4,10 @@ import {get} from "./api.js";
 import {chip, field, fill, h, heading, select} from "./dom.js";
 
 export async function show(root, {query, signal}) {
-  const who = query.get("run") ? {run: query.get("run")} : {set: query.get("set")},
+  const who = query.get("run") ? {run: query.get("run")} : {set: query.get("set") || ""},
     name = query.get("run") || query.get("set");
   const wait = h("p", {class: "note", role: "status"}, "opening the records…");
-  root.append(heading(`Images of ${name}`), wait);
+  root.append(heading(name ? `Images of ${name}` : "Images"), wait);
   get("/api/data/splits", who, signal).then(
     found => {
       wait.remove();

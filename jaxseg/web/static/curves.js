@@ -89,13 +89,14 @@ export function curves(place, facts, signal) {
         place,
         h("h2", {}, "Curves"),
         box,
-        warmup
-          ? h(
-              "p",
-              {class: "note"},
-              `The dashed line is the end of the warm-up on the source, step ${warmup}. Drag over a chart to look closer, double-click to see all.`,
-            )
-          : null,
+        h(
+          "p",
+          {class: "note"},
+          warmup > 0 &&
+            warmup <= facts.steps &&
+            `The dashed line is the end of the warm-up on the source, step ${warmup}. `,
+          "Drag over a chart to look closer, double-click to see all.",
+        ),
       );
     if (!charts.size)
       fill(place, h("p", {class: "empty"}, "Nothing is logged yet: the curves appear here as they grow."));

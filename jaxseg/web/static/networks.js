@@ -1,22 +1,27 @@
 // Choosing a network: a run and one of its snapshots.
 
 import {get} from "./api.js";
-import {field, fill, h, select} from "./dom.js";
+import {bytes, field, fill, h, select} from "./dom.js";
 import {CRITERIA} from "./words.js";
+
+const UPLOAD = 64 << 20; // bytes; more are refused by the server
+export const SAMPLES = "or one of this run's validation images:";
 
 /** {element, value() -> {run, step}, samples() -> addresses of images}; onchange is called after a choice. */
 export async function chooser(query, signal, onchange, label = "Snapshot") {
   const {networks} = await get("/api/networks", {run: query.get("run")}, signal);
   if (!networks.length) return null;
-  const wanted = query.get("run"),
-    run = select(
-      networks.map(n => n.name),
-      networks.some(n => n.name === wanted) ? wanted : networks[0].name,
-      () => {
-        steps();
-        onchange();
-      },
-    );
+  const wanted = query.get("run");
+  if (wanted && !networks.some(n => n.name === wanted))
+    throw new Error(`there is no network of ${wanted}: it has no snapshot yet, or no such run is here`);
+  const run = select(
+    networks.map(n => n.name),
+    wanted || networks[0].name,
+    () => {
+      steps();
+      onchange();
+    },
+  );
   const step = select([], undefined, onchange),
     own = () => networks.find(n => n.name === run.value);
   function steps() {
@@ -59,18 +64,31 @@ export function images(give, signal, several = true) {
       input.value = "";
     },
   });
+  const shoot = h("button", {type: "button", onclick: camera}, "Camera"),
+    close = h("button", {type: "button", hidden: true, onclick: () => end()}, "Close the camera");
   const video = h("video", {playsinline: true, muted: true, hidden: true, "aria-label": "camera"});
   const place = h(
     "div",
     {class: "drop"},
     input,
     h("label", {for: "file", class: "button main"}, several ? "Choose images" : "Choose an image"),
-    h("span", {class: "faint"}, "or drop them here"),
-    navigator.mediaDevices && h("button", {type: "button", onclick: camera}, "Camera"),
+    h("span", {class: "faint"}, several ? "or drop them here" : "or drop it here"),
+    navigator.mediaDevices && [shoot, close],
     video,
   );
+  const said = h("div", {role: "alert"}),
+    element = h("div", {}, place, said);
+  const problem = (...lines) => fill(said, lines.length > 0 && h("p", {class: "problem"}, lines.join("; ")));
   function all(files) {
-    for (const file of files) if (file.type.startsWith("image/")) give(file, file.name);
+    const [good, bad] = [[], []];
+    for (const file of several ? files : [...files].slice(0, 1)) {
+      const wrong = !file.type.startsWith("image/")
+        ? `${file.name} is not an image`
+        : file.size > UPLOAD && `${file.name} has ${bytes(file.size)}; at most ${bytes(UPLOAD)}`;
+      (wrong ? bad : good).push(wrong || file);
+    }
+    problem(...bad);
+    for (const file of good) give(file, file.name);
   }
   place.addEventListener("dragover", e => {
     e.preventDefault();
@@ -86,7 +104,8 @@ export function images(give, signal, several = true) {
   const end = () => {
     stream?.getTracks().forEach(t => t.stop());
     stream = null;
-    video.hidden = true;
+    video.hidden = close.hidden = true;
+    shoot.textContent = "Camera";
   };
   async function camera() {
     if (stream) {
@@ -96,21 +115,22 @@ export function images(give, signal, several = true) {
       canvas.getContext("2d").drawImage(video, 0, 0);
       canvas.toBlob(blob => give(blob, "camera.png"));
       end();
-      this.textContent = "Camera";
       return;
     }
     try {
       stream = await navigator.mediaDevices.getUserMedia({video: {facingMode: "environment"}});
+      problem();
       video.srcObject = stream;
-      video.hidden = false;
+      video.hidden = close.hidden = false;
       await video.play();
-      this.textContent = "Take the picture";
+      shoot.textContent = "Take the picture";
     } catch (error) {
-      place.append(h("p", {class: "note"}, `no camera: ${error.message}`));
+      end();
+      problem(`no camera: ${error.message}`);
     }
   }
   signal.addEventListener("abort", end);
-  return place;
+  return element;
 }
 
 /** The colours of entropy, those of the report: dark is certain, bright is not. */

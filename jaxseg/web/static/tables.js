@@ -64,7 +64,7 @@ export function tiles(evaluations, facts) {
       percent(last.miou),
       " %",
       "mIoU at the last step",
-      `step ${last.step}, ${last.images} images of ${last.split}`,
+      `step ${last.step}${last.images ? `, ${last.images} images of ${last.split}` : ""}`,
       true,
     ),
     top &&

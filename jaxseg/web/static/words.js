@@ -20,6 +20,7 @@ export const TITLES = {
   target: "Losses on the target",
   accuracy: "Accuracy of the discriminator",
   lr: "Learning rates",
+  grad_norm: "Norms of the gradients",
   images_per_second: "Images per second",
   input_wait: "Seconds a step waits for its input",
   depth: "Depth loss on the source",

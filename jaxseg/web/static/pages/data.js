@@ -47,7 +47,7 @@ async function list(root, signal) {
               ? d.name === "streets"
                 ? "rendered when needed"
                 : "yes"
-              : h("span", {class: "faint"}, `no; its files belong into ${d.place}`),
+              : h("span", {class: "faint"}, `no; its files belong in ${d.place}`),
           ),
         ]),
       ),

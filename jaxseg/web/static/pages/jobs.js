@@ -4,6 +4,9 @@ import {get, post} from "../api.js";
 import {ago, badge, button, clock, every, fill, h, heading, say} from "../dom.js";
 import {runLink} from "../words.js";
 
+const took = job =>
+  job.started ? clock((job.ended || Date.now() / 1000) - job.started) : "–";
+
 export async function show(root, {rest, signal}) {
   const place = h("div"),
     log = h("div");
@@ -17,8 +20,12 @@ export async function show(root, {rest, signal}) {
     place,
     log,
   );
+  let drawn = "";
   async function load() {
     const {jobs} = await get("/api/jobs", {}, signal);
+    const text = JSON.stringify(jobs.map(j => [j.id, j.state, j.said, ago(j.created), took(j)]));
+    if (text === drawn) return;
+    drawn = text;
     if (!jobs.length) {
       fill(place, h("p", {class: "empty"}, "No jobs yet."));
       return;
@@ -59,7 +66,7 @@ export async function show(root, {rest, signal}) {
       ),
       h("td", {class: "wrap"}, badge(job.state), job.said && h("small", {}, job.said)),
       h("td", {class: "faint"}, ago(job.created)),
-      h("td", {class: "faint"}, job.started ? clock((job.ended || Date.now() / 1000) - job.started) : "–"),
+      h("td", {class: "faint"}, took(job)),
       h(
         "td",
         {class: "n"},

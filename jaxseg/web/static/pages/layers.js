@@ -1,8 +1,8 @@
 // The layers of a network: for each a grid of channels with mean, deviation and histogram.
 
 import {send} from "../api.js";
-import {fill, h, heading, say, short} from "../dom.js";
-import {chooser, heatTable, images} from "../networks.js";
+import {fill, h, heading, short} from "../dom.js";
+import {chooser, heatTable, images, SAMPLES} from "../networks.js";
 
 export async function show(root, {query, signal}) {
   const network = await chooser(query, signal, () => {
@@ -33,6 +33,7 @@ export async function show(root, {query, signal}) {
   function offer() {
     fill(
       samples,
+      network.samples().length > 0 && h("span", {class: "faint"}, SAMPLES),
       network
         .samples()
         .map((url, i) =>
@@ -59,7 +60,7 @@ export async function show(root, {query, signal}) {
     } catch (error) {
       if (!signal.aborted) {
         told.textContent = "";
-        say(error.message, true);
+        fill(place, h("p", {class: "problem", role: "alert"}, error.message));
       }
     }
   }

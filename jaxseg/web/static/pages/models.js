@@ -6,26 +6,55 @@ import {listed} from "../tables.js";
 import {CRITERIA, runLink} from "../words.js";
 
 export async function show(root, {signal}) {
-  const place = h("div");
-  root.append(heading("Models"), place);
-  async function load() {
-    fill(place, body(await get("/api/models", {}, signal), load));
-  }
-  await load();
+  const search = h("input", {
+    type: "search",
+    class: "search",
+    "aria-label": "Filter the trained networks by run, method or data",
+    placeholder: "Filter by run, method, data",
+  });
+  const own = h("div"),
+    found = await get("/api/models", {}, signal);
+  let typed;
+  search.addEventListener("input", () => {
+    clearTimeout(typed);
+    typed = setTimeout(async () => {
+      try {
+        fill(own, table(await get("/api/models", {q: search.value}, signal), search.value));
+      } catch (error) {
+        if (!signal.aborted) say(error.message, true);
+      }
+    }, 150);
+  });
+  fill(own, table(found, ""));
+  root.append(
+    heading("Models", found.trained.length > 0 && search),
+    h("h2", {}, "Trained here"),
+    own,
+    ...body(found),
+  );
 }
 
-function body(found, load) {
+function table(found, words) {
+  if (!found.trained.length)
+    return h(
+      "p",
+      {class: "empty"},
+      words ? "No network matches." : ["No trained network yet. ", h("a", {href: "#/new"}, "Train one")],
+    );
   return [
-    h("h2", {}, "Trained here"),
-    found.trained.length
-      ? listed(
-          "Trained here",
-          ["run", "network", "mIoU %", "snapshots", ""],
-          found.trained.map(t => trained(t)),
-        )
-      : h("p", {class: "empty"}, "No trained network yet. ", h("a", {href: "#/new"}, "Train one")),
+    listed(
+      "Trained here",
+      ["run", "network", "mIoU %", "snapshots", ""],
+      found.trained.map(t => trained(t)),
+    ),
+    found.more && h("p", {class: "note"}, "These are the newest; the filter finds the others."),
+  ];
+}
+
+function body(found) {
+  return [
     h("h2", {}, "Import a weights file"),
-    importing(found, load),
+    importing(found),
     h("h2", {}, "Offered by packages and papers"),
     h(
       "p",
@@ -90,7 +119,7 @@ function trained(t) {
   ];
 }
 
-function importing(found, load) {
+function importing(found) {
   const path = h("input", {
     list: "weights",
     spellcheck: "false",
@@ -123,14 +152,14 @@ function importing(found, load) {
         "File",
         path,
         found.files.length
-          ? `${found.files.length} files below ${found.top}`
+          ? `${found.files.length} ${found.files.length > 1 ? "files" : "file"} below ${found.top}`
           : `no weights file below ${found.top}`,
       ),
       field("Name of the new run", name),
       field(
         "Experiment",
         config,
-        "for a file with this project's names, as advent:streets; published networks are recognised",
+        "for a file with this project's names: the run whose settings it has, or an experiment, as advent:streets; published networks are recognised",
       ),
     ),
     h(

@@ -5,7 +5,7 @@ import {badge, button, clock, every, fill, h, heading, percent, say} from "../do
 import {curves} from "../curves.js";
 import {pictures} from "../pictures.js";
 import {classes, settings, snapshots, tiles} from "../tables.js";
-import {stateOf} from "../words.js";
+import {runLink, stateOf} from "../words.js";
 
 const BUSY = ["queued", "running", "stopping"];
 
@@ -117,6 +117,17 @@ export async function show(root, {rest: name, signal}) {
   }
 
   async function look() {
+    try {
+      await update();
+    } catch (error) {
+      if (signal.aborted) return;
+      busy = true; // all is drawn again as soon as there is an answer
+      if (parts.state.textContent !== error.message)
+        fill(parts.state, h("p", {class: "problem", role: "alert"}, error.message));
+    }
+  }
+
+  async function update() {
     await read();
     const before = [facts.step, facts.job_state, facts.finished].join();
     const first = !facts.config;
@@ -155,12 +166,15 @@ function actions(name, facts, state) {
     files = facts.files,
     last = facts.checkpoints.length > 0;
   const resume = async steps => {
-    await post(`${address(name)}/resume`, {steps});
+    const job = await post(`${address(name)}/resume`, {steps});
     say(steps ? "extended" : "resumed");
+    if (job.run !== name) location.hash = runLink(job.run); // a copy with a longer schedule
   };
   const extend = async () => {
     const given = prompt("Train until which step?", String(facts.steps + Math.ceil(facts.steps / 2)));
-    if (given) await resume(Number(given));
+    if (given === null) return;
+    if (!/^\d+$/.test(given.trim())) throw new Error(`${given || "nothing"} is no step: give a whole number`);
+    await resume(Number(given));
   };
   return [
     BUSY.includes(state) &&

@@ -21,7 +21,8 @@ export async function show(root, {query, signal}) {
   let sort = query.get("sort") || "-changed",
     offset = 0,
     words = query.get("q") || "",
-    total = 0;
+    total = 0,
+    drawn = "";
   const search = h("input", {
     type: "search",
     class: "search",
@@ -109,6 +110,9 @@ export async function show(root, {query, signal}) {
 
   async function load() {
     const found = await get("/api/runs", {q: words, sort, offset, limit: PAGE}, signal);
+    const text = JSON.stringify([found, offset, found.runs.map(r => ago(r.changed))]);
+    if (text === drawn) return;
+    drawn = text;
     total = found.total;
     fill(rows, found.runs.map(row));
     table.hidden = !found.runs.length;

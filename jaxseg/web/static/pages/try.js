@@ -1,8 +1,8 @@
 // Try an image: prediction over the photograph, its shares, its entropy, and two snapshots compared.
 
-import {run as address, send} from "../api.js";
-import {button, field, fill, h, heading, percent, say, select} from "../dom.js";
-import {chooser, images} from "../networks.js";
+import {send} from "../api.js";
+import {field, fill, h, heading, percent, select} from "../dom.js";
+import {chooser, images, SAMPLES} from "../networks.js";
 import {viewer} from "../viewer.js";
 
 export async function show(root, {query, signal}) {
@@ -32,7 +32,7 @@ export async function show(root, {query, signal}) {
     fill(
       samples,
       network.samples().length > 0 && [
-        h("span", {class: "faint"}, "or one of this run's validation images:"),
+        h("span", {class: "faint"}, SAMPLES),
         network.samples().map((url, i) =>
           h(
             "button",
@@ -97,7 +97,7 @@ export async function show(root, {query, signal}) {
     } catch (error) {
       if (!signal.aborted) {
         told.textContent = "";
-        say(error.message, true);
+        fill(stage, h("p", {class: "problem", role: "alert"}, `${item.name}: ${error.message}`));
       }
     }
   }
