@@ -16,5 +16,6 @@ def get_config(preset: str = "streets"):
         segmentation_weights={"main": 1.0, "aux": 0.1},
         adversarial_weights=common.weights(preset, 10.0, main=1e-3, aux=2e-4),
         gan="vanilla",
+        **common.rarity(config),
     )
     return config.lock()

@@ -16,5 +16,6 @@ def get_config(preset: str = "streets"):
         adversarial_weights=common.weights(preset, 10.0, main=1e-3, aux=2e-4),
         gan="vanilla",
         class_prior=common.class_prior(preset),
+        **common.rarity(config),
     )
     return config.lock()

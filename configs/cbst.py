@@ -23,5 +23,6 @@ def get_config(preset: str = "streets"):
         margins=(0.0, 0.0),
         over_all=self_training.reference(preset),
         of_teacher=small,
+        **common.rarity(config),
     )
     return self_training.finish(config, preset)

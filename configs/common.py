@@ -25,6 +25,8 @@ Modifiers follow after a plus sign, as in `gta5_cityscapes+vgg16`:
 Sizes are (height, width). Only ml_collections is imported: a config loads in milliseconds.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from configs import embedded
@@ -277,6 +279,16 @@ def weights(preset: str, factor: float, **levels: float) -> dict[str, float]:
     """
     scale = factor if embedded.small(preset) else 1.0
     return {level: scale * value for level, value in levels.items()}
+
+
+def rarity(config: ConfigDict) -> dict[str, Any]:
+    """Settings of methods/parts/rarity: half of the source's loss weighs classes by how rare they
+    are, for pretrained networks that are to see photographs. Chosen on a part of CamVid's training
+    images.
+    """
+    if config.init.backbone and config.data.target.name != "streets":
+        return dict(weighted=0.5, class_weights=("median",))
+    return dict(weighted=0.0, class_weights=())
 
 
 def class_prior(preset: str) -> dict[str, float]:

@@ -28,5 +28,6 @@ def get_config(preset: str = "streets"):
         per_image=True,  # or one draw for the batch
         over_all=self_training.reference(preset),  # divides losses by all pixels
         of_teacher=small,  # evaluates the teacher, whose statistics are the target's
+        **common.rarity(config),
     )
     return self_training.finish(config, preset)

@@ -34,5 +34,6 @@ def get_config(preset: str = "streets"):
         # The network's units: the released code regresses 65536 / (centimetres + 1).
         depth_scale=10.0 if small else 655.36,
         gan="vanilla",
+        **common.rarity(config),
     )
     return config.lock()

@@ -43,5 +43,6 @@ def get_config(preset: str = "streets"):
         things=self_training.THINGS,  # names of the classes that the distance is taken on
         over_all=self_training.reference(preset),
         of_teacher=small,
+        **common.rarity(config),
     )
     return self_training.finish(config, preset)

@@ -23,5 +23,6 @@ def get_config(preset: str = "streets"):
         segmentation_weights={"main": 1.0, "aux": 0.1},
         entropy_weights=common.weights(preset, 20.0, main=5e-3, aux=1e-3),
         charbonnier=2.0,
+        **common.rarity(config),
     )
     return config.lock()

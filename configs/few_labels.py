@@ -15,5 +15,7 @@ def get_config(preset: str = "streets"):
     common.learn_target(config)
     config.data.source_share = 0.05
     config.net.statistics = "source"
-    config.method = common.method("source_only", segmentation_weights={"main": 1.0, "aux": 0.1})
+    config.method = common.method(
+        "source_only", segmentation_weights={"main": 1.0, "aux": 0.1}, **common.rarity(config)
+    )
     return config.lock()

@@ -14,5 +14,6 @@ def get_config(preset: str = "streets"):
         "minent",
         segmentation_weights={"main": 1.0, "aux": 0.1},
         entropy_weights=common.weights(preset, 100.0, main=1e-3, aux=2e-4),
+        **common.rarity(config),
     )
     return config.lock()

@@ -12,5 +12,7 @@ def get_config(preset: str = "streets"):
     config = common.experiment("oracle", preset)
     common.learn_target(config)
     config.net.statistics = "source"
-    config.method = common.method("source_only", segmentation_weights={"main": 1.0, "aux": 0.1})
+    config.method = common.method(
+        "source_only", segmentation_weights={"main": 1.0, "aux": 0.1}, **common.rarity(config)
+    )
     return config.lock()

@@ -11,5 +11,7 @@ def get_config(preset: str = "streets"):
     """See `common.PRESETS`."""
     config = common.experiment("source_only", preset)
     config.net.statistics = "source"
-    config.method = common.method("source_only", segmentation_weights={"main": 1.0, "aux": 0.1})
+    config.method = common.method(
+        "source_only", segmentation_weights={"main": 1.0, "aux": 0.1}, **common.rarity(config)
+    )
     return config.lock()

@@ -219,6 +219,18 @@ def test_networks_of_several_strides_meet_at_the_size_of_the_image():
     np.testing.assert_allclose(found[0], expected, atol=1e-5)
 
 
+def test_an_ensemble_of_probabilities_is_their_mean():
+    seen = images(1)
+    predict = evaluation_protocol.ensemble([contextual, pointwise], (3, 1), "probabilities")
+    found = jax.nn.softmax(predict((PARAMS, OTHER), ({}, {}), ({}, {}), seen)[0])
+    parts = resized(contextual_by_hand(seen[0]), (20, 34)), seen[0] / 255 @ OTHER["kernel"]
+    raised = [np.exp(part - part.max(-1, keepdims=True)) for part in parts]
+    a, b = (r / r.sum(-1, keepdims=True) for r in raised)
+    np.testing.assert_allclose(found, 0.75 * a + 0.25 * b, atol=1e-6)
+    with pytest.raises(ValueError, match="'labels' is not averaged; choose one of logits"):
+        evaluation_protocol.ensemble([contextual], (1,), "labels")
+
+
 def test_protocols_go_round_ensembles():
     seen, protocol = images(), dict(scales=(0.5, 1.0), flip=True, window=(12, 16), stride=(6, 8))
     predict = evaluation_protocol.protocol(

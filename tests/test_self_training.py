@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from kit.small import K, linear_segmenter, run, three_channels
+from kit.small import K, linear_segmenter, on_one_device, run, three_channels
 
 from jaxseg.data import colour
-from jaxseg.engine.method import AXIS, Carry
+from jaxseg.engine.method import Carry
 from jaxseg.errors import UserError
 from jaxseg.methods import cbst, dacs, daformer
 from jaxseg.methods.parts import appearance, feature_distance, masked, self_training, teacher
@@ -22,17 +22,6 @@ from jaxseg.resize import resize_matrix
 
 VIEW = appearance.StrongView(0.0, 0.0, 0.0)
 OFF = dict(jitter=0.0, blur_probability=0.0)
-
-
-def on_one_device(function):
-    """The function under pmap's device axis, with one device."""
-
-    def call(*args):
-        args = jax.tree.map(lambda x: jnp.asarray(x)[None], args)
-        out = jax.vmap(function, axis_name=AXIS)(*args)
-        return jax.tree.map(lambda x: x[0], out)
-
-    return call
 
 
 # --- the teacher ---

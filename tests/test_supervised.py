@@ -10,7 +10,7 @@ import optax
 import pytest
 from kit.alignment import segmenter
 from kit.small import K as LINEAR_K
-from kit.small import linear_batches, linear_segmenter, run, small_config
+from kit.small import linear_batches, linear_segmenter, on_one_device, run, small_config
 
 from jaxseg.data import transforms
 from jaxseg.errors import UserError
@@ -18,7 +18,9 @@ from jaxseg.experiment import batches, check
 from jaxseg.experiment import method as experiment_method
 from jaxseg.experiment.method import make_method
 from jaxseg.losses import balance
-from jaxseg.methods import supervised
+from jaxseg.methods import dacs, source_only, supervised
+from jaxseg.methods.parts import self_training
+from jaxseg.methods.parts.rarity import Rarity
 from jaxseg.run import evaluate, train
 
 K, LN2 = 4, math.log(2)
@@ -176,6 +178,42 @@ def test_uncounted_weights_predict_but_do_not_train():
     settings = SETTINGS | dict(class_weights=("median",), losses={"weighted": 1.0})
     with pytest.raises(ValueError, match="'median' must be numbers by now"):
         one_step(**settings)
+
+
+# --- the methods that adapt ---
+
+
+@pytest.mark.parametrize("weighted", (0.0, 0.25, 1.0))
+def test_a_share_of_the_source_loss_weighs_classes_by_hand(weighted):
+    expected = (1 - weighted) * EXPECTED["cross_entropy"] + weighted * EXPECTED["weighted"]
+    given = dict(weighted=weighted, class_weights=(1, 2, 3, 9), num_classes=K)
+    method = source_only.make(segmenter(), segmentation_weights={"main": 1.0}, **given)
+    *_, metrics = run(method, {"gen": optax.sgd(1.0)}, [data()])
+    assert float(metrics["loss/gen"]) == pytest.approx(expected, rel=1e-5)
+    logits, labels = data()["source_image"], data()["source_label"]
+
+    def of_self_training(logits, labels):
+        rarity = Rarity(weighted, (1, 2, 3, 9))
+        return self_training.level_losses(
+            {"main": logits}, {"main": 1.0}, labels, None, False, rarity
+        )
+
+    found = on_one_device(of_self_training)(jnp.asarray(logits), jnp.asarray(labels))
+    assert float(found["main"]) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "given, match",
+    [
+        (dict(weighted=1.5, class_weights=(1, 2, 3, 9)), "weighted=1.5: give a share of the loss"),
+        (dict(weighted=0.5), "0 class_weights for 4 classes"),
+        (dict(weighted=0.5, class_weights=("rare",)), "one of inverse, median"),
+    ],
+)
+def test_rarity_that_does_not_fit(given, match):
+    for module in (source_only, dacs):
+        with pytest.raises(UserError, match=match):
+            module.make(segmenter(), num_classes=K, segmentation_weights={"main": 1.0}, **given)
 
 
 # --- from a config ---

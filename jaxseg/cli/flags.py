@@ -47,10 +47,13 @@ SAVE = flags.DEFINE_string(
 ENSEMBLE = flags.DEFINE_string(
     "ensemble",
     None,
-    "For evaluate and predict: DIR[@STEP],DIR2,... of runs (or weight files) to average logits of.",
+    "For evaluate and predict: DIR[@STEP],DIR2,... of runs (or weight files) to average.",
 )
 ENSEMBLE_WEIGHTS = flags.DEFINE_string(
     "ensemble_weights", None, "Weights of the ensemble's members, as 0.7,0.3; equal by default."
+)
+ENSEMBLE_OF = flags.DEFINE_enum(
+    "ensemble_of", "logits", ["logits", "probabilities"], "What of the members is averaged."
 )
 INIT_FROM = flags.DEFINE_string(
     "init_from",
@@ -121,6 +124,7 @@ OF_MODES = {
     "save": _FINISHED,
     "ensemble": _LOADED,
     "ensemble_weights": _LOADED,
+    "ensemble_of": _LOADED,
     "input": ("predict",),
     "output": ("predict", "translate", "export"),
     "submission": ("predict",),
@@ -161,7 +165,8 @@ def misuse() -> str | None:
     if len(sources) > 1:
         remedy = ": a member's step is given as DIR@STEP" if "ensemble" in sources else ""
         return f"--{sources[0]} and --{sources[1]} cannot be used together{remedy}"
-    for name, needed in (("save", "weights"), ("ensemble_weights", "ensemble")):
+    needs = {"save": "weights", "ensemble_weights": "ensemble", "ensemble_of": "ensemble"}
+    for name, needed in needs.items():
         if name in given and needed not in given:
             return f"--{name} needs --{needed}"
     if mode == "predict" and "input" not in given:

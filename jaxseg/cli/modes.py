@@ -135,6 +135,7 @@ def _use_finished(config: ConfigDict, workdir: str, given: dict[str, Any]) -> in
         weights=own.path(own.WEIGHTS),
         ensemble=own.ENSEMBLE.value or "",
         ensemble_weights=own.ENSEMBLE_WEIGHTS.value or "",
+        ensemble_of=own.ENSEMBLE_OF.value,
         save=own.path(own.SAVE),
         given=given,
     )

@@ -2,7 +2,8 @@
 and several networks at once.
 
 Each takes a `predict` function and returns one with the same signature, so that evaluation and
-prediction need not know of them. Logits are averaged, not probabilities. Multi-scale inference with
+prediction need not know of them. Logits are averaged, not probabilities, unless an ensemble is told
+to. Multi-scale inference with
 mirrored images follows the VIPriors 2020 MiniCity baselines, the ensemble ADVENT's of AdvEnt and
 MinEnt (Vu et al., 2019).
 """
@@ -92,22 +93,31 @@ def check(
         raise ValueError(f"stride={tuple(stride)} leaves gaps between windows of {tuple(window)}")
 
 
-def ensemble(predicts: Sequence[Predict], weights: Sequence[float]) -> Predict:
-    """The weighted mean of several networks' logits, as one prediction function.
+AVERAGES = ("logits", "probabilities")
+
+
+def ensemble(predicts: Sequence[Predict], weights: Sequence[float], of: str = "logits") -> Predict:
+    """The weighted mean of several networks' predictions, as one prediction function.
 
     Args:
       predicts: prediction functions as in `protocol`, all with the same classes.
       weights: one non-negative number for each; they are normalised to a sum of one.
+      of: what is averaged, 'logits' (ADVENT) or 'probabilities', the softmax of each network at
+        the images' size (FDA's transfer of several bands).
 
     Returns:
       (params, stats, memory, images) -> logits float32 [N,h,w,K], where params, stats and memory
       are tuples with one entry for each network. Logits of different sizes are first resized to
       the images' size with aligned corners. (Resizing is linear, so for equal sizes it makes no
-      difference whether logits are averaged before or after.)
+      difference whether logits are averaged before or after.) Of probabilities it is the logarithm
+      of their mean, at the images' size: its softmax is the mean.
 
     Raises:
-      ValueError: no network, a wrong number of weights, a negative weight, or none above 0.
+      ValueError: no network, a wrong number of weights, a negative weight, none above 0, or
+        another thing to average.
     """
+    if of not in AVERAGES:
+        raise ValueError(f"{of!r} is not averaged; choose one of {', '.join(AVERAGES)}")
     predicts, weights = tuple(predicts), np.asarray(weights, np.float64)
     if not predicts or weights.shape != (len(predicts),):
         raise ValueError(f"{weights.size} weights for {len(predicts)} networks")
@@ -118,8 +128,12 @@ def ensemble(predicts: Sequence[Predict], weights: Sequence[float]) -> Predict:
     def averaged(params, stats, memory, images):
         models = zip(predicts, params, stats, memory, strict=True)
         maps = [one(p, s, m, images).astype(jnp.float32) for one, p, s, m in models]
-        size = maps[0].shape[1:3] if len({m.shape for m in maps}) == 1 else images.shape[1:3]
-        return sum(w * resize_bilinear(m, size) for w, m in zip(weights, maps, strict=True))
+        equal = of == "logits" and len({m.shape for m in maps}) == 1
+        maps = [resize_bilinear(m, (maps[0] if equal else images).shape[1:3]) for m in maps]
+        if of == "logits":
+            return sum(w * m for w, m in zip(weights, maps, strict=True))
+        shares = [w * jax.nn.softmax(m) for w, m in zip(weights, maps, strict=True)]
+        return jnp.log(jnp.maximum(sum(shares), jnp.finfo(jnp.float32).tiny))
 
     return averaged
 

@@ -1,6 +1,7 @@
-"""Ensembles for `--ensemble`: networks, each built from its own config, whose logits are averaged.
+"""Ensembles for `--ensemble`: networks, each built from its own config, that are averaged.
 
-ADVENT (Vu et al., 2019) averages the logits of AdvEnt and MinEnt with equal weights.
+ADVENT (Vu et al., 2019) averages the logits of AdvEnt and MinEnt with equal weights, FDA (Yang and
+Soatto, 2020) the probabilities of three networks, one for each width of the band.
 """
 
 import os
@@ -20,6 +21,7 @@ def load(
     members: str,
     weights: str = "",
     *,
+    of: str = "logits",
     given: Collection[str] = (),
     announce: Callable[[str], None] = print,
 ) -> Loaded:
@@ -31,6 +33,7 @@ def load(
         networks and methods may differ, at the best step unless STEP is given (a number, or one of
         `restore.CHOICES`); or weight files for `restore.from_weights`.
       weights: 'a,b,...', one number for each member; equal if empty. They are normalised.
+      of: what is averaged, one of `protocol.AVERAGES`.
       given, announce: see `restore.from_workdir`.
 
     Raises:
@@ -46,10 +49,10 @@ def load(
         step = one.facts.get("step")
         names.append(member if step is None else f"{_folder_and_step(member)[0]}@{step}")
         announce(f"ensemble: {share:.2f} of {names[-1]}")
-    predict = protocol.ensemble([one.method.predict for one in loaded], shares)
+    predict = protocol.ensemble([one.method.predict for one in loaded], shares, of)
     return Loaded(
         f"ensemble of {len(loaded)}",
-        {"ensemble": names, "ensemble_weights": shares},
+        {"ensemble": names, "ensemble_weights": shares, "ensemble_of": of},
         config,
         loaded[0].method._replace(predict=predict, views={}),
         {key: tuple(one.model[key] for one in loaded) for key in ("params", "stats", "memory")},

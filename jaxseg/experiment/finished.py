@@ -26,6 +26,7 @@ class Wanted(NamedTuple):
       weights: instead of the run, a weights file or a folder of them.
       ensemble: instead of the run, several networks; see `ensembles.load`.
       ensemble_weights: weights of the ensemble's members, as 'a,b,...'.
+      ensemble_of: what of them is averaged, one of `protocol.AVERAGES`.
       save: a new run folder, in which the network of `weights` becomes the checkpoint of step 0.
       given: names of settings given on the command line, such as 'net.summed'; see
         `restore.from_workdir`.
@@ -35,6 +36,7 @@ class Wanted(NamedTuple):
     weights: str = ""
     ensemble: str = ""
     ensemble_weights: str = ""
+    ensemble_of: str = "logits"
     save: str = ""
     given: Collection[str] = ()
 
@@ -111,7 +113,8 @@ def load(
     """
     told = dict(given=wanted.given, announce=announce)
     if wanted.ensemble:
-        return ensembles.load(config, wanted.ensemble, wanted.ensemble_weights, **told)
+        own = (wanted.ensemble, wanted.ensemble_weights)
+        return ensembles.load(config, *own, of=wanted.ensemble_of, **told)
     if wanted.weights:
         return restore.from_weights(config, wanted.weights, **told)
     return restore.first(restore.from_workdir(config, workdir, wanted.step, **told))

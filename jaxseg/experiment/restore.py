@@ -40,7 +40,8 @@ class Loaded(NamedTuple):
 
     Attributes:
       name: its name in tables and messages.
-      facts: its origin in results.json: {'step'}, {'weights'} or {'ensemble', 'ensemble_weights'}.
+      facts: its origin in results.json: {'step'}, {'weights'} or {'ensemble', 'ensemble_weights',
+        'ensemble_of'}.
       config: the given config with the network's own settings.
       method: its `predict` is that of the network (or ensemble).
       model: {'params', 'stats', 'memory'}, the first arguments of `predict`.

@@ -3,11 +3,12 @@
 `class_prior` adds the paper's class-ratio prior on the target.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from jaxseg.engine.method import Method
 from jaxseg.losses.entropy import self_information
 from jaxseg.methods.parts import align
+from jaxseg.methods.parts.rarity import Rarity
 from jaxseg.models.network import Network
 
 NETWORKS = ("segmenter", "discriminator")
@@ -22,6 +23,8 @@ def make(
     adversarial_weights: Mapping[str, float],
     gan: str = "vanilla",
     class_prior: Mapping[str, float] | None = None,
+    weighted: float = 0.0,
+    class_weights: Sequence[float | str] = (),
     statistics: str = "both",
 ) -> Method:
     """Args: see `align.make`; each level of `adversarial_weights` has a discriminator."""
@@ -29,6 +32,7 @@ def make(
         segmenter,
         align.Levels(dict(segmentation_weights), dict(adversarial_weights)),
         statistics=statistics,
+        rarity=Rarity(weighted, tuple(class_weights)),
         discriminator=discriminator,
         see=lambda outputs, level: self_information(outputs[level]),
         num_classes=num_classes,

@@ -20,6 +20,7 @@ from jax import lax
 from jaxseg.engine.method import AXIS, Method
 from jaxseg.errors import UserError
 from jaxseg.methods.parts import self_training
+from jaxseg.methods.parts.rarity import Rarity
 from jaxseg.methods.parts.teacher import Follow, PseudoLabels
 from jaxseg.models.network import Network
 
@@ -43,6 +44,8 @@ def make(
     over_all: bool = False,
     of_teacher: bool = False,
     statistics: str = "both",
+    weighted: float = 0.0,
+    class_weights: Sequence[float | str] = (),
 ) -> Method:
     """Builds the method.
 
@@ -98,6 +101,7 @@ def make(
         over_all=over_all,
         of_teacher=of_teacher,
         margins=tuple(margins),
+        rarity=Rarity(weighted, tuple(class_weights)),
     )
 
 

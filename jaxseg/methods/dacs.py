@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from jaxseg.engine.method import Method
 from jaxseg.methods.parts import self_training, teacher
 from jaxseg.methods.parts.appearance import StrongView
+from jaxseg.methods.parts.rarity import Rarity
 from jaxseg.methods.parts.teacher import Follow
 from jaxseg.models.network import Network
 
@@ -33,6 +34,8 @@ def make(
     over_all: bool = False,
     of_teacher: bool = False,
     statistics: str = "both",
+    weighted: float = 0.0,
+    class_weights: Sequence[float | str] = (),
 ) -> Method:
     """Builds the method.
 
@@ -69,4 +72,5 @@ def make(
         over_all=over_all,
         of_teacher=of_teacher,
         margins=tuple(margins),
+        rarity=Rarity(weighted, tuple(class_weights)),
     )

@@ -6,13 +6,14 @@ looks at the self-information of each class times the predicted inverse depth, s
 count more. Gradients flow into both factors of that product, as in the released code.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from jaxseg.engine.method import Method
 from jaxseg.errors import UserError
 from jaxseg.losses.entropy import self_information
 from jaxseg.methods.parts import align
 from jaxseg.methods.parts import depth as parts_depth
+from jaxseg.methods.parts.rarity import Rarity
 from jaxseg.models.network import Network
 
 NETWORKS = ("segmenter", "discriminator")
@@ -32,6 +33,8 @@ def make(
     depth_far: float = 655.36,
     depth_scale: float = 1.0,
     gan: str = "vanilla",
+    weighted: float = 0.0,
+    class_weights: Sequence[float | str] = (),
     statistics: str = "both",
 ) -> Method:
     """Builds the method.
@@ -58,6 +61,7 @@ def make(
         segmenter,
         align.Levels(dict(segmentation_weights), dict(adversarial_weights)),
         statistics=statistics,
+        rarity=Rarity(weighted, tuple(class_weights)),
         discriminator=discriminator,
         see=lambda outputs, level: self_information(outputs[level]) * outputs[parts_depth.LEVEL],
         num_classes=num_classes,

@@ -13,6 +13,7 @@ from jaxseg.engine.method import Method
 from jaxseg.methods.parts import self_training, teacher
 from jaxseg.methods.parts.appearance import StrongView
 from jaxseg.methods.parts.feature_distance import FeatureDistance
+from jaxseg.methods.parts.rarity import Rarity
 from jaxseg.methods.parts.teacher import Follow
 from jaxseg.models.network import Network
 
@@ -37,6 +38,8 @@ def make(
     over_all: bool = False,
     of_teacher: bool = False,
     statistics: str = "both",
+    weighted: float = 0.0,
+    class_weights: Sequence[float | str] = (),
 ) -> Method:
     """Builds the method.
 
@@ -68,4 +71,5 @@ def make(
         features=FeatureDistance(feature_distance, tuple(things)) if wanted else None,
         of_teacher=of_teacher,
         margins=tuple(margins),
+        rarity=Rarity(weighted, tuple(class_weights)),
     )

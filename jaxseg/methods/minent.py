@@ -5,13 +5,14 @@
 source (`augment.source.fda`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from jaxseg.engine.method import Method
 from jaxseg.errors import UserError
 from jaxseg.losses.entropy import charbonnier as penalty
 from jaxseg.losses.entropy import entropy, highest
 from jaxseg.methods.parts import align
+from jaxseg.methods.parts.rarity import Rarity
 from jaxseg.models.network import Network
 
 NETWORKS = ("segmenter",)
@@ -26,6 +27,8 @@ def make(
     hardest_share: float = 1.0,
     charbonnier: float = 0.0,
     class_prior: Mapping[str, float] | None = None,
+    weighted: float = 0.0,
+    class_weights: Sequence[float | str] = (),
     statistics: str = "both",
 ) -> Method:
     """Builds the method.
@@ -53,6 +56,7 @@ def make(
         segmenter,
         align.Levels(dict(segmentation_weights), dict(entropy_weights)),
         statistics=statistics,
+        rarity=Rarity(weighted, tuple(class_weights)),
         on_target=on_target,
         num_classes=num_classes,
         prior=align.class_prior(class_prior),

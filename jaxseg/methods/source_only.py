@@ -4,10 +4,11 @@ With `statistics='target'` or `'both'` the target's images update the BatchNorm 
 evaluation, and nothing else: adaptive batch normalisation (Li et al., AdaBN, 2016).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from jaxseg.engine.method import Method
 from jaxseg.methods.parts import align
+from jaxseg.methods.parts.rarity import Rarity
 from jaxseg.models.network import Network
 
 NETWORKS = ("segmenter",)
@@ -18,9 +19,15 @@ def make(
     *,
     num_classes: int,
     segmentation_weights: Mapping[str, float],
+    weighted: float = 0.0,
+    class_weights: Sequence[float | str] = (),
     statistics: str = "source",
 ) -> Method:
     """Args: see `align.make`; `segmentation_weights` by level, e.g. {'main': 1.0}."""
-    del num_classes
-    levels = align.Levels(dict(segmentation_weights), {})
-    return align.make(segmenter, levels, statistics=statistics)
+    return align.make(
+        segmenter,
+        align.Levels(dict(segmentation_weights), {}),
+        statistics=statistics,
+        num_classes=num_classes,
+        rarity=Rarity(weighted, tuple(class_weights)),
+    )

@@ -12,9 +12,10 @@ import jax.numpy as jnp
 
 from jaxseg.engine.method import Method, global_mean
 from jaxseg.errors import UserError
-from jaxseg.losses import balance, region, segmentation
+from jaxseg.losses import region, segmentation
 from jaxseg.methods.parts import align, mixing
 from jaxseg.methods.parts.levels import upsampled
+from jaxseg.methods.parts.rarity import uncounted as not_counted
 from jaxseg.models.network import Network
 
 NETWORKS = ("segmenter",)
@@ -64,7 +65,7 @@ def make(
         raise UserError("no loss of any level has a weight")
     if "copy_blob" in chances and not copy_pairs:
         raise UserError("mixes.copy_blob without copy_pairs: there is nothing to copy")
-    uncounted = "weighted" in used and _uncounted(class_weights, num_classes)
+    uncounted = "weighted" in used and not_counted(class_weights, num_classes)
     functions = _losses(class_weights, focal_gamma, ohem_threshold, ohem_minimum)
     for name in used:  # a loss that refuses its settings says so before anything is trained
         if not (name == "weighted" and uncounted):
@@ -101,19 +102,6 @@ def make(
 
     reads = ("source_image", "source_label")
     return Method(init, {"gen": gen}, align.predictor(segmenter), reads=reads)
-
-
-def _uncounted(class_weights, num_classes) -> bool:
-    """Whether the class weights are still the word of how they are to be counted."""
-    if len(class_weights) == 1 and class_weights[0] in balance.KINDS:
-        return True
-    if len(class_weights) != num_classes:
-        kinds = ", ".join(balance.KINDS)
-        raise UserError(
-            f"{len(class_weights)} class_weights for {num_classes} classes; give one for each, or "
-            f"one of {kinds}"
-        )
-    return False
 
 
 def _losses(class_weights, gamma, threshold, minimum) -> dict[str, Callable]:

@@ -109,6 +109,17 @@ def linear_batches(steps, n=1, seed=0, size=(6, 8)):
         }
 
 
+def on_one_device(function):
+    """The function under pmap's device axis, with one device."""
+
+    def call(*args):
+        args = jax.tree.map(lambda x: jnp.asarray(x)[None], args)
+        out = jax.vmap(function, axis_name=AXIS)(*args)
+        return jax.tree.map(lambda x: x[0], out)
+
+    return call
+
+
 def run(method, txs, data, devices=1, accumulate=1, state=None):
     """One step for each batch of the list `data`; returns (first state, last state, metrics of the
     method). It goes on from `state`, if one is given.

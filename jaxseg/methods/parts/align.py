@@ -13,13 +13,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxseg.engine.method import Carry, Method, global_mean
+from jaxseg.engine.method import Carry, Method
 from jaxseg.errors import UserError
 from jaxseg.losses import adversarial, class_ratio
-from jaxseg.losses.segmentation import cross_entropy
 from jaxseg.methods.parts import depth as parts_depth
 from jaxseg.methods.parts import discriminators
 from jaxseg.methods.parts import memory as parts_memory
+from jaxseg.methods.parts import rarity as parts_rarity
 from jaxseg.methods.parts.levels import DETAIL, FEATURES, at_size, beside
 from jaxseg.models.network import Network
 
@@ -66,6 +66,7 @@ def supervise(
     weights: Mapping[str, float],
     also: tuple[str, ...] = (),
     depth: parts_depth.Depth | None = None,
+    rarity: parts_rarity.Rarity = parts_rarity.PLAIN,
 ) -> Callable:
     """(own params, carry, batch, key) -> (loss, {level: full-size source logits}, carry).
 
@@ -74,8 +75,10 @@ def supervise(
       weights: output level -> weight of its cross-entropy.
       also: levels to return that have no cross-entropy, such as the features.
       depth: a second task; its level is then returned too.
+      rarity: the share of the cross-entropy that counts classes by their rarity.
     """
     also = (*also, parts_depth.LEVEL) if depth else also
+    label_loss = parts_rarity.label_loss(rarity)
 
     def loss(own, carry: Carry, batch, key):
         outputs, stats = segmenter.apply(
@@ -88,7 +91,7 @@ def supervise(
             seen = found.get(level), batch["source_label"]
             if level == DETAIL:
                 seen = beside(outputs, level, batch["source_label"])
-            value = global_mean(*cross_entropy(*seen))
+            value = label_loss(*seen)
             total += weight * value
             metrics[f"segmentation/{level}"] = value
         if depth:
@@ -159,6 +162,7 @@ class Alignment(NamedTuple):
     gan: str = "vanilla"
     prior: ClassPrior | None = None
     depth: parts_depth.Depth | None = None
+    rarity: parts_rarity.Rarity = parts_rarity.PLAIN
 
 
 def make(segmenter: Network, levels: Levels, **settings: Any) -> Method:
@@ -175,11 +179,12 @@ def make(segmenter: Network, levels: Levels, **settings: Any) -> Method:
         discriminator: one network; each level of `levels.target` has its own parameters of it.
         see: (outputs {level: [N,H,W,C]}, level) -> the maps [N,H,W,K] that the discriminator of
           that level looks at. Features are looked at as they are.
-        num_classes: K, needed for the prior.
+        num_classes: K, needed for the prior and for the rarity.
         gan: adversarial loss, 'vanilla' or 'ls'.
         prior: the class-ratio prior on the target's main level. The class shares of the source
           are averaged during training, in `memory['histogram']`.
         depth: a second task on the source. Its prediction is among the outputs that `see` gets.
+        rarity: the share of the source's loss that counts classes by their rarity.
 
     Raises:
       UserError: unknown statistics or adversarial loss, or a target level that is not supervised.
@@ -187,6 +192,7 @@ def make(segmenter: Network, levels: Levels, **settings: Any) -> Method:
     plan = Alignment(segmenter, levels, **settings)
     check_statistics(plan.statistics)
     adversarial.by_name(plan.gan)
+    parts_rarity.check(plan.rarity, plan.num_classes)
     adversary = plan.discriminator is not None
     wanted = [level for level in levels.target if not adversary or level != FEATURES]
     missing = [level for level in wanted if level not in levels.segmentation]
@@ -234,7 +240,7 @@ def _init(plan: Alignment, key, batch):
 def _learn(plan: Alignment, own, carry, batch, key):
     """The supervised losses on the source -> (loss, source outputs, carry)."""
     also = tuple(x for x in plan.levels.target if x not in plan.levels.segmentation)
-    supervised = supervise(plan.segmenter, plan.levels.segmentation, also, plan.depth)
+    supervised = supervise(plan.segmenter, plan.levels.segmentation, also, plan.depth, plan.rarity)
     total, source, carry = supervised(own, carry, batch, key)
     if plan.prior is not None:
         seen = parts_memory.histogram(carry.memory["histogram"], batch["source_label"])

@@ -16,9 +16,11 @@ from jaxseg.engine.method import AXIS, Carry, Method, global_mean
 from jaxseg.errors import UserError
 from jaxseg.losses.segmentation import cross_entropy
 from jaxseg.methods.parts import align, mixing, mixing_masks, self_training_views, teacher
+from jaxseg.methods.parts import rarity as parts_rarity
 from jaxseg.methods.parts.appearance import StrongView, strong_view
 from jaxseg.methods.parts.feature_distance import FeatureDistance, distance, frozen, start
 from jaxseg.methods.parts.levels import FEATURES, beside
+from jaxseg.methods.parts.rarity import PLAIN, Rarity, label_loss
 from jaxseg.methods.parts.teacher import Follow, PseudoLabels
 from jaxseg.models.network import Network
 
@@ -84,12 +86,19 @@ def level_losses(
     labels: jax.Array,
     weights: jax.Array | None,
     over_all: bool,
+    rarity: Rarity = PLAIN,
 ) -> dict[str, jax.Array]:
-    """The loss of each level, see `mean_loss`; that of a window ('hr') is over its pixels alone."""
+    """The loss of each level, see `mean_loss`; that of a window ('hr') is over its pixels alone.
+
+    With a share of `rarity` it is `rarity.label_loss` of the labels, which have no weights then.
+    """
     found = {}
     for level in levels:
         logits, own, share = beside(outputs, level, labels, weights)
-        found[level] = mean_loss(logits, own, share, over_all)
+        if rarity.weighted:
+            found[level] = label_loss(rarity)(logits, own)
+        else:
+            found[level] = mean_loss(logits, own, share, over_all)
     return found
 
 
@@ -137,14 +146,16 @@ def mixed(key: jax.Array, batch, pseudo: PseudoLabels, num_classes: int, mixture
     return strong_view(view_key, images, mixture.view), labels, weights
 
 
-def _learner(segmenter: Network, levels: Mapping[str, float], over_all: bool) -> Callable:
+def _learner(
+    segmenter: Network, levels: Mapping[str, float], over_all: bool, rarity: Rarity = PLAIN
+) -> Callable:
     """(params, carry, images, labels, weights, key) -> (loss, losses of levels, outputs, carry)."""
 
     def learn(params, carry, images, labels, weights, key):
         outputs, stats = segmenter.apply(
             params["gen"]["segmenter"], carry.stats["segmenter"], images, True, key
         )
-        parts = level_losses(outputs, levels, labels, weights, over_all)
+        parts = level_losses(outputs, levels, labels, weights, over_all, rarity)
         total = sum(levels[level] * value for level, value in parts.items())
         carry = carry._replace(stats={**carry.stats, "segmenter": stats})
         return total, parts, outputs, carry
@@ -198,6 +209,7 @@ def make(
     features: FeatureDistance | None = None,
     of_teacher: bool = False,
     margins: Sequence[float] = (0.0, 0.0),
+    rarity: Rarity = PLAIN,
 ) -> Method:
     """Builds a method that learns from pseudo labels.
 
@@ -216,11 +228,15 @@ def make(
       margins: in which pseudo labels weigh nothing: (top, bottom) of the crop; or (top, bottom,
         left, right) of the whole image, which the batch then tells ('target_valid', 0 or 1), as
         crops do not tell where they were.
+      rarity: the share of the source's loss that counts classes by their rarity.
 
     Raises:
-      UserError: a decay that makes no sense.
+      UserError: a decay that makes no sense, or a rarity that does not fit.
     """
     teacher.check(follow)
+    parts_rarity.check(rarity, num_classes)
+    if rarity.weighted and over_all:
+        raise UserError(f"weighted={rarity.weighted} and over_all=True: choose one")
 
     def init(key, batch):
         net, stats = segmenter.init(key, batch["source_image"][:1])
@@ -230,7 +246,8 @@ def make(
         return {"gen": {"segmenter": net}}, {"segmenter": stats}, remembered
 
     learn = _learner(segmenter, levels, over_all)
-    on_source = _on_source(segmenter, learn, features)
+    on_labels = _learner(segmenter, levels, over_all, rarity)
+    on_source = _on_source(segmenter, on_labels, features)
 
     def mix(key, batch, pseudo):
         return mixed(key, batch, pseudo, num_classes, mixture)

@@ -1,0 +1,74 @@
+"""A loss of the labels that also counts classes by their rarity.
+
+Poles, signs and people are a hundredth of a street's pixels: in hundreds of steps a plain
+cross-entropy does not learn them. A share of the loss with class weights does, and what is left of
+the plain one keeps the surfaces right.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+
+from jaxseg.engine.method import global_mean
+from jaxseg.errors import UserError
+from jaxseg.losses import balance
+from jaxseg.losses.segmentation import cross_entropy, weighted_cross_entropy
+
+
+class Rarity(NamedTuple):
+    """weighted: share, 0..1, of the loss that has class weights; class_weights: K numbers, or one
+    word of `balance.KINDS` while they have not been counted: a method can then predict, not train.
+    """
+
+    weighted: float = 0.0
+    class_weights: Sequence[float | str] = ()
+
+
+PLAIN = Rarity()
+
+
+def uncounted(class_weights: Sequence[float | str], num_classes: int) -> bool:
+    """Whether the class weights are still the word of how they are to be counted.
+
+    Raises:
+      UserError: neither a word that is known nor K numbers.
+    """
+    if len(class_weights) == 1 and class_weights[0] in balance.KINDS:
+        return True
+    if len(class_weights) != num_classes:
+        kinds = ", ".join(balance.KINDS)
+        raise UserError(
+            f"{len(class_weights)} class_weights for {num_classes} classes; give one for each, or "
+            f"one of {kinds}"
+        )
+    return False
+
+
+def check(rarity: Rarity, num_classes: int) -> None:
+    """Raises UserError for a share outside 0..1, or for class weights that do not fit."""
+    if not 0 <= rarity.weighted <= 1:
+        raise UserError(f"weighted={rarity.weighted}: give a share of the loss, 0 to 1")
+    if rarity.weighted:
+        uncounted(rarity.class_weights, num_classes)
+
+
+def label_loss(rarity: Rarity) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """(logits [N,H,W,K], labels [N,H,W]) -> float32, the mean over the batches of all devices.
+
+    It is (1 - weighted) times the mean cross-entropy plus `weighted` times the cross-entropy whose
+    mean weighs each pixel by its class. Pixels with the label 255 are left out of both.
+    """
+
+    def loss(logits, labels):
+        if not rarity.weighted:
+            return global_mean(*cross_entropy(logits, labels))
+        if isinstance(rarity.class_weights[0], str):
+            raise ValueError(f"class_weights={rarity.class_weights[0]!r} must be numbers by now")
+        by_class = weighted_cross_entropy(logits, labels, rarity.class_weights)
+        value = rarity.weighted * global_mean(*by_class)
+        if rarity.weighted < 1:
+            value += (1 - rarity.weighted) * global_mean(*cross_entropy(logits, labels))
+        return value
+
+    return loss
