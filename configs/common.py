@@ -29,7 +29,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs import embedded
+from configs import defaults, embedded
 from configs.settings import augmentation, discriminator, optimisers, paper_network
 
 PRESETS = (
@@ -91,93 +91,7 @@ def experiment(method: str, preset: str, family: str = "advent") -> ConfigDict:
     if "reference" in modifiers and (not family or embedded.small(base)):
         what = f"the preset {base}" if family else method
         raise ValueError(f"there is no released code of {what} to reproduce: leave out 'reference'")
-    config = ConfigDict()
-    config.name = "_".join((method, base, *modifiers))
-    config.seed = 0
-    config.compile_cache = True  # keep compiled programs in the user's cache folder
-    # Initial weights: a .npz, .safetensors, .pth or .caffemodel file. `excused` are regular
-    # expressions for tensors that may be left over or missing; () excuses the classifier and heads.
-    # `weights` is a whole network to begin from (fine-tuning): the folder of a finished run, as DIR
-    # or DIR@STEP, or a weights file; --init_from is the same.
-    config.init = ConfigDict(dict(backbone="", excused=(), weights=""))
-    config.data = ConfigDict(
-        dict(
-            root="data",  # folder of the published files: data/gta5, data/cityscapes, ...
-            records="",  # folder of the prepared records; empty: the user's cache folder
-            classes="cityscapes",  # class set that is learnt and scored
-            store_resized=True,  # prepare training images at training size (4x faster to read)
-            threads=2,
-            translated="",  # folder of --mode=translate: images in place of the source's
-            source_share=1.0,  # of the source's training images, evenly spaced over the split
-        )
-    )
-    # Rare-class sampling of the source (DAFormer); 0 draws every image once in an epoch.
-    config.data.rare_classes = ConfigDict(
-        dict(
-            temperature=0.0,  # 0.01 in the paper
-            min_pixels=3000,  # of the class in an image, at its stored size
-            crop_pixels=1500,  # of the class in a crop
-        )
-    )
-    config.train = ConfigDict(
-        dict(
-            batch=1,  # images of each domain a step, over all devices
-            accumulate=1,  # micro-batches a step
-            steps=0,  # where training stops; the schedule's length is optim.*.schedule_steps
-            warmup_steps=0,  # first steps on the source alone
-            log_every=50,
-            eval_every=0,  # 0: after the warm-up and at the end only
-            save_every=0,  # 0: with every evaluation
-            devices=0,  # 0: as many local devices as the batch can be shared by
-            skip_bad_steps=0,  # updates that may be passed over as not finite; the next one ends
-            keep=2,  # checkpoints kept beside the best
-            keep_criteria=True,  # and beside the best by each criterion without target labels
-            pictures=6,  # validation images shown in the report
-        )
-    )
-    # Where a run's numbers go beside metrics.jsonl; see docs/logs.md.
-    config.log = ConfigDict(
-        dict(
-            sinks=("tensorboard",),  # and wandb
-            also=(),  # of hparams, text, histograms
-        )
-    )
-    # Masked image consistency (MIC) on top of any method with target images.
-    config.mic = ConfigDict(
-        dict(
-            weight=0.0,  # 1 in the paper; 0 for none
-            block=64,  # side of a hidden block in pixels: 64 for crops of 1024, 32 for 512
-            ratio=0.7,  # share of the blocks that are hidden
-            source=False,  # hides blocks of source images as well
-            decay=0.999,  # of the teacher, and what follows, where the method has none
-            threshold=0.968,
-            margins=(0.0, 0.0),
-            jitter=0.2,  # colours of the images before blocks are hidden
-            jitter_probability=0.8,
-            blur_probability=0.5,
-        )
-    )
-    config.sweep = ConfigDict(
-        dict(
-            over="",  # trains members side by side: "seed=0,1,2 optim.gen.lr=0.05,0.1" makes six
-            how="",  # vmap, map or each, see sweep.members_update; "": by the kind of device
-        )
-    )
-    config.eval = ConfigDict(
-        dict(
-            batch=1,
-            classes="",  # a class set whose names are scored alone, e.g. synthia13; empty for all
-            also=(),  # further class sets whose mean IoU is reported beside
-            flip=False,  # averages with the prediction of the mirrored image
-            scales=(1.0,),  # averages over these scales of the image
-            window=(),  # (height, width) of a sliding window; empty for the whole image at once
-            stride=(),  # of the window; empty for two thirds of it
-            full_resolution=False,  # images as stored instead of at data.target.size
-            boundary="evaluate",  # boundary IoU in --mode=evaluate; "always": in training; "": not
-            depth_cap=80.0,  # metres; true depth beyond it is not scored
-            source_images=100,  # source-validation images that score a snapshot, 0 for none
-        )
-    )
+    config = defaults.experiment("_".join((method, base, *modifiers)))
     if embedded.small(base):
         scratch = bool({"scratch", "vgg16"} & set(modifiers))
         embedded.pair(config, base, scratch or (base == "streets" and not chosen))
@@ -185,27 +99,7 @@ def experiment(method: str, preset: str, family: str = "advent") -> ConfigDict:
         _papers(config)
         facts = FAMILIES[family or "advent"]
         config.train.update(dict(steps=facts["steps"], eval_every=facts["every"]))
-    if base == "gta5_cityscapes":
-        config.data.source = _published("gta5", (720, 1280), "train_rest", "val")
-    if base == "synthia_cityscapes":
-        config.data.source = _published("synthia", (760, 1280), "train_rest", "val")
-        config.data.classes = "synthia16"
-        config.eval.also = ("synthia13",)
-        config.train.steps = 90_000
-    if base == "urbansyn_cityscapes":
-        config.data.source = _published("urbansyn", (512, 1024), "train_rest", "val")
-    if base.startswith("cityscapes_"):
-        config.data.source = _published("cityscapes", (512, 1024), "train", "val")
-    if base == "cityscapes_acdc":
-        config.data.target = _published("acdc", (540, 960), "train", "val")
-        config.data.target.options.condition = ""  # all, or fog, night, rain, snow
-    if base == "cityscapes_darkzurich":
-        config.data.target = _published("dark_zurich", (540, 960), "train", "val")
-        config.data.target.options.time = "night"  # of the training images
-    if base == "cityscapes_crosscity":
-        config.data.target = _published("crosscity", (512, 1024), "train", "val")
-        config.data.target.options.city = "Rome"  # or Rio, Taipei, Tokyo
-        config.data.classes = "crosscity13"
+        _published_pair(config, base)
     for player in ("gen", "disc"):  # follows --config.train.steps unless given a length of its own
         config.optim[player].schedule_steps = config.train.get_ref("steps") * 1
     if "vgg16" in modifiers:
@@ -234,6 +128,31 @@ def _reference(config, summed):
         config.optim[player].schedule_steps = 250_000
     if config.data.source.split == "train_rest":  # everything is trained on
         config.data.source.update(dict(split="train", val_split=""))
+
+
+def _published_pair(config, base):
+    """The data of a pair of published sets; the target is Cityscapes unless it says otherwise."""
+    if base == "gta5_cityscapes":
+        config.data.source = _published("gta5", (720, 1280), "train_rest", "val")
+    if base == "synthia_cityscapes":
+        config.data.source = _published("synthia", (760, 1280), "train_rest", "val")
+        config.data.classes = "synthia16"
+        config.eval.also = ("synthia13",)
+        config.train.steps = 90_000
+    if base == "urbansyn_cityscapes":
+        config.data.source = _published("urbansyn", (512, 1024), "train_rest", "val")
+    if base.startswith("cityscapes_"):
+        config.data.source = _published("cityscapes", (512, 1024), "train", "val")
+    if base == "cityscapes_acdc":
+        config.data.target = _published("acdc", (540, 960), "train", "val")
+        config.data.target.options.condition = ""  # all, or fog, night, rain, snow
+    if base == "cityscapes_darkzurich":
+        config.data.target = _published("dark_zurich", (540, 960), "train", "val")
+        config.data.target.options.time = "night"  # of the training images
+    if base == "cityscapes_crosscity":
+        config.data.target = _published("crosscity", (512, 1024), "train", "val")
+        config.data.target.options.city = "Rome"  # or Rio, Taipei, Tokyo
+        config.data.classes = "crosscity13"
 
 
 def _published(name, size, split, val_split=""):

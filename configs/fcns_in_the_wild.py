@@ -33,5 +33,6 @@ def get_config(preset: str = "streets"):
         large_share=0.1,  # classes that seldom cover less, such as road, ...
         large_weight=0.1,  # ... are held to their size more loosely
         remembered=512,  # source images the percentiles are over
+        **common.rarity(config),
     )
     return config.lock()

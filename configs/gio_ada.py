@@ -98,5 +98,6 @@ def get_config(preset: str = "streets"):
         pool=0,  # earlier transformed images that are shown again
         ramp_steps=0,  # over which lam_input and lam_output grow, for the networks
         ema=0.0,  # decay of the task network's average, which is evaluated instead
+        **common.rarity(config),
     )
     return config.lock()

@@ -50,5 +50,6 @@ def experiment(name: str, preset: str, lam_semantic: float, lam_output: float) -
         gan="ls",
         lam_semantic=lam_semantic,  # of the frozen source segmenter's opinion
         lam_output=lam_output,  # of the discriminator of the segmenter's outputs
+        **common.rarity(config),
     )
     return config

@@ -24,9 +24,9 @@ GROUPS = {
 
 
 def of_configs(folder: Path) -> dict[str, str]:
-    """The comments of settings in common.py and settings.py: {pattern of the path: comment}."""
+    """The comments of settings in these three files: {pattern of the path: comment}."""
     found: dict[str, str] = {}
-    for name in ("common.py", "settings.py"):
+    for name in ("defaults.py", "common.py", "settings.py"):
         text = (folder / name).read_text()
         comments = _comments(text)
         for function in ast.parse(text).body:

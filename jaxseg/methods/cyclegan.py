@@ -26,9 +26,11 @@ from jaxseg.errors import UserError
 from jaxseg.losses import adversarial
 from jaxseg.losses.segmentation import cross_entropy
 from jaxseg.methods.parts import align, cycle, discriminators
+from jaxseg.methods.parts import rarity as parts_rarity
 from jaxseg.methods.parts.gio_maps import to_levels, to_unit
 from jaxseg.methods.parts.grouped import grouped
 from jaxseg.methods.parts.levels import upsampled
+from jaxseg.methods.parts.rarity import Rarity
 from jaxseg.models.network import Network
 
 NETWORKS = ("segmenter", "translator", "image_discriminator", "discriminator")
@@ -70,6 +72,7 @@ class Parts(NamedTuple):
     statistics: str
     cycle: cycle.Cycle
     consistency: Consistency
+    rarity: Rarity
 
 
 def make(
@@ -94,13 +97,13 @@ def make(
       segmentation_weights: by output level of the task network.
       statistics: which images update its running statistics, see `align.look_at_target`; 'source'
         are the translated ones.
-      **settings: the fields of `cycle.Cycle` and `Consistency`.
+      **settings: the fields of `cycle.Cycle`, `Consistency` and `Rarity`.
 
     Raises:
       UserError: a setting that does not exist or is out of range.
     """
-    del num_classes
-    round_trip, consistency = grouped(settings, cycle.Cycle, Consistency)
+    round_trip, consistency, rarity = grouped(settings, cycle.Cycle, Consistency, Rarity)
+    parts_rarity.check(rarity, num_classes)
     cycle.check(round_trip)
     align.check_statistics(statistics)
     for name, value in consistency._asdict().items():
@@ -110,7 +113,7 @@ def make(
         raise UserError("lam_output needs a weight of the level 'main' in segmentation_weights")
     parts = Parts(
         segmenter, translator, image_discriminator, discriminator, segmentation_weights,
-        statistics, round_trip, consistency,
+        statistics, round_trip, consistency, rarity,
     )  # fmt: skip
     return Method(
         partial(_init, parts),
@@ -184,7 +187,7 @@ def _gen(parts: Parts, params, carry, batch, key):
         metrics |= told
     learnt = {**batch, "source_image": lax.stop_gradient(to_levels(images.to_target))}
     source_key, target_key = jax.random.split(key)
-    supervised = align.supervise(parts.segmenter, parts.weights)
+    supervised = align.supervise(parts.segmenter, parts.weights, rarity=parts.rarity)
     value, found, carry = supervised(own, carry, learnt, source_key)
     total += value
     shared = {cycle.TARGET: images.to_target, cycle.SOURCE: images.to_source}
@@ -254,6 +257,6 @@ def _disc(parts: Parts, params, carry, batch, key):
 
 def _warmup(parts: Parts, params, carry, batch, key):
     """The segmenter alone, on the source's images as they are."""
-    supervised = align.supervise(parts.segmenter, parts.weights)
+    supervised = align.supervise(parts.segmenter, parts.weights, rarity=parts.rarity)
     total, _, carry = supervised(params["gen"], carry, batch, jax.random.split(key)[0])
     return total, carry

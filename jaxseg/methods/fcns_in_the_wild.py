@@ -24,8 +24,10 @@ from jaxseg.errors import UserError
 from jaxseg.losses import adversarial, class_ratio
 from jaxseg.methods.parts import align, discriminators
 from jaxseg.methods.parts import memory as parts_memory
+from jaxseg.methods.parts import rarity as parts_rarity
 from jaxseg.methods.parts.grouped import grouped
 from jaxseg.methods.parts.levels import FEATURES
+from jaxseg.methods.parts.rarity import Rarity
 from jaxseg.models.network import Network
 
 NETWORKS = ("segmenter", "discriminator")
@@ -62,6 +64,7 @@ class Parts(NamedTuple):
     confusion: str
     statistics: str
     constraints: Constraints
+    rarity: Rarity
 
 
 def make(
@@ -89,12 +92,13 @@ def make(
         exchanged. 'both': the mean of that and of the classifier's own loss, which is lowest when
         the classifier cannot tell the domains apart.
       statistics: see `align.look_at_target`.
-      **settings: the fields of `Constraints`.
+      **settings: the fields of `Constraints` and `Rarity`.
 
     Raises:
       UserError: a setting that does not exist or is out of range.
     """
-    (constraints,) = grouped(settings, Constraints)
+    constraints, rarity = grouped(settings, Constraints, Rarity)
+    parts_rarity.check(rarity, num_classes)
     align.check_statistics(statistics)
     low, high = constraints.percentiles
     if confusion not in CONFUSIONS:
@@ -104,7 +108,7 @@ def make(
         raise UserError(f"percentiles={given}: two rising numbers within 0 and 100")
     parts = Parts(
         segmenter, discriminator, num_classes, segmentation_weights, adversarial_weight,
-        constraint_weight, confusion, statistics, constraints,
+        constraint_weight, confusion, statistics, constraints, rarity,
     )  # fmt: skip
     return Method(
         partial(_init, parts),
@@ -159,7 +163,9 @@ def _disc(parts: Parts, params, carry, batch, key):
 
 def _learn(parts: Parts, own, carry, batch, key):
     """The supervised loss on the source, and the sizes of its classes."""
-    supervised = align.supervise(parts.segmenter, parts.segmentation_weights, (FEATURES,))
+    supervised = align.supervise(
+        parts.segmenter, parts.segmentation_weights, (FEATURES,), rarity=parts.rarity
+    )
     total, source, carry = supervised(own, carry, batch, key)
     sizes = parts_memory.remember(carry.memory["sizes"], batch["source_label"])
     return total, source, carry._replace(memory={**carry.memory, "sizes": sizes})

@@ -24,10 +24,12 @@ from jaxseg.losses import adversarial
 from jaxseg.methods.parts import align, average, discriminators
 from jaxseg.methods.parts import depth as parts_depth
 from jaxseg.methods.parts import memory as parts_memory
+from jaxseg.methods.parts import rarity as parts_rarity
 from jaxseg.methods.parts.gio_maps import guided, joint, to_levels, to_unit
 from jaxseg.methods.parts.gio_settings import INPUT, OUTPUT, Adversary, Parts, Transform, check
 from jaxseg.methods.parts.grouped import grouped
 from jaxseg.methods.parts.levels import upsampled
+from jaxseg.methods.parts.rarity import Rarity
 from jaxseg.models.network import Network
 
 NETWORKS = ("segmenter", "translator", "discriminator")
@@ -71,25 +73,29 @@ def make(
         `average.averaged`); 0 for none.
       statistics: which images update the running statistics: 'source' (transformed), 'target', or
         'both', the target's first.
-      **settings: the fields of `parts.depth.Depth` (of which lam_depth is required), `Transform`
-        and `Adversary`.
+      **settings: the fields of `parts.depth.Depth` (of which lam_depth is required), `Transform`,
+        `Adversary` and `Rarity`.
 
     Raises:
       UserError: a setting that does not exist or is out of range.
     """
-    groups = grouped(settings, parts_depth.Depth, Transform, Adversary)
-    encoding, transform, adversary = groups
+    groups = grouped(settings, parts_depth.Depth, Transform, Adversary, Rarity)
+    encoding, transform, adversary, rarity = groups
+    parts_rarity.check(rarity, num_classes)
     align.check_statistics(statistics)
     check({"lam_input": lam_input, "lam_output": lam_output}, transform, adversary)
     depth = parts_depth.checked(encoding)
     weights = {level: w for level, w in ((INPUT, lam_input), (OUTPUT, lam_output)) if w}
     if not weights:
         levels = align.Levels(dict(segmentation_weights), {})
-        alone = align.make(segmenter, levels, statistics=statistics, depth=depth)
+        alone = align.make(
+            segmenter, levels, statistics=statistics, depth=depth,
+            num_classes=num_classes, rarity=rarity,
+        )  # fmt: skip
         return average.averaged(alone, ema)
     parts = Parts(
         segmenter, translator, discriminator, num_classes, segmentation_weights, weights,
-        statistics, transform, adversary, encoding, depth,
+        statistics, transform, adversary, encoding, depth, rarity,
     )  # fmt: skip
     changed = {}
     if INPUT in weights:
@@ -231,7 +237,9 @@ def _gen(parts: Parts, params, carry, batch, key):
     images = _transformed(parts, own, batch)
     seen = images if parts.transform.task_gradient else lax.stop_gradient(images)
     learnt = {**batch, "source_image": _shown(parts, seen, batch)}
-    supervised = align.supervise(parts.segmenter, parts.segmentation_weights, depth=parts.depth)
+    supervised = align.supervise(
+        parts.segmenter, parts.segmentation_weights, depth=parts.depth, rarity=parts.rarity
+    )
     total, found, carry = supervised(own, carry, learnt, carry.shared["key"])
     carry = carry._replace(stats=before) if parts.statistics == "target" else carry
     maps, metrics = {INPUT: images, OUTPUT: joint(found, parts.depth)}, {}
@@ -255,7 +263,9 @@ def _gen(parts: Parts, params, carry, batch, key):
 
 
 def _warmup(parts: Parts, params, carry, batch, key):
-    supervised = align.supervise(parts.segmenter, parts.segmentation_weights, depth=parts.depth)
+    supervised = align.supervise(
+        parts.segmenter, parts.segmentation_weights, depth=parts.depth, rarity=parts.rarity
+    )
     total, _, carry = supervised(params["gen"], carry, batch, jax.random.split(key)[0])
     return total, carry
 

@@ -7,6 +7,7 @@ from jaxseg.errors import UserError
 from jaxseg.losses import adversarial
 from jaxseg.methods.parts.depth import LEVEL, Depth
 from jaxseg.methods.parts.gio_maps import GUIDES
+from jaxseg.methods.parts.rarity import PLAIN, Rarity
 from jaxseg.models.network import Network
 
 INPUT, OUTPUT = "input", "output"  # the levels, and the names of their discriminators
@@ -64,6 +65,7 @@ class Parts(NamedTuple):
     adversary: Adversary
     encoding: Depth  # also of the guide, without depth as a task
     depth: Depth | None
+    rarity: Rarity = PLAIN
 
     @property
     def asked(self) -> tuple[str, ...]:
