@@ -63,6 +63,7 @@ RANGES = (
     Range("eval.depth_cap", above=1e-3),  # metres; nearer than that nothing is scored
     Range("eval.scales", above=0, most=16),
     Range("data.source_share", above=0, most=1),
+    Range("method.settings.weighted", least=0, most=1),
     Range("optim.*.warm", least=0, most=1),
     Range("optim.*.hold", least=0, below=1),
     Range("optim.*.momentum", least=0, below=1),
