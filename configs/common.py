@@ -14,9 +14,8 @@ A preset names a pair of data sets together with the scale at which it is traine
 
 Modifiers follow after a plus sign, as in `gta5_cityscapes+vgg16`:
   pretrained  on the embedded pairs (`streets...`) and `folders` a feature pyramid on
-             EfficientNet-Lite0 with ImageNet weights: the default where there are photographs
-  scratch    on the embedded pairs a small network without pretrained weights: the default of
-             `streets`, which then takes minutes
+             EfficientNet-Lite0 with ImageNet weights: what they do anyway
+  scratch    there a small network without pretrained weights, on smaller images
   vgg16      the VGG-16 of the papers instead of ResNet-101 (on the embedded pairs a small VGG,
              trained from scratch)
   reference  what the released code does, its quirks included; docs/methods.md lists them.
@@ -94,7 +93,7 @@ def experiment(method: str, preset: str, family: str = "advent") -> ConfigDict:
     config = defaults.experiment("_".join((method, base, *modifiers)))
     if embedded.small(base):
         scratch = bool({"scratch", "vgg16"} & set(modifiers))
-        embedded.pair(config, base, scratch or (base == "streets" and not chosen))
+        embedded.pair(config, base, scratch)
     else:
         _papers(config)
         facts = FAMILIES[family or "advent"]
@@ -202,10 +201,10 @@ def weights(preset: str, factor: float, **levels: float) -> dict[str, float]:
 
 def rarity(config: ConfigDict) -> dict[str, Any]:
     """Settings of methods/parts/rarity: half of the source's loss weighs classes by how rare they
-    are, for pretrained networks that are to see photographs. Chosen on a part of CamVid's training
-    images.
+    are, for the pretrained networks of the embedded pairs. Chosen on a part of CamVid's training
+    images, and on streets of another seed.
     """
-    if config.init.backbone and config.data.target.name != "streets":
+    if config.init.backbone:
         return dict(weighted=0.5, class_weights=("median",))
     return dict(weighted=0.0, class_weights=())
 

@@ -33,6 +33,9 @@ def experiment(name: str, preset: str, lam_semantic: float, lam_output: float) -
     if small:
         config.translator = settings.cycle_translator(width=16, blocks=3, disc_width=16)
         config.optim.gen.groups = ((r"^segmenter/", dict(rate=5.0)),)
+        if config.init.backbone:
+            pretrained = (r"^segmenter/.*backbone/", dict(rate=5 / 3))
+            config.optim.gen.groups = (pretrained, *config.optim.gen.groups)
         config.train.update(dict(batch=2, steps=900, warmup_steps=300, eval_every=150))
     else:
         config.translator = settings.cycle_translator()

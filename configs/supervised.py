@@ -41,7 +41,7 @@ def experiment(
     chosen = [m for m in ("pretrained", "scratch") if m in given]
     if chosen and base not in pairs:
         raise ValueError(f"{chosen[0]!r} is for {' and '.join(pairs)}, not for {base}")
-    scratch = scratch or "scratch" in given or (base == "streets" and not chosen)
+    scratch = scratch or "scratch" in given
     light = base in pairs or (base == "folder" and not any("resnet" in m for m in given))
     pair = pairs.get(base, "streets_camvid") if light else "gta5_cityscapes"
     how = ("+scratch" if scratch else "+pretrained") if light else ""

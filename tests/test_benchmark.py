@@ -124,7 +124,7 @@ def test_the_example_of_the_docstring_works():
     example = streets.__doc__.split("-- --config")[1].split("\n\n")[0]
     overrides = re.findall(r"--config\S+", "--config" + example)
     assert len(overrides) == 3
-    config = advent.get_config("streets")
+    config = advent.get_config("streets+scratch")
     config.update_from_flattened_dict(
         {key: int(value) for key, value in (text[9:].split("=") for text in overrides)}
     )

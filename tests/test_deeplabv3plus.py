@@ -134,7 +134,7 @@ V2, UNET = dict(architecture="deeplabv2"), dict(architecture="unet")
 
 
 def plus(**net):
-    config = importlib.import_module("configs.source_only").get_config("streets")
+    config = importlib.import_module("configs.source_only").get_config("streets+scratch")
     plain = dict(output_stride=16, rates=(1, 2), aux=False, summed=None)
     config.net.update(dict(architecture="deeplabv3plus", **plain))
     config.net.update(net)

@@ -133,7 +133,7 @@ def test_gradients(backbone):
 
 
 def test_by_config():
-    config = importlib.import_module("configs.source_only").get_config("streets")
+    config = importlib.import_module("configs.source_only").get_config("streets+scratch")
     assert not config.net.depth and not config.net.fusion
     config.net.update(dict(depth=True, fusion=True, aux=False))
     networks.check(config.net)

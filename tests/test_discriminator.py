@@ -170,7 +170,7 @@ def test_twice_differentiable(kind, side, spectral):
 
 
 def test_by_config():
-    config = importlib.import_module("configs.advent").get_config("streets")
+    config = importlib.import_module("configs.advent").get_config("streets+scratch")
     assert not config.disc.spectral and config.disc.init_std == 0
     config.disc.update(dict(spectral=True, init_std=1e-3))
     x = jax.ShapeDtypeStruct((1, 64, 64, 5), np.float32)

@@ -27,7 +27,7 @@ def method_of(text, folder, monkeypatch, **settings):
     monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(folder)])
     monkeypatch.delitem(sys.modules, "jaxseg.methods.toy", raising=False)
     importlib.invalidate_caches()
-    config = importlib.import_module("configs.advent").get_config("streets")
+    config = importlib.import_module("configs.advent").get_config("streets+scratch")
     with config.unlocked():
         config.method.name = "toy"
         config.method.settings = settings
@@ -79,7 +79,7 @@ def test_settings_that_a_method_does_not_take_are_one_line(settings, match, tmp_
 
 @pytest.mark.parametrize("name", ["nope", "parts", "parts.align", "_align", "__init__"])
 def test_an_unknown_method_is_one_line_that_lists_them(name):
-    config = importlib.import_module("configs.advent").get_config("streets")
+    config = importlib.import_module("configs.advent").get_config("streets+scratch")
     config.method.name = name
     with pytest.raises(
         UserError, match=rf"no method '{name}': .* choose one of adaptsegnet, adven"

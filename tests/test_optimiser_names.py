@@ -34,7 +34,7 @@ def single(values):
 
 
 def settings(**given):
-    config = importlib.import_module("configs.advent").get_config("streets")
+    config = importlib.import_module("configs.advent").get_config("streets+scratch")
     with config.unlocked():
         config.optim.gen.update(dict(clip=0.0, lr=0.1) | given)
     return config

@@ -55,7 +55,7 @@ def test_the_shipped_configs_are_within_their_ranges(name):
 
 @pytest.mark.parametrize("path, value", IMPOSSIBLE)
 def test_what_cannot_be_meant_is_refused_by_name(path, value):
-    config = advent.get_config()
+    config = advent.get_config("streets+scratch")
     with config.unlocked():
         group, _, name = path.rpartition(".")
         node = config
@@ -70,7 +70,7 @@ def test_what_cannot_be_meant_is_refused_by_name(path, value):
 
 
 def test_messages():
-    config = advent.get_config()
+    config = advent.get_config("streets+scratch")
     for path, value, message in (
         ("lr", -1.0, "config.optim.gen.lr=-1.0 must be at least 0"),
         ("lr", NAN, "config.optim.gen.lr=nan must be finite, at least 0"),
@@ -84,7 +84,7 @@ def test_messages():
 
 
 def test_the_table_tells_each_settings_range():
-    config = advent.get_config("streets")
+    config = advent.get_config("streets+scratch")
     rows = {path: (value, span) for path, value, span in ranges.rows(config)}
     assert rows["train.batch"] == ("4", "at least 1")
     assert rows["optim.gen.momentum"] == ("0.9", "at least 0 and below 1")

@@ -57,7 +57,7 @@ def test_less_memory():
 
 
 def test_the_setting():
-    config = advent.get_config()
+    config = advent.get_config("streets+scratch")
     config.net.remat = True
     networks.check(config.net)
     config = advent.get_config("streets+vgg16")

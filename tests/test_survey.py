@@ -35,7 +35,7 @@ def experiment(tmp_path, val_split="val"):
         array = np.full((5, 9, 3), i, np.uint8)
         save(tmp_path / "theirs" / f"{i}.jpg", array, exif=exif if i == 3 else b"")
     (tmp_path / "classes.txt").write_text("road\nsky\nmoon\n")
-    config = importlib.import_module("configs.source_only").get_config("streets")
+    config = importlib.import_module("configs.source_only").get_config("streets+scratch")
     classes = str(tmp_path / "classes.txt")
     mine = dict(images="mine/images", labels="mine/labels", classes=classes)
     theirs = dict(images="theirs", labels="", val_percent=20)

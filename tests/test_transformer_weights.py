@@ -342,7 +342,7 @@ def test_sizes_and_heads_that_nobody_knows():
 
 
 def load_config(**net):
-    config = importlib.import_module("configs.source_only").get_config("streets")
+    config = importlib.import_module("configs.source_only").get_config("streets+scratch")
     config.net.update(net)
     return config
 

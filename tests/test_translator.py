@@ -162,7 +162,7 @@ def test_labels_and_depth_count():
 
 
 def configured(**given):
-    config = importlib.import_module("configs.source_only").get_config("streets")
+    config = importlib.import_module("configs.source_only").get_config("streets+scratch")
     with config.unlocked():
         config.translator = settings(**given)
     return networks.translator(config)

@@ -195,7 +195,7 @@ def test_only_a_schedule_that_ends_needs_a_copy():
 def test_saved_settings_are_the_config_of_the_run(tmp_path):
     from configs import advent
 
-    config = advent.get_config("streets")
+    config = advent.get_config("streets+scratch")
     (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
     again = of_run.get_config(str(tmp_path))
     assert again.to_dict() == config.to_dict() and again.is_locked

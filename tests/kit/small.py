@@ -26,9 +26,10 @@ def small_config(name, records, preset="streets"):
     """`configs/<name>.py` with few tiny images, tiny networks without pretrained weights, and four
     steps.
     """
-    scratch = preset in ("streets_camvid", "streets_folder")
     module = importlib.import_module(f"configs.{name}")
-    config = module.get_config(preset + "+scratch" * scratch)
+    config = module.get_config(preset)
+    if config.init.backbone:
+        config = module.get_config(f"{preset}+scratch")
     config.name = "_".join((name, *preset.split("+")))
     config.data.records = str(records)
     config.data.threads = 1
