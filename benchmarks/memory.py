@@ -1,7 +1,7 @@
 """Peak bytes of the compiled training step, preset by preset, from XLA's memory analysis.
 
     python benchmarks/memory.py
-    python benchmarks/memory.py --presets=streets --configs=advent,minent
+    python benchmarks/memory.py --presets=streets+scratch --configs=advent,minent
     python benchmarks/memory.py --presets=gta5_cityscapes --variants=float32,remat
     python benchmarks/memory.py --backend=cuda
 
@@ -70,7 +70,7 @@ def peak_bytes(config) -> dict[str, int]:
 def main(argv: list[str] | None = None) -> int:
     """Prints a table, each line as soon as its programs are compiled."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--presets", default="streets,gta5_cityscapes,synthia_cityscapes")
+    parser.add_argument("--presets", default="streets+scratch,gta5_cityscapes,synthia_cityscapes")
     parser.add_argument("--configs", default="advent")
     parser.add_argument("--variants", default=",".join(VARIANTS))
     parser.add_argument("--backend", default="cpu", help="target platform, as in JAX_PLATFORMS")

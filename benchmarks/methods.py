@@ -1,6 +1,6 @@
 """What each method costs: time and memory of a training step relative to source only.
 
-    python benchmarks/methods.py                                  # all methods on `streets`
+    python benchmarks/methods.py                                  # all methods on `streets+scratch`
     python benchmarks/methods.py --rows=source_only,dacs,dacs+mic --steps=9
     python benchmarks/methods.py --preset=gta5_cityscapes --rows=daformer,daformer+hrda --steps=0
 
@@ -113,7 +113,7 @@ def main(argv: list[str] | None = None) -> int:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--rows", default=",".join(ROWS))
-    parser.add_argument("--preset", default="streets")
+    parser.add_argument("--preset", default="streets+scratch")
     parser.add_argument("--backbone", default="", help="instead of the preset's, such as tiny")
     parser.add_argument("--steps", type=int, default=7, help="steps timed of each row")
     parser.add_argument("--backend", default="cpu", help="as in JAX_PLATFORMS")

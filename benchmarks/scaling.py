@@ -26,7 +26,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 CONFIG = "advent"
-PRESETS = ("streets", "gta5_cityscapes")
+PRESETS = ("streets+scratch", "gta5_cityscapes")
 BYTES = {"pred": 1, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "bf16": 2, "f16": 2,
          "s64": 8, "u64": 8, "f64": 8}  # fmt: skip
 COLLECTIVES = "all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all"
@@ -174,7 +174,7 @@ def collectives_row(preset, found):
 
 
 def measure(batch, steps, address=None):
-    """Measures a step of the `streets` preset on random images.
+    """Measures a step of the preset `streets+scratch` on random images.
 
     Returns mean processor seconds of this process and median wall-clock seconds per step.
     """
@@ -189,7 +189,7 @@ def measure(batch, steps, address=None):
     from jaxseg.experiment import settings
     from jaxseg.experiment import state as experiment_state
 
-    config, method, players = experiment("streets", batch=batch)
+    config, method, players = experiment("streets+scratch", batch=batch)
     devices = settings.devices(config)
     state = programs.place(experiment_state.first_state(config, method, players), devices)
     update = programs.pmapped_update(method, players.txs, config.train.accumulate, devices)

@@ -1,6 +1,6 @@
 """The AdvEnt multi-level training step: jaxseg against eager PyTorch, same work.
 
-    python benchmarks/step.py                              # the `streets` default
+    python benchmarks/step.py                              # the small network of `streets+scratch`
     python benchmarks/step.py --size=resnet101             # ResNet-101 at 128x256, batch 1 + 1
     python benchmarks/step.py --size=lite0 --channels_last # EfficientNet-Lite0 with a pyramid
     python benchmarks/step.py --torch_python=venv/bin/python --threads=1
@@ -30,7 +30,7 @@ from benchmarks.turns import Worker, available
 
 # Preset, (source size, target size), batch per domain.
 SIZES = {
-    "streets": ("streets", ((96, 192), (96, 192)), 4),
+    "streets": ("streets+scratch", ((96, 192), (96, 192)), 4),
     "resnet101": ("gta5_cityscapes", ((128, 256), (128, 256)), 1),
     "paper": ("gta5_cityscapes", ((720, 1280), (512, 1024)), 1),
     "lite0": ("streets", ((128, 256), (128, 256)), 4),

@@ -1,6 +1,6 @@
 """A sweep of k members in one program against k separate runs of the same config.
 
-    python benchmarks/sweep.py                                  # three seeds on streets
+    python benchmarks/sweep.py                                  # three seeds on streets+scratch
     python benchmarks/sweep.py --members=3 --size=32x64 --steps=10
     python benchmarks/sweep.py --how=vmap,map,each              # every way, against separate runs
 
@@ -106,7 +106,7 @@ def measure(name, over, size, batch, steps, how, begun):
     from jaxseg.run import sweep, sweep_members
 
     module, _, preset = name.partition(":")
-    config = importlib.import_module(f"configs.{module}").get_config(preset or "streets")
+    config = importlib.import_module(f"configs.{module}").get_config(preset or "streets+scratch")
     height, width = map(int, size.split("x"))
     for side in (config.data.source, config.data.target):
         side.size = (height, width)

@@ -24,8 +24,6 @@ Modifiers follow after a plus sign, as in `gta5_cityscapes+vgg16`:
 Sizes are (height, width). Only ml_collections is imported: a config loads in milliseconds.
 """
 
-from typing import Any
-
 from ml_collections import ConfigDict
 
 from configs import defaults, embedded
@@ -199,8 +197,8 @@ def weights(preset: str, factor: float, **levels: float) -> dict[str, float]:
     return {level: scale * value for level, value in levels.items()}
 
 
-def rarity(config: ConfigDict) -> dict[str, Any]:
-    """Settings of methods/parts/rarity: half of the source's loss weighs classes by how rare they
+def rarity(config: ConfigDict) -> dict[str, object]:
+    """Settings of methods/parts/classes: half of the source's loss weighs classes by how rare they
     are, for the pretrained networks of the embedded pairs. Chosen on a part of CamVid's training
     images, and on streets of another seed.
     """

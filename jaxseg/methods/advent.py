@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from jaxseg.engine.method import Method
 from jaxseg.losses.entropy import self_information
-from jaxseg.methods.parts import align
-from jaxseg.methods.parts.rarity import Rarity
+from jaxseg.methods.parts import align, classes
 from jaxseg.models.network import Network
 
 NETWORKS = ("segmenter", "discriminator")
@@ -32,10 +31,10 @@ def make(
         segmenter,
         align.Levels(dict(segmentation_weights), dict(adversarial_weights)),
         statistics=statistics,
-        rarity=Rarity(weighted, tuple(class_weights)),
+        rarity=classes.Rarity(weighted, tuple(class_weights)),
         discriminator=discriminator,
         see=lambda outputs, level: self_information(outputs[level]),
         num_classes=num_classes,
         gan=gan,
-        prior=align.class_prior(class_prior),
+        prior=classes.class_prior(class_prior),
     )

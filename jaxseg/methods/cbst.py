@@ -20,7 +20,7 @@ from jax import lax
 from jaxseg.engine.method import AXIS, Method
 from jaxseg.errors import UserError
 from jaxseg.methods.parts import self_training
-from jaxseg.methods.parts.rarity import Rarity
+from jaxseg.methods.parts.classes import Rarity
 from jaxseg.methods.parts.teacher import Follow, PseudoLabels
 from jaxseg.models.network import Network
 

@@ -26,11 +26,10 @@ from jaxseg.errors import UserError
 from jaxseg.losses import adversarial
 from jaxseg.losses.segmentation import cross_entropy
 from jaxseg.methods.parts import align, cycle, discriminators
-from jaxseg.methods.parts import rarity as parts_rarity
+from jaxseg.methods.parts.classes import Rarity, check_rarity
 from jaxseg.methods.parts.gio_maps import to_levels, to_unit
 from jaxseg.methods.parts.grouped import grouped
 from jaxseg.methods.parts.levels import upsampled
-from jaxseg.methods.parts.rarity import Rarity
 from jaxseg.models.network import Network
 
 NETWORKS = ("segmenter", "translator", "image_discriminator", "discriminator")
@@ -103,7 +102,7 @@ def make(
       UserError: a setting that does not exist or is out of range.
     """
     round_trip, consistency, rarity = grouped(settings, cycle.Cycle, Consistency, Rarity)
-    parts_rarity.check(rarity, num_classes)
+    check_rarity(rarity, num_classes)
     cycle.check(round_trip)
     align.check_statistics(statistics)
     for name, value in consistency._asdict().items():

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from jaxseg.engine.method import Method
 from jaxseg.methods.parts import self_training, teacher
 from jaxseg.methods.parts.appearance import StrongView
-from jaxseg.methods.parts.rarity import Rarity
+from jaxseg.methods.parts.classes import Rarity
 from jaxseg.methods.parts.teacher import Follow
 from jaxseg.models.network import Network
 

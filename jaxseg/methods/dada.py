@@ -13,7 +13,7 @@ from jaxseg.errors import UserError
 from jaxseg.losses.entropy import self_information
 from jaxseg.methods.parts import align
 from jaxseg.methods.parts import depth as parts_depth
-from jaxseg.methods.parts.rarity import Rarity
+from jaxseg.methods.parts.classes import Rarity
 from jaxseg.models.network import Network
 
 NETWORKS = ("segmenter", "discriminator")

@@ -24,10 +24,9 @@ from jaxseg.errors import UserError
 from jaxseg.losses import adversarial, class_ratio
 from jaxseg.methods.parts import align, discriminators
 from jaxseg.methods.parts import memory as parts_memory
-from jaxseg.methods.parts import rarity as parts_rarity
+from jaxseg.methods.parts.classes import Rarity, check_rarity
 from jaxseg.methods.parts.grouped import grouped
 from jaxseg.methods.parts.levels import FEATURES
-from jaxseg.methods.parts.rarity import Rarity
 from jaxseg.models.network import Network
 
 NETWORKS = ("segmenter", "discriminator")
@@ -98,7 +97,7 @@ def make(
       UserError: a setting that does not exist or is out of range.
     """
     constraints, rarity = grouped(settings, Constraints, Rarity)
-    parts_rarity.check(rarity, num_classes)
+    check_rarity(rarity, num_classes)
     align.check_statistics(statistics)
     low, high = constraints.percentiles
     if confusion not in CONFUSIONS:

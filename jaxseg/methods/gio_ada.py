@@ -24,12 +24,11 @@ from jaxseg.losses import adversarial
 from jaxseg.methods.parts import align, average, discriminators
 from jaxseg.methods.parts import depth as parts_depth
 from jaxseg.methods.parts import memory as parts_memory
-from jaxseg.methods.parts import rarity as parts_rarity
+from jaxseg.methods.parts.classes import Rarity, check_rarity
 from jaxseg.methods.parts.gio_maps import guided, joint, to_levels, to_unit
 from jaxseg.methods.parts.gio_settings import INPUT, OUTPUT, Adversary, Parts, Transform, check
 from jaxseg.methods.parts.grouped import grouped
 from jaxseg.methods.parts.levels import upsampled
-from jaxseg.methods.parts.rarity import Rarity
 from jaxseg.models.network import Network
 
 NETWORKS = ("segmenter", "translator", "discriminator")
@@ -81,7 +80,7 @@ def make(
     """
     groups = grouped(settings, parts_depth.Depth, Transform, Adversary, Rarity)
     encoding, transform, adversary, rarity = groups
-    parts_rarity.check(rarity, num_classes)
+    check_rarity(rarity, num_classes)
     align.check_statistics(statistics)
     check({"lam_input": lam_input, "lam_output": lam_output}, transform, adversary)
     depth = parts_depth.checked(encoding)

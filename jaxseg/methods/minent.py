@@ -11,8 +11,7 @@ from jaxseg.engine.method import Method
 from jaxseg.errors import UserError
 from jaxseg.losses.entropy import charbonnier as penalty
 from jaxseg.losses.entropy import entropy, highest
-from jaxseg.methods.parts import align
-from jaxseg.methods.parts.rarity import Rarity
+from jaxseg.methods.parts import align, classes
 from jaxseg.models.network import Network
 
 NETWORKS = ("segmenter",)
@@ -56,8 +55,8 @@ def make(
         segmenter,
         align.Levels(dict(segmentation_weights), dict(entropy_weights)),
         statistics=statistics,
-        rarity=Rarity(weighted, tuple(class_weights)),
+        rarity=classes.Rarity(weighted, tuple(class_weights)),
         on_target=on_target,
         num_classes=num_classes,
-        prior=align.class_prior(class_prior),
+        prior=classes.class_prior(class_prior),
     )

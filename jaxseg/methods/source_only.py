@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from jaxseg.engine.method import Method
 from jaxseg.methods.parts import align
-from jaxseg.methods.parts.rarity import Rarity
+from jaxseg.methods.parts.classes import Rarity
 from jaxseg.models.network import Network
 
 NETWORKS = ("segmenter",)

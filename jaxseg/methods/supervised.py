@@ -14,8 +14,8 @@ from jaxseg.engine.method import Method, global_mean
 from jaxseg.errors import UserError
 from jaxseg.losses import region, segmentation
 from jaxseg.methods.parts import align, mixing
+from jaxseg.methods.parts.classes import uncounted as not_counted
 from jaxseg.methods.parts.levels import upsampled
-from jaxseg.methods.parts.rarity import uncounted as not_counted
 from jaxseg.models.network import Network
 
 NETWORKS = ("segmenter",)

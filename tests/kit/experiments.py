@@ -10,7 +10,16 @@ import numpy as np
 from configs import common
 
 NO_CONFIG = (
-    *("__init__", "common", "embedded", "geometry", "self_training", "settings", "style_transfer"),
+    *(
+        "__init__",
+        "common",
+        "defaults",
+        "embedded",
+        "geometry",
+        "self_training",
+        "settings",
+        "style_transfer",
+    ),
     "supervised",
 )
 

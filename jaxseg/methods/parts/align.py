@@ -19,7 +19,7 @@ from jaxseg.losses import adversarial, class_ratio
 from jaxseg.methods.parts import depth as parts_depth
 from jaxseg.methods.parts import discriminators
 from jaxseg.methods.parts import memory as parts_memory
-from jaxseg.methods.parts import rarity as parts_rarity
+from jaxseg.methods.parts.classes import PLAIN, ClassPrior, Rarity, check_rarity, label_loss
 from jaxseg.methods.parts.levels import DETAIL, FEATURES, at_size, beside
 from jaxseg.models.network import Network
 
@@ -38,35 +38,12 @@ class Levels(NamedTuple):
     target: Mapping[str, float]
 
 
-class ClassPrior(NamedTuple):
-    """ADVENT's class-ratio prior.
-
-    weight: of its loss.
-    mu: the fraction, 0..1, of a class's share in the source that it has to reach in the target.
-    """
-
-    weight: float
-    mu: float
-
-
-def class_prior(settings: Mapping[str, float] | None) -> ClassPrior | None:
-    """A config's {'weight', 'mu'} as a ClassPrior; None without settings or with a weight of 0.
-
-    Raises:
-      UserError: a negative weight, or mu outside 0..1.
-    """
-    found = ClassPrior(**settings) if settings else None
-    if found is not None and not (found.weight >= 0 and 0 <= found.mu <= 1):
-        raise UserError(f"class_prior={dict(settings)}: weight at least 0, mu within 0 and 1")
-    return found if found and found.weight else None
-
-
 def supervise(
     segmenter: Network,
     weights: Mapping[str, float],
     also: tuple[str, ...] = (),
     depth: parts_depth.Depth | None = None,
-    rarity: parts_rarity.Rarity = parts_rarity.PLAIN,
+    rarity: Rarity = PLAIN,
 ) -> Callable:
     """(own params, carry, batch, key) -> (loss, {level: full-size source logits}, carry).
 
@@ -78,7 +55,7 @@ def supervise(
       rarity: the share of the cross-entropy that counts classes by their rarity.
     """
     also = (*also, parts_depth.LEVEL) if depth else also
-    label_loss = parts_rarity.label_loss(rarity)
+    of_labels = label_loss(rarity)
 
     def loss(own, carry: Carry, batch, key):
         outputs, stats = segmenter.apply(
@@ -91,7 +68,7 @@ def supervise(
             seen = found.get(level), batch["source_label"]
             if level == DETAIL:
                 seen = beside(outputs, level, batch["source_label"])
-            value = label_loss(*seen)
+            value = of_labels(*seen)
             total += weight * value
             metrics[f"segmentation/{level}"] = value
         if depth:
@@ -162,7 +139,7 @@ class Alignment(NamedTuple):
     gan: str = "vanilla"
     prior: ClassPrior | None = None
     depth: parts_depth.Depth | None = None
-    rarity: parts_rarity.Rarity = parts_rarity.PLAIN
+    rarity: Rarity = PLAIN
 
 
 def make(segmenter: Network, levels: Levels, **settings: Any) -> Method:
@@ -192,7 +169,7 @@ def make(segmenter: Network, levels: Levels, **settings: Any) -> Method:
     plan = Alignment(segmenter, levels, **settings)
     check_statistics(plan.statistics)
     adversarial.by_name(plan.gan)
-    parts_rarity.check(plan.rarity, plan.num_classes)
+    check_rarity(plan.rarity, plan.num_classes)
     adversary = plan.discriminator is not None
     wanted = [level for level in levels.target if not adversary or level != FEATURES]
     missing = [level for level in wanted if level not in levels.segmentation]

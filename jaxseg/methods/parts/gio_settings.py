@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from jaxseg.errors import UserError
 from jaxseg.losses import adversarial
+from jaxseg.methods.parts.classes import PLAIN, Rarity
 from jaxseg.methods.parts.depth import LEVEL, Depth
 from jaxseg.methods.parts.gio_maps import GUIDES
-from jaxseg.methods.parts.rarity import PLAIN, Rarity
 from jaxseg.models.network import Network
 
 INPUT, OUTPUT = "input", "output"  # the levels, and the names of their discriminators

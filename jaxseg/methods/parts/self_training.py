@@ -16,11 +16,10 @@ from jaxseg.engine.method import AXIS, Carry, Method, global_mean
 from jaxseg.errors import UserError
 from jaxseg.losses.segmentation import cross_entropy
 from jaxseg.methods.parts import align, mixing, mixing_masks, self_training_views, teacher
-from jaxseg.methods.parts import rarity as parts_rarity
 from jaxseg.methods.parts.appearance import StrongView, strong_view
+from jaxseg.methods.parts.classes import PLAIN, Rarity, check_rarity, label_loss
 from jaxseg.methods.parts.feature_distance import FeatureDistance, distance, frozen, start
 from jaxseg.methods.parts.levels import FEATURES, beside
-from jaxseg.methods.parts.rarity import PLAIN, Rarity, label_loss
 from jaxseg.methods.parts.teacher import Follow, PseudoLabels
 from jaxseg.models.network import Network
 
@@ -234,7 +233,7 @@ def make(
       UserError: a decay that makes no sense, or a rarity that does not fit.
     """
     teacher.check(follow)
-    parts_rarity.check(rarity, num_classes)
+    check_rarity(rarity, num_classes)
     if rarity.weighted and over_all:
         raise UserError(f"weighted={rarity.weighted} and over_all=True: choose one")
 

@@ -1,11 +1,11 @@
-"""A loss of the labels that also counts classes by their rarity.
+"""What methods know of the classes: how rare each is, and the shares that the target should have.
 
 Poles, signs and people are a hundredth of a street's pixels: in hundreds of steps a plain
 cross-entropy does not learn them. A share of the loss with class weights does, and what is left of
 the plain one keeps the surfaces right.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -45,7 +45,7 @@ def uncounted(class_weights: Sequence[float | str], num_classes: int) -> bool:
     return False
 
 
-def check(rarity: Rarity, num_classes: int) -> None:
+def check_rarity(rarity: Rarity, num_classes: int) -> None:
     """Raises UserError for a share outside 0..1, or for class weights that do not fit."""
     if not 0 <= rarity.weighted <= 1:
         raise UserError(f"weighted={rarity.weighted}: give a share of the loss, 0 to 1")
@@ -72,3 +72,26 @@ def label_loss(rarity: Rarity) -> Callable[[jax.Array, jax.Array], jax.Array]:
         return value
 
     return loss
+
+
+class ClassPrior(NamedTuple):
+    """ADVENT's class-ratio prior.
+
+    weight: of its loss.
+    mu: the fraction, 0..1, of a class's share in the source that it has to reach in the target.
+    """
+
+    weight: float
+    mu: float
+
+
+def class_prior(settings: Mapping[str, float] | None) -> ClassPrior | None:
+    """A config's {'weight', 'mu'} as a ClassPrior; None without settings or with a weight of 0.
+
+    Raises:
+      UserError: a negative weight, or mu outside 0..1.
+    """
+    found = ClassPrior(**settings) if settings else None
+    if found is not None and not (found.weight >= 0 and 0 <= found.mu <= 1):
+        raise UserError(f"class_prior={dict(settings)}: weight at least 0, mu within 0 and 1")
+    return found if found and found.weight else None
