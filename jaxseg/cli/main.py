@@ -113,3 +113,7 @@ def usage() -> str:
             "jaxseg predict --workdir=runs/advent_streets --input=photos",
         ]
     )
+
+
+if __name__ == "__main__":  # python -m jaxseg.cli.main, as `jaxseg`
+    main()

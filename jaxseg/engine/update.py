@@ -17,7 +17,8 @@ def init_state(
     key: jax.Array,
     batch: Batch,
 ) -> State:
-    """Builds the first state; call it through `jax.jit`, so that no two leaves share a buffer.
+    """Builds the first state; call it through `jax.jit` or `piecewise.evaluated`, so that no two
+    leaves share a buffer.
 
     Args:
       method: the method.

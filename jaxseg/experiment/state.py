@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from jaxseg.engine import piecewise
 from jaxseg.engine.method import Method, State
 from jaxseg.engine.update import init_state
 from jaxseg.errors import UserError
@@ -15,21 +16,20 @@ from jaxseg.experiment.settings import size_of
 
 
 def first_state(config: ConfigDict, method: Method, players: Players) -> State:
-    """The state at step 0, on the default device."""
+    """The state at step 0, on the host."""
     return first_states(config, method, players, (config.seed,))[0]
 
 
 def first_states(
     config: ConfigDict, method: Method, players: Players, seeds: Sequence[int]
 ) -> list[State]:
-    """The states at step 0 for several seeds; compiles once."""
-    keys = [jax.random.PRNGKey(seed) for seed in seeds]
+    """The states at step 0 for several seeds, on the host; see `piecewise`."""
     batch = example(config, method)
-    lowered = jax.jit(lambda k: init_state(method, players.txs, k, batch)).lower(keys[0])
-    # It runs once: on a CPU, compiling with optimisations takes three times as long in all.
-    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-    compiled = lowered.compile(compiler_options=options)
-    return [compiled(key) for key in keys]
+
+    def first(key):
+        return init_state(method, players.txs, key, batch)
+
+    return [piecewise.evaluated(first, jax.random.PRNGKey(seed)) for seed in seeds]
 
 
 def abstract_state(config: ConfigDict, method: Method, players: Players) -> State:
