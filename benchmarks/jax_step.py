@@ -116,6 +116,11 @@ def main() -> None:
     on_device = {k: jax.device_put(v[None], device) for k, v in batch.items()}
     update = programs.pmapped_update(method, players.txs, devices=[device])
     held, history = [programs.place(state, [device])], []
+    count, saving = sum(a.size for a in arrays.values()), time.perf_counter()
+    if JOB["arrays"]:
+        np.savez(JOB["arrays"], **arrays, **batch)
+    del state, leaves, arrays  # training does not keep them either
+    saving = time.perf_counter() - saving
 
     def step():
         held[0], metrics = update(held[0], on_device)
@@ -125,9 +130,7 @@ def main() -> None:
         metrics = jax.device_get(step())
         history.append({name: float(value) for name, value in metrics.items()})
         if number == 0:
-            first = time.perf_counter() - BEGAN
-    if JOB["arrays"]:
-        np.savez(JOB["arrays"], **arrays, **batch)
+            first = time.perf_counter() - BEGAN - saving
 
     def peak():
         if JOB["gpu"]:
@@ -136,7 +139,7 @@ def main() -> None:
 
     turns.say(
         name=f"jaxseg on JAX {jax.__version__}", first_step=first, losses=history,
-        parameters=sum(a.size for a in arrays.values()), rate=product_rate(JOB["dtype"]),
+        parameters=count, rate=product_rate(JOB["dtype"]),
         facts=facts(config),
     )  # fmt: skip
     turns.answer(step, lambda metrics: jax.block_until_ready((held[0], metrics)), peak)

@@ -5,10 +5,12 @@ import io
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from kit.networks import count
 from kit.small import small_config
 from rich.console import Console
 
+from jaxseg.errors import UserError
 from jaxseg.experiment.method import make_method
 from jaxseg.experiment.optimisers import make_optimisers
 from jaxseg.experiment.state import abstract_state
@@ -47,18 +49,27 @@ def test_flops_of_a_convolution_by_hand():
 
 
 def test_the_dearest_operations_of_a_trace(tmp_path):
-    """Three of six steps are traced; a product of matrices costs more than all else."""
+    """Three of six whole updates are traced; a product of matrices costs more than all else."""
 
     @jax.jit
     def update(state, batch):
         return jnp.tanh(state @ state) / 400, {"loss": batch.sum()}
 
-    told, state = [], jnp.ones((400, 400))
-    updates = profiling.traced({"full": update}, 3, str(tmp_path), told.append)
-    for _ in range(6):
-        state, _ = updates["full"](state, np.ones(4, np.float32))
-    found = profiling.operations(tmp_path / profiling.FOLDER)
+    told, state, batch = [], jnp.ones((400, 400)), np.ones(4, np.float32)
+    parts = profiling.parts_of(update.lower(state, batch).compile())
+    updates = {"warmup": lambda state, batch: (state, {}), "full": update}
+    updates = profiling.traced(updates, 3, 6, str(tmp_path), told.append, parts)
+    for phase in ("warmup",) * 4 + ("full",) * 6:
+        assert not told or phase == "full"
+        state, _ = updates[phase](state, batch)
+    found = profiling.operations(tmp_path / profiling.FOLDER, parts)
     assert found[0].seconds == max(each.seconds for each in found) > 0
     assert found[0].count == 3
+    assert "dot_general" in {each.what for each in found}
     assert told[0].startswith("trace of 3 steps in ") and found[0].name in told[1]
     assert (tmp_path / "profile" / "operations.json").exists()
+
+
+def test_a_trace_needs_enough_steps(tmp_path):
+    with pytest.raises(UserError, match="--profile=5 needs 7 steps after the warm-up, .* 6 are"):
+        profiling.traced({"full": print}, 5, 6, str(tmp_path), print)

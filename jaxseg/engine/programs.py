@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxseg import routes
-from jaxseg.engine import processes
+from jaxseg.engine import memory, processes
 from jaxseg.engine.method import AXIS, Method, State
 from jaxseg.engine.update import make_update
 
@@ -46,7 +46,11 @@ def keep_barriers(pmapped: Callable, look: Callable[[Any], None] | None = None) 
         key = tree, tuple(map(_kind, leaves))
         if key not in programs:
             options = KEEP_BARRIERS if own and not several else None
-            compiled = pmapped.lower(*args).compile(compiler_options=options)
+            # Of shapes: given arrays, lowering copies them as running would. But only what was
+            # lowered with arrays does JAX find again.
+            given = jax.tree.map(_shape, args) if options else args
+            compiled = pmapped.lower(*given).compile(compiler_options=options)
+            memory.give_back()
             if several:
                 processes.gather("compiled", "")
             elif look:
@@ -57,6 +61,11 @@ def keep_barriers(pmapped: Callable, look: Callable[[Any], None] | None = None) 
 
     call.lower = pmapped.lower
     return call
+
+
+def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
+    kind = jax.typeof(leaf)
+    return jax.ShapeDtypeStruct(kind.shape, kind.dtype, weak_type=kind.weak_type)
 
 
 def _kind(leaf: Any) -> Any:

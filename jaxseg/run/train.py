@@ -132,7 +132,10 @@ def _trained_on(
     state = programs.place(sweep.joined(begun, trained.how), devices)
     del begun
     states.clear()  # frees the copies on the host
-    updates = make_updates(trained)
+    parts: dict[str, str] = {}  # of the program that was compiled last
+    updates = make_updates(
+        trained, lambda compiled: parts.update(profiling.parts_of(compiled)) if profile else None
+    )
     scorers = snapshots.make_scorers(config, trained.method, devices)
     scores = [scorers(folder, start) for folder in trained.folders]
     drawn = sweep.MemberBatches(trained.members, trained.method.reads, start)
@@ -149,7 +152,8 @@ def _trained_on(
             stop=bad_steps.make_stop(trained, log),
         )
         if profile and main:
-            updates = profiling.traced(updates, profile, trained.folders[0], bar.log)
+            left = config.train.steps - max(start, trained.last_warm)
+            updates = profiling.traced(updates, profile, left, trained.folders[0], bar.log, parts)
         return loop.advance(
             config, start, state, updates, stream, hooks,
             bar=bar, asked=asked, last_warm=trained.last_warm,

@@ -136,10 +136,13 @@ def first_or_saved_states(
     return states
 
 
-def make_updates(trained: Trained) -> dict[str, Callable]:
+def make_updates(
+    trained: Trained, compiled_as: Callable[[Any], None] | None = None
+) -> dict[str, Callable]:
     """The update (states, batch) -> (states, metrics) of each phase, for `loop.advance`.
 
-    Before a program runs for the first time, its memory is compared with what there is.
+    Before a program runs for the first time, its memory is compared with what there is, and
+    `compiled_as` is called with it.
     """
     method, settings = trained.method, trained.config.train
 
@@ -148,6 +151,8 @@ def make_updates(trained: Trained) -> dict[str, Callable]:
 
     def look(compiled):
         engine_memory.check(compiled, trained.devices, "a training step", remedies)
+        if compiled_as:
+            compiled_as(compiled)
 
     if trained.how == sweep.ALONE:
         return {
