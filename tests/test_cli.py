@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def jaxseg(*arguments, cwd=ROOT, **variables):
     return subprocess.run(
-        [sys.executable, "-c", "from jaxseg.cli.main import main; main()", *arguments],
+        [sys.executable, "-m", "jaxseg.cli.main", *arguments],
         cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT), **variables}, capture_output=True,
         text=True, timeout=120, check=False,
     )  # fmt: skip
