@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from jax import lax
 
 from jaxseg import routes
@@ -65,9 +64,18 @@ def test_it_is_compiled_once_and_what_is_donated_is_gone():
     assert len(counted) == 1
 
 
-@pytest.mark.parametrize("backend, processes", [("gpu", 1), ("cpu", 2)])
-def test_left_alone_elsewhere(monkeypatch, backend, processes):
-    monkeypatch.setattr(jax, "process_count", lambda: processes)
+def test_left_alone_elsewhere():
     function = pmapped()
-    with routes.use(backend):
+    with routes.use("gpu"):
         assert programs.keep_barriers(function) is function
+
+
+def test_several_processes_begin_a_program_together(monkeypatch):
+    told, function = [], pmapped()
+    monkeypatch.setattr(programs.processes, "gather", lambda *what: told.append(what))
+    with monkeypatch.context() as two:
+        two.setattr(jax, "process_count", lambda: 2)
+        kept = programs.keep_barriers(function)
+    state, _ = kept(STATE, BATCH)
+    kept(state, BATCH)
+    assert told == [("compiled", "")]
