@@ -33,7 +33,7 @@ SIZES = {
     "streets": ("streets+scratch", ((96, 192), (96, 192)), 4),
     "resnet101": ("gta5_cityscapes", ((128, 256), (128, 256)), 1),
     "paper": ("gta5_cityscapes", ((720, 1280), (512, 1024)), 1),
-    "lite0": ("streets", ((128, 256), (128, 256)), 4),
+    "lite0": ("streets+scratch", ((128, 256), (128, 256)), 4),
 }
 BACKBONES = {
     "lite0": "efficientnet_lite0"

@@ -20,6 +20,7 @@ from jaxseg.run import describe, profiling
 def test_a_config_described(tmp_path):
     config = small_config("source_only", tmp_path, "streets+vgg16")
     config.compile_cache = False
+    config.method.settings.update(dict(weighted=0.5, class_weights=("median",)))  # not counted
     text = io.StringIO()
     found = describe.describe(config, Console(file=text, width=200))
     state = abstract_state(config, make_method(config), make_optimisers(config))

@@ -258,6 +258,13 @@ def test_what_no_program_can_hold_is_named(records, monkeypatch, name, over, mes
         sweep_members.check_traceable(sweep_members.members(config))
 
 
+def test_class_weights_are_not_counted_for_the_check(config, monkeypatch):
+    linear(monkeypatch)
+    config.method.settings.update(dict(weighted=0.5, class_weights=("median",)))
+    config.sweep.over = "method.settings.adversarial_weights.main=0.001,20"
+    sweep_members.check_traceable(sweep_members.members(config))
+
+
 def test_augmentation_is_swept_by_batches_of_the_members_own(config):
     config.sweep.over = "augment.source.flip=0,1"
     members = sweep_members.members(config)

@@ -211,13 +211,32 @@ def with_class_weights(config: ConfigDict) -> ConfigDict:
     Raises:
       UserError: the labels are missing, or contain no learnt class.
     """
-    given = tuple(config.method.settings.get("class_weights", ()))
-    if len(given) != 1 or given[0] not in balance.KINDS:
+    given = _uncounted(config)
+    if not given:
         return config
     opened = _learnt(config, "source")
     classes = experiment_settings.label_set(config).classes
     pixels = tally.tally(opened, table(config, opened), len(classes), config.data.threads)
-    weights = balance.class_weights(pixels.counts, given[0])
+    return _weighing(config, balance.class_weights(pixels.counts, given))
+
+
+def with_equal_weights(config: ConfigDict) -> ConfigDict:
+    """The config with class weights of 1 where they would have to be counted from labels.
+
+    For programs that are looked at and never trained with: the labels need not be there.
+    """
+    if not _uncounted(config):
+        return config
+    return _weighing(config, [1.0] * len(experiment_settings.label_set(config).classes))
+
+
+def _uncounted(config) -> str:
+    """How class weights are to be counted, one of `balance.KINDS`; '' if they are numbers."""
+    given = tuple(config.method.settings.get("class_weights", ()))
+    return given[0] if len(given) == 1 and given[0] in balance.KINDS else ""
+
+
+def _weighing(config, weights):
     counted = config.copy_and_resolve_references()
     with counted.unlocked():
         counted.method.settings.class_weights = tuple(float(weight) for weight in weights)

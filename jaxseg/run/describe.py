@@ -11,7 +11,7 @@ from rich.table import Table
 from jaxseg import routes
 from jaxseg.engine import programs
 from jaxseg.engine.method import Method
-from jaxseg.experiment import check, settings
+from jaxseg.experiment import batches, check, settings
 from jaxseg.experiment.optimisers import Players
 from jaxseg.experiment.state import abstract_state, example
 
@@ -33,6 +33,7 @@ def describe(config: ConfigDict, console: Console | None = None) -> dict[str, An
       UserError: a mistake in the settings.
     """
     console = console or Console()
+    config = batches.with_equal_weights(config)  # nothing is trained
     checked = check.check(config)
     method, players = checked.method, checked.players
     settings.use_compile_cache(config)

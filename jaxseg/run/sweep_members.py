@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from jaxseg.engine.method import AXIS
 from jaxseg.engine.update import make_update
 from jaxseg.errors import UserError
-from jaxseg.experiment import settings
+from jaxseg.experiment import batches, settings
 from jaxseg.experiment.method import make_method
 from jaxseg.experiment.optimisers import make_optimisers
 from jaxseg.experiment.state import abstract_state, example
@@ -179,7 +179,7 @@ def check_traceable(members: Sequence[Member]) -> None:
 
     Traces the update with tracers in place of the settings; computes nothing.
     """
-    config = members[0].config
+    config = batches.with_equal_weights(members[0].config)
     paths = [path for path in members[0].values if path.startswith(TRACED)]
     if not paths:
         return
