@@ -14,11 +14,14 @@ python launch.py --mode=web --runs=runs --port=8000
 
 import sys
 
-from jaxseg.cli import modes
+from jaxseg.engine import signals
 
 if __name__ == "__main__":
     if "--mode=web" in sys.argv[1:]:  # has no config, and flags of its own
         from jaxseg.web import command
 
         sys.exit(command.main("launch.py", [a for a in sys.argv[1:] if a != "--mode=web"]))
+    signals.guard()  # before the slow imports
+    from jaxseg.cli import modes
+
     modes.main(["launch.py", *sys.argv[1:]], usage=__doc__)

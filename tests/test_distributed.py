@@ -266,6 +266,39 @@ def test_a_process_alone_is_told_of():
     assert "stack trace" not in done.stderr
 
 
+WAITING = """
+import sys
+from jaxseg.engine import processes
+processes.start("127.0.0.1:{port}", 2, {index}, find=60)
+with processes.end_together():
+    processes.gather("start", "begun")
+    print("joined", file=sys.stderr, flush=True)
+    processes.gather("never", "x") if {index} else sys.stdin.read()
+"""
+
+
+def test_one_line_when_process_0_is_killed():
+    """Before JAX's own client ends the other with a stack trace."""
+    port, started = free_port(), []
+    try:
+        for index in range(2):
+            source = WAITING.format(port=port, index=index)
+            started.append(subprocess.Popen(
+                [sys.executable, "-c", source], cwd=ROOT, text=True, stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            ))  # fmt: skip
+        for each in started:
+            assert each.stderr.readline() == "joined\n"
+        started[0].kill()
+        said = started[1].communicate(timeout=60)[1]
+        assert started[1].returncode == 1 and len(said.splitlines()) == 1, said
+        assert "process 1 of 2 ends because process 0 is gone: it was killed" in said
+    finally:
+        for each in started:
+            each.kill()
+            each.communicate()
+
+
 def test_processes_that_differ_are_refused(monkeypatch, tmp_path):
     processes.same("the config", "a")  # alone, anything goes
     processes.shared_folder(str(tmp_path / "alone"))

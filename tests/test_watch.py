@@ -1,11 +1,12 @@
 """Processes of a run that vanish without a word: the others end soon, with a line that says why."""
 
+import socket
 import threading
 import time
 
 import pytest
 
-from jaxseg.engine import watch
+from jaxseg.engine import relay, watch
 
 
 class Store:
@@ -85,3 +86,63 @@ def test_the_store_goes_with_process_0(store, capfd):
     assert store.ended.wait(5) and store.code == 1
     assert "process 1 of 2 ends because process 0 is gone: it was killed" in capfd.readouterr().err
     mine.close()
+
+
+@pytest.fixture
+def line():
+    """A relay to a port where this test listens: (relay, ear)."""
+    with socket.create_server(("127.0.0.1", 0)) as ear:
+        yield relay.to(f"127.0.0.1:{ear.getsockname()[1]}"), ear
+
+
+def both_ends(line):
+    """A connection through the relay, from its two ends."""
+    host, _, port = line[0].address.partition(":")
+    near = socket.create_connection((host, int(port)), timeout=5)
+    far, _ = line[1].accept()
+    far.settimeout(5)
+    near.sendall(b"question")
+    assert far.recv(99) == b"question"
+    far.sendall(b"answer" * 50_000)
+    got = b""
+    while len(got) < 300_000:
+        got += near.recv(1 << 20)
+    assert got == b"answer" * 50_000
+    return near, far
+
+
+def test_a_line_to_process_0_is_transparent_until_it_is_watched(line):
+    for first, second in ((0, 1), (1, 0)):
+        ends = both_ends(line)
+        ends[first].close()
+        assert ends[second].recv(99) == b""
+        ends[second].close()
+    line[1].close()
+    host, _, port = line[0].address.partition(":")
+    with socket.create_connection((host, int(port)), timeout=5) as near:
+        assert near.recv(99) == b""  # as one that is refused: process 0 has not started yet
+
+
+def test_a_line_that_is_watched_stays_open(line, monkeypatch):
+    told, heard = [], threading.Event()
+    monkeypatch.setattr(relay, "SILENT", 0.3)
+    line[0].watch(lambda what: (told.append(what), heard.set()))
+    near, far = both_ends(line)
+    time.sleep(0.5)  # nothing was asked
+    assert not told
+    near.sendall(b"again")
+    assert heard.wait(5) and told == ["has not answered for 0 s"]
+    near.close()
+    far.close()
+    heard.clear()
+    near, far = both_ends(line)
+    far.close()
+    assert heard.wait(5) and told[1:] == ["is gone"]
+    near.settimeout(0.2)
+    with near, pytest.raises(TimeoutError):
+        near.recv(99)
+
+
+def test_no_line_through_a_proxy(monkeypatch):
+    monkeypatch.setenv("https_proxy", "http://192.0.2.1:3128")
+    assert relay.to("127.0.0.1:1") is None

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import jaxseg
+from jaxseg.engine import signals
 from jaxseg.errors import UserError, one_line_on_files
 
 
@@ -81,6 +82,7 @@ def run(arguments: Sequence[str]) -> int:
         return 2
     program, command = f"jaxseg {first}", COMMANDS[first]
     if not command.module:
+        signals.guard()
         from jaxseg.cli import modes
 
         shown = MODE_USAGE.format(name=first, summary=command.summary, example=EXAMPLES[first])

@@ -1,6 +1,7 @@
 """Runs the modes of a config: train, evaluate, predict and the others."""
 
 import functools
+import importlib
 import os
 import shlex
 import sys
@@ -12,6 +13,7 @@ from ml_collections import ConfigDict, config_flags
 
 from jaxseg.cli import flags as own
 from jaxseg.cli import parsing
+from jaxseg.engine import signals
 
 
 def main(argv: Sequence[str], usage: str = "", mode: str = "") -> None:
@@ -22,6 +24,7 @@ def main(argv: Sequence[str], usage: str = "", mode: str = "") -> None:
       usage: what --help says before the flags.
       mode: the mode, of a command that is one; otherwise --mode gives it.
     """
+    signals.guard()
     argv, command = list(argv), _as_typed(argv)
     if parsing.asks_help(argv):
         print(f"{usage.strip()}\n\nFlags:\n{own.help_text(mode)}")
@@ -42,9 +45,6 @@ def _as_typed(argv: Sequence[str]) -> str:
 
 
 def _guarded(command: str, argv: Sequence[str]) -> None:
-    from jaxseg.engine import signals
-
-    signals.guard()
     try:
         exit_code = _checked(argv, command)
     except (KeyboardInterrupt, Exception):
@@ -81,6 +81,8 @@ def _checked(argv: Sequence[str], command: str) -> int:
         from jaxseg.engine import processes  # slow imports only once the flags are valid
 
         processes.start(*address, automatic=own.DISTRIBUTED.value)
+        importlib.import_module(f"jaxseg.run.{own.MODE.value}")
+        signals.unwind()  # after the imports
         predicts = own.MODE.value == "predict"
         writes = own.path(own.OUTPUT) if predicts else workdir
         with processes.end_together(), one_line_on_files(writes):

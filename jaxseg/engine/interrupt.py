@@ -31,6 +31,7 @@ class Interrupt:
                 self._before[number] = signal.signal(number, self._ask)
             except ValueError:  # not the main thread
                 pass
+        signals.check()
         processes.attend(self)
         return self
 

@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from jaxseg.engine import signals
+from jaxseg.engine import relay, signals
 from jaxseg.engine.watch import GIVE_UP, Stepping, Watch, say
 from jaxseg.errors import UserError
 
@@ -61,21 +61,36 @@ def start(
     # JAX's service would catch SIGTERM; interrupt.py handles that signal, and Ctrl-C too.
     jax.config.update("jax_enable_preemption_service", False)
     where = "SLURM, Open MPI or a TPU pod" if automatic else f"--coordinator={coordinator}"
+    devices = None
     # Fires before JAX's own time limit, which aborts with a stack trace.
     late = threading.Timer(find - min(5.0, find / 2), _nobody_there, (where, process))
     late.daemon = True
     late.start()
+    through = None
     try:
+        if automatic:
+            coordinator, processes, process, devices = _detected(int(find))
+        if process and coordinator:
+            through = relay.to(coordinator)
         jax.distributed.initialize(
-            coordinator, processes, process, initialization_timeout=int(find),
-            cluster_detection_method=None if automatic else "deactivate",
+            through.address if through else coordinator, processes, process, devices,
+            initialization_timeout=int(find),
+            cluster_detection_method="deactivate" if coordinator else None,
         )  # fmt: skip
     except (ValueError, RuntimeError, KeyError) as error:
         raise UserError(_why_not(error, where)) from error
     finally:
         late.cancel()
     if jax.process_count() > 1:
-        _join(jax.process_index(), jax.process_count(), jax.local_device_count())
+        _join(jax.process_index(), jax.process_count(), jax.local_device_count(), through)
+
+
+def _detected(find: int) -> tuple:
+    """(coordinator, processes, process, local devices) as JAX finds them itself; None's if not."""
+    from jax._src import clusters  # has no public name
+
+    detect = clusters.ClusterEnv.auto_detect_unset_distributed_params
+    return detect(None, None, None, None, None, find)
 
 
 def _check(coordinator: str | None, processes: int | None, process: int | None) -> None:
@@ -116,13 +131,14 @@ def _nobody_there(where: str, process: int | None) -> None:
     os._exit(2)
 
 
-def _join(index: int, count: int, devices: int) -> None:
+def _join(index: int, count: int, devices: int, through: relay.Relay | None) -> None:
     global _watch
     if index:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - open until the process ends
     if threading.current_thread() is threading.main_thread():
         signals.guard()
-    _watch = Watch(index, count)
+    signals.unwind()  # an end of this process is told to the others
+    _watch = Watch(index, count, through)
     atexit.register(_watch.close)  # runs before JAX disconnects from the other processes
     with end_together():
         counts = gather("devices", str(devices))

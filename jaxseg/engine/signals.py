@@ -1,5 +1,9 @@
 """Ctrl-C and SIGTERM from the start of a process to its end.
 
+At first, while modules are imported and flags are read, nothing is open and a signal ends the
+process at once: an exception in the middle of an import is printed by some modules in C, and lost
+in others. Then `unwind` says that a signal is to raise KeyboardInterrupt.
+
 Python runs signal handlers between two bytecode instructions, and XLA may compile for minutes
 within one. So a thread listens for signals as well: whatever the main thread is doing, the second
 signal ends the process within GRACE seconds.
@@ -17,13 +21,14 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _last = signal.SIGINT  # the latest signal received
 _raised = False
+_unwinds = False  # whether a signal raises KeyboardInterrupt
 _ears: tuple[socket.socket, socket.socket] | None = None  # wake the listening thread
 
 
 def guard() -> None:
-    """Makes SIGTERM raise KeyboardInterrupt as Ctrl-C does, and starts the listening thread.
+    """Makes SIGTERM and Ctrl-C end the process in the same way, and starts the listening thread.
 
-    Call it once, in the main thread, before anything slow.
+    Call it in the main thread before anything slow; further calls do nothing.
     """
     global _ears
     if _ears is not None:
@@ -34,6 +39,22 @@ def guard() -> None:
     for number in SIGNALS:
         signal.signal(number, _interrupted)
     threading.Thread(target=_listen, args=(_ears[0],), name="signals", daemon=True).start()
+
+
+def unwind() -> None:
+    """From now on SIGTERM and Ctrl-C raise KeyboardInterrupt, because there is something to end in
+    good order.
+    """
+    global _unwinds
+    _unwinds = True
+
+
+def check() -> None:
+    """Raises KeyboardInterrupt once more after a signal: where Python cannot pass an exception on,
+    as out of a destructor, the first one is lost.
+    """
+    if _raised:
+        raise KeyboardInterrupt
 
 
 def heard(number: int) -> None:
@@ -62,6 +83,9 @@ def leave() -> NoReturn:
 def _interrupted(number: int, frame: Any) -> None:
     global _raised
     heard(number)
+    if not _unwinds:
+        os.write(2, f"{os.path.basename(sys.argv[0])}: interrupted\n".encode())
+        os._exit(code())
     _raised = True
     raise KeyboardInterrupt
 

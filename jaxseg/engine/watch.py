@@ -12,9 +12,10 @@ import sys
 import threading
 import time
 import traceback
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from jaxseg.engine import signals
+from jaxseg.engine.relay import Relay
 from jaxseg.errors import UserError
 
 LOOK = 0.25  # seconds between two polls of the store
@@ -41,9 +42,10 @@ class Watch:
     Attributes:
       index: of this process, from 0.
       count: number of processes.
+      through: how this process is connected to process 0, if it watches that connection.
     """
 
-    def __init__(self, index: int, count: int) -> None:
+    def __init__(self, index: int, count: int, through: Relay | None = None) -> None:
         from jax._src import distributed  # the store has no public name
 
         self.index, self.count, self._store = index, count, distributed.global_state.client
@@ -54,8 +56,12 @@ class Watch:
         self._heard = {i: ("", begun) for i in range(count) if i != index}  # last sign, since when
         self._lost: float | None = None  # since when the store does not answer
         self._ending, self._closed = threading.Lock(), threading.Event()
+        self._code = 1  # with which this process ends, if it does
         self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
         self._thread.start()
+        self._through = through
+        if through:
+            through.watch(lambda what: self._give_up(0, what, silent=True))
 
     def gather(self, what: str, value: str) -> list[str]:
         """See `processes.gather`."""
@@ -89,6 +95,8 @@ class Watch:
 
     def close(self) -> None:
         """Stops polling."""
+        if self._through:
+            self._through.watch(None)
         with contextlib.suppress(Exception):  # the store may be gone
             self._store.key_value_set(f"{CLOSED}{self.index}", "yes", True)
         self._closed.set()
@@ -124,14 +132,20 @@ class Watch:
             elif now - since > SILENT:
                 self._give_up(process, f"has given no sign of life for {SILENT} s")
 
-    def _give_up(self, process: int, what: str) -> None:
+    def _give_up(self, process: int, what: str, *, silent: bool = False) -> None:
+        """Ends this process because another one is gone; `silent`: the store does not answer."""
         if self._ending.acquire(blocking=False):
             say(
                 f"process {self.index} of {self.count} ends because process {process} {what}: it "
                 "was killed, or its host is gone; the same command in all processes goes on from "
                 "the last checkpoint"
             )
+            if silent:
+                _leave(1)
             self._end(1, "", missing=1)
+        elif silent:  # this process is ending already, and would wait for the store
+            time.sleep(4 * LOOK)
+            _leave(self._code)
 
     def _agree(self, entries: dict[str, str], folder: str, run: Stepping, said: set[str]) -> None:
         """Sends the request to end and agrees on the last step; `said`: messages already sent."""
@@ -157,6 +171,7 @@ class Watch:
         """Ends this process with the others, without unwinding the stack: outer contexts (a
         checkpoint manager that waits for the others, JAX's disconnection) would never return.
         """
+        self._code = code
         try:
             if message:
                 self._store.key_value_set(f"{FAILED}{self.index}", message, True)
@@ -170,9 +185,13 @@ class Watch:
                 time.sleep(2 * LOOK)
         except Exception:  # the store is gone already
             pass
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        os._exit(code)
+        _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
 
 
 def say(text: str) -> None:

@@ -22,6 +22,7 @@ def main(folder: str) -> int:
     from jaxseg.run import train
     from jaxseg.storage import run_folder
 
+    signals.unwind()
     try:
         return train.run(run_folder.read_config(folder).lock(), folder)
     except UserError as error:
