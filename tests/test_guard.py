@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from jaxseg import routes
 from jaxseg.engine import feed, guard
 from jaxseg.engine.method import AXIS, Carry, Method
 from jaxseg.engine.update import init_state, make_update
@@ -110,6 +111,47 @@ def test_updates_are_passed_over_up_to_a_number(steps, devices):
     # A good step between moves as it would have without the bad ones, but for Adam's counters.
     assert not np.array_equal(states[3].params["gen"]["net"]["w"],
                               states[2].params["gen"]["net"]["w"])  # fmt: skip
+
+
+@pytest.mark.parametrize("skips", [0, 2])
+def test_accelerators_choose_the_same_without_a_branch(steps, skips):
+    bad = batch(9.0, -1, where=1)
+    data = [batch(1.0), bad, batch(2.0), bad, bad]
+    txs = {"gen": optax.adam(lambda count: 0.1 / (count + 1))}
+    with routes.use("gpu"):
+        update = jax.jit(jax.vmap(make_update(method(), txs, 1, skips), (None, 0), axis_name=AXIS))
+        state = init_state(method(), txs, jax.random.PRNGKey(0), data[0])
+        for each, wanted in zip(data, steps(data, skips)[0][1:], strict=True):
+            state = jax.tree.map(
+                lambda x: x[0], update(state, jax.tree.map(lambda x: x[None], each))[0]
+            )
+            same(state, wanted)
+
+
+@pytest.mark.parametrize("mark", [0, -1])
+def test_a_player_that_moved_first_goes_back_with_the_second(mark):
+    """In turn, the second player's loss is bad after the first one has moved."""
+
+    def init(key, batch):
+        return {"gen": {"w": jnp.float32(1.0)}, "disc": {"v": jnp.float32(2.0)}}, {}, {}
+
+    def gen(params, carry, batch, key):
+        return params["gen"]["w"] * params["disc"]["v"], carry
+
+    def disc(params, carry, batch, key):
+        spoilt = jnp.where(batch["mark"].min() == -1, NAN, 0.0)
+        return params["disc"]["v"] * params["gen"]["w"] + spoilt, carry
+
+    play = Method(init, {"gen": gen, "disc": disc}, predict=None, alternate=True)
+    txs = dict.fromkeys(("gen", "disc"), optax.sgd(0.1))
+    state = init_state(play, txs, jax.random.PRNGKey(0), batch(1.0))
+    update = jax.vmap(make_update(play, txs), (None, 0), axis_name=AXIS)
+    after, _ = jax.tree.map(
+        lambda x: x[0], update(state, jax.tree.map(lambda x: x[None], batch(1.0, mark)))
+    )
+    found = after.params["gen"]["w"], after.params["disc"]["v"]
+    wanted = (1.0, 2.0) if mark else (1 - 0.1 * 2, 2 - 0.1 * (1 - 0.1 * 2))
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
 def test_members_of_a_sweep_stand_still_one_by_one():

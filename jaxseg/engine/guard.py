@@ -13,14 +13,16 @@ finite gradients, the next step's losses tell; such a state cannot be saved eith
 What the host needs to know comes with the metrics, under names that begin with PREFIX.
 """
 
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxseg import routes
 from jaxseg.engine.method import State
 
 PREFIX = "guard/"
@@ -38,14 +40,23 @@ def norm(tree: Any) -> jax.Array:
 
 
 def settle(
-    before: State, after: State, metrics: Mapping[str, jax.Array], skips: int
+    before: State,
+    players: Sequence[str],
+    moved: Callable[[], tuple[dict, dict]],
+    stats: Any,
+    memory: Any,
+    metrics: Mapping[str, jax.Array],
+    skips: int,
 ) -> tuple[State, dict[str, jax.Array]]:
-    """The state that a step leaves: `after`, or `before` if something in the step is not finite.
+    """The state that a step leaves: a new one, or `before` if something in it is not finite.
 
     Args:
       before: the state that the step began with; its `skipped` is at most `skips` in the first step
         of a run.
-      after: the state that the step computed.
+      players: those that move in this step.
+      moved: () -> ({player: parameters}, {player: optimiser's state}) of these. It is traced within
+        a branch of the program, and once more if there are `skips`.
+      stats, memory: what the step computed.
       metrics: of the step, equal on all devices, with the losses and gradient norms.
       skips: number of updates that may be passed over.
 
@@ -55,31 +66,42 @@ def settle(
       optimisers' states (so that schedules end with the training), nothing else. Once `skips` is
       exceeded nothing moves at all, and `skipped` is skips + 1.
     """
-    broken = {name: ~_finite(getattr(before, name), getattr(after, name)) for name in PARTS}
+    computed = {"stats": stats, "memory": memory}
+    broken = {name: ~_finite(getattr(before, name), new) for name, new in computed.items()}
     values = [jnp.isfinite(v) for name, v in metrics.items() if name.startswith(WATCHED)]
     bad = jnp.any(jnp.stack([*broken.values(), *(~finite for finite in values)]))
     over = before.skipped > skips
     stop = over | (bad & (before.skipped >= skips))
     still = over | bad
-
-    def kept(old: jax.Array, new: jax.Array) -> jax.Array:
-        return new if old is new else jnp.where(still, old, new)
-
-    def counted(old: jax.Array, new: jax.Array) -> jax.Array:
-        counter = not jnp.issubdtype(new.dtype, jnp.inexact)
-        return jnp.where(stop, old, new) if counter else kept(old, new)
-
+    stood = tuple({p: part[p] for p in players} for part in (before.params, before.opt))
+    if routes.current() == "cpu":
+        # In a branch nothing is read or compared that the optimisers do not touch anyway.
+        params, opt = lax.cond(still, lambda: stood, moved)
+    else:  # a branch would make an accelerator wait for the host
+        params, opt = _chosen(still, stood, moved())
+    if skips:
+        opt = jax.tree.map(functools.partial(_counted, stop), stood[1], moved()[1], opt)
     state = State(
-        step=jnp.where(stop, before.step, after.step),
+        step=jnp.where(stop, before.step, before.step + 1),
         key=before.key,
-        params=jax.tree.map(kept, before.params, after.params),
-        opt=jax.tree.map(counted, before.opt, after.opt),
-        stats=jax.tree.map(kept, before.stats, after.stats),
-        memory=jax.tree.map(kept, before.memory, after.memory),
+        params={**before.params, **params},
+        opt={**before.opt, **opt},
+        stats=_chosen(still, before.stats, stats),
+        memory=_chosen(still, before.memory, memory),
         skipped=jnp.where(over, before.skipped, before.skipped + bad.astype(jnp.int32)),
     )
     told = {PREFIX + name: flag.astype(jnp.float32) for name, flag in broken.items()}
     return state, {**metrics, **told, SKIPPED: state.skipped}
+
+
+def _chosen(still: jax.Array, old: Any, new: Any) -> Any:
+    """`old` if the state is to stand still, else `new`."""
+    return jax.tree.map(lambda a, b: b if a is b else jnp.where(still, a, b), old, new)
+
+
+def _counted(stop: jax.Array, old: jax.Array, new: jax.Array, chosen: jax.Array) -> jax.Array:
+    counter = not jnp.issubdtype(new.dtype, jnp.inexact)
+    return jnp.where(stop, old, new) if counter else chosen
 
 
 def wrong(metrics: Mapping[str, Any]) -> list[str]:

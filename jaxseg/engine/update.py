@@ -58,11 +58,16 @@ def make_update(
         key = jax.random.fold_in(state.key, state.step)
         key = jax.random.fold_in(key, lax.axis_index(AXIS))
         carry = Carry(state.step, state.stats, state.memory, {}, {})
-        params, opt, grads = dict(state.params), dict(state.opt), {}
+        params, grads, done = dict(state.params), {}, {}
 
-        def move(player: str) -> None:
-            updates, opt[player] = txs[player].update(grads[player], opt[player], params[player])
-            params[player] = optax.apply_updates(params[player], updates)
+        def move(player: str) -> tuple:
+            before = params[player]
+            updates, opt = txs[player].update(grads[player], state.opt[player], before)
+            return optax.apply_updates(before, updates), opt
+
+        def moved() -> tuple[dict, dict]:
+            ends = done or {player: move(player) for player in method.losses}
+            return {p: end[0] for p, end in ends.items()}, {p: end[1] for p, end in ends.items()}
 
         for number, (player, loss) in enumerate(method.losses.items()):
             gradient = _accumulated(_gradient(loss, player), player, accumulate)
@@ -70,15 +75,12 @@ def make_update(
             grad, carry = gradient(params, carry, batch, own_key)
             grads[player] = jax.tree.map(_mean, grad)
             if method.alternate:
-                move(player)
-        if not method.alternate:
-            for player in method.losses:
-                move(player)
+                done[player] = move(player)
+                params[player] = done[player][0]
         after = (carry.stats, carry.memory, carry.metrics)
         stats, memory, metrics = jax.tree.map(_over_devices, after)
         metrics |= {guard.NORM + player: guard.norm(grad) for player, grad in grads.items()}
-        moved = State(state.step + 1, state.key, params, opt, stats, memory, state.skipped)
-        return guard.settle(state, moved, metrics, skips)
+        return guard.settle(state, tuple(method.losses), moved, stats, memory, metrics, skips)
 
     return update
 
