@@ -1,5 +1,6 @@
 """Parts of `attack.py`: Ctrl-C and SIGTERM at each moment of a training's start."""
 
+import os
 import random
 import shutil
 import signal
@@ -34,7 +35,7 @@ MOMENTS = {
     "XLA compiles": ("compiling", 2.0),
     "steps are taken": ("step 1/", 0.1),
 }
-SIGNALS = {"Ctrl-C": (signal.SIGINT, 130), "SIGTERM": (signal.SIGTERM, 143)}
+CODES = {"Ctrl-C": 130, "SIGTERM": 143}
 GAP, SOON = 0.4, 3.0  # seconds between two signals, and after the second one
 
 
@@ -61,7 +62,8 @@ def one(base: Path, moment: str, names: tuple[str, ...], draw: random.Random) ->
                f"--config.data.records={base / 'records'}",
                f"--workdir={base / 'run'}"]  # fmt: skip
     process = subprocess.Popen(command, cwd=ROOT, env=environment(), text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               start_new_session=True)  # fmt: skip
     for line in process.stdout:
         if said in line:
             break
@@ -73,7 +75,7 @@ def one(base: Path, moment: str, names: tuple[str, ...], draw: random.Random) ->
             time.sleep(GAP)
         if process.poll() is not None:
             break
-        process.send_signal(SIGNALS[name][0])
+        send(process, name)
     sent = time.monotonic()
     errors = process.stderr.read()
     code, seconds = process.wait(), time.monotonic() - sent
@@ -81,11 +83,19 @@ def one(base: Path, moment: str, names: tuple[str, ...], draw: random.Random) ->
     return judged(code, seconds, errors, names)
 
 
+def send(process: subprocess.Popen, name: str) -> None:
+    """SIGTERM to the process; Ctrl-C as a terminal does, to its children as well."""
+    if name == "Ctrl-C":
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.terminate()
+
+
 def judged(code: int, seconds: float, errors: str, names: tuple[str, ...]) -> str:
     """The end in words; WRONG if it is not as promised."""
     soon = next((s for s in (1, 3, 10, 30, 100) if seconds < s), 1000)
     end = f"{code}, {len(errors.splitlines())} lines, within {soon} s"
-    wanted = {SIGNALS[name][1] for name in names}
+    wanted = {CODES[name] for name in names}
     if code == 0:
         return "had finished"
     late = len(names) == 2 and seconds > SOON
