@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from jaxseg.errors import on_files
+
 # Errors after which a file may still be undamaged: the storage's messages begin with these words;
 # system errors count unless they mean that a file is missing.
 _HINDERED = re.compile(r"(PERMISSION_DENIED|UNAUTHENTICATED|UNAVAILABLE|DEADLINE_EXCEEDED)\b")
@@ -48,7 +50,13 @@ class _NotFromOrbax(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if record.name == "asyncio":
             return not (record.exc_info and "tensorstore" in str(record.exc_info[1]))
-        return "orbax" not in record.pathname or record.levelno >= logging.ERROR
+        if "orbax" not in record.pathname:
+            return True
+        # Each of Orbax's threads logs why it could not write; the error is raised as well. Those
+        # that the end of the process overtakes say so.
+        error = record.exc_info and record.exc_info[1]
+        told = error and (on_files(error, ".") or "after shutdown" in str(error))
+        return record.levelno >= logging.ERROR and not told
 
 
 @functools.cache
@@ -56,7 +64,8 @@ def quiet_orbax() -> None:
     """Silences expected messages that would hide the one line that matters.
 
     Orbax warns of steps without metrics and of read-only managers. When one array of a damaged step
-    cannot be read, the pending reads of the others report a closed event loop.
+    cannot be read, the pending reads of the others report a closed event loop. Of a full disk each
+    of its threads logs a traceback.
     """
     for name in ("absl", "asyncio"):
         logging.getLogger(name).addFilter(_NotFromOrbax())
