@@ -269,7 +269,7 @@ def test_a_process_alone_is_told_of():
 WAITING = """
 import sys
 from jaxseg.engine import processes
-processes.start("127.0.0.1:{port}", 2, {index}, find=60)
+processes.start({how}, find=60)
 with processes.end_together():
     processes.gather("start", "begun")
     print("joined", file=sys.stderr, flush=True)
@@ -277,15 +277,20 @@ with processes.end_together():
 """
 
 
-def test_one_line_when_process_0_is_killed():
+@pytest.mark.parametrize("slurm", [False, True])
+def test_one_line_when_process_0_is_killed(slurm):
     """Before JAX's own client ends the other with a stack trace."""
     port, started = free_port(), []
+    step = dict(SLURM_JOB_ID="1", SLURM_STEP_NODELIST="localhost", SLURM_NTASKS="2",
+                SLURM_STEP_NUM_TASKS="2", JAX_COORDINATOR_PORT=str(port))  # fmt: skip
     try:
         for index in range(2):
-            source = WAITING.format(port=port, index=index)
+            how = "automatic=True" if slurm else f"'127.0.0.1:{port}', 2, {index}"
+            own = step | dict(SLURM_PROCID=str(index), SLURM_LOCALID=str(index)) if slurm else {}
+            source = WAITING.format(how=how, index=index)
             started.append(subprocess.Popen(
                 [sys.executable, "-c", source], cwd=ROOT, text=True, stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ | own,
             ))  # fmt: skip
         for each in started:
             assert each.stderr.readline() == "joined\n"
