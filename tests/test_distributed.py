@@ -203,7 +203,7 @@ def test_two_evaluate_and_predict_as_one_does(two, config, tmp_path):
         config, str(two[0] / "whole"), str(two[0] / "photos"), str(tmp_path), Wanted("last")
     )
     written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert len(written) == 12
+    assert len(written) == 13  # four of each image, and the page
     assert written == {path.name: path.read_bytes() for path in (two[0] / "predicted").iterdir()}
 
 

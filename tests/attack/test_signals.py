@@ -24,6 +24,25 @@ try:
 except KeyboardInterrupt:
     signals.leave()
 """
+# What some modules in C make of an exception in the middle of an import, before and after what has
+# to be ended in good order.
+SWALLOWING = """
+import time
+from jaxseg.engine import signals
+signals.guard()
+if {later}:
+    signals.unwind()
+try:
+    print("begun", flush=True)
+    time.sleep(60)
+except BaseException:
+    pass
+try:
+    signals.check()
+except KeyboardInterrupt:
+    print("launch.py: interrupted", file=sys.stderr)
+    signals.leave()
+"""
 # Anything before the first step.
 STARTING = """
 import time
@@ -59,6 +78,15 @@ def test_one_signal_during_the_start(number, code, disguised):
     _, said = process.communicate(timeout=30)
     assert process.returncode == code and said.strip().splitlines()[-1] == "launch.py: interrupted"
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("later", [False, True])
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_one_signal_whose_exception_is_lost(number, code, later):
+    process = started("import sys; sys.argv[0] = 'launch.py'" + SWALLOWING.format(later=later))
+    process.send_signal(number)
+    _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (code, "launch.py: interrupted\n")
 
 
 @pytest.mark.parametrize("second, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
