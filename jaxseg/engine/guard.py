@@ -6,9 +6,9 @@ so the devices stay equal and nobody waits for the host. `skips` such updates ar
 run; with the next one the state stands still for good, as it was before that step, until the host
 looks and stops the run.
 
-The new parameters do not take part: then the choice between old and new could not be made in the
-loops that compute the new ones, and every step would take longer. Should an optimiser make NaN of
-finite gradients, the next step's losses tell; such a state cannot be saved either (`checkpoint`).
+The new parameters do not take part, so that it is decided before the optimisers move: on a CPU they
+move in a branch, which costs nothing. Should an optimiser make NaN of finite gradients, the next
+step's losses tell; such a state cannot be saved either (`checkpoint`).
 
 What the host needs to know comes with the metrics, under names that begin with PREFIX.
 """
