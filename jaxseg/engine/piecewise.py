@@ -18,6 +18,8 @@ from jax.extend import core
 from jax.extend.random import threefry_2x32
 from jax.interpreters import partial_eval
 
+from jaxseg.engine import memory
+
 BLOCK = 1 << 14  # numbers that are drawn at once
 BELOW = np.nextafter(np.float32(-1), np.float32(0))
 ROOT = np.sqrt(np.float32(2))
@@ -37,7 +39,8 @@ def evaluated(function: Callable[..., Any], *args: Any) -> Any:
       function: traceable; what does not influence its results is not computed.
       args: arrays.
     """
-    closed, shapes = jax.make_jaxpr(function, return_shape=True)(*args)
+    with memory.kept_garbage():
+        closed, shapes = jax.make_jaxpr(function, return_shape=True)(*args)
     program, used = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars))
     given = [x for x, reads in zip(jax.tree.leaves(args), used, strict=True) if reads]
     found: list[np.ndarray] = []

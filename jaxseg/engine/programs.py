@@ -49,7 +49,10 @@ def keep_barriers(pmapped: Callable, look: Callable[[Any], None] | None = None) 
             # Of shapes: given arrays, lowering copies them as running would. But only what was
             # lowered with arrays does JAX find again.
             given = jax.tree.map(_shape, args) if options else args
-            compiled = pmapped.lower(*given).compile(compiler_options=options)
+            with memory.kept_garbage():
+                lowered = pmapped.lower(*given)
+            compiled = lowered.compile(compiler_options=options)
+            del lowered
             memory.give_back()
             if several:
                 processes.gather("compiled", "")
