@@ -1,7 +1,7 @@
 """Our side of `evaluation.py`, which starts it: evaluation and prediction with jaxseg.
 
 The timed code is the code that users run: `evaluator.make_evaluator` or
-`predict.make_image_predictor` for the preset's method under the protocol of `config.eval`, on one
+`maps.make_image_predictor` for the preset's method under the protocol of `config.eval`, on one
 device.
 """
 
@@ -37,7 +37,7 @@ from jaxseg.engine import optim
 from jaxseg.experiment import settings
 from jaxseg.models.backbones import resnet
 from jaxseg.models.layers import layers
-from jaxseg.run import predict
+from jaxseg.run import maps
 
 SHOWN = "shown"  # id of the image whose maps are returned
 
@@ -115,7 +115,7 @@ def prepared(job: dict) -> tuple[Callable, dict, dict]:
     on_device = jax.device_put((gen, model[1], {}))
     predictor = make_predictor(config, method)
     if job["mode"] == "predict":
-        look, size = predict.make_image_predictor(predictor), tuple(job["label_size"])
+        look, size = maps.make_image_predictor(predictor), tuple(job["label_size"])
 
         def step(show=False):
             ids, entropy = (np.asarray(x) for x in look(on_device, image, size))

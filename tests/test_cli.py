@@ -1,6 +1,7 @@
 """`jaxseg COMMAND`: what it lists, completes and refuses."""
 
 import os
+import shutil
 import subprocess
 import sys
 import types
@@ -98,6 +99,76 @@ def test_completion():
     # Readline replaces what stands behind '='.
     assert complete("jaxseg train --config=adven") == ["advent", "advent_prior"]
     assert complete("jaxseg completion z") == ["zsh"]
+
+
+def script(shell):
+    return main.importlib.import_module("jaxseg.cli.completion").script(shell)
+
+
+@pytest.mark.skipif(not shutil.which("fish"), reason="needs fish, which .ci/run installs")
+def test_completion_of_fish(tmp_path):
+    (tmp_path / "runs").mkdir()
+
+    def complete(line):
+        code = f"{script('fish')}\ncomplete -C '{line}'"
+        done = subprocess.run(
+            ["fish", "--no-config", "-c", code], cwd=tmp_path, capture_output=True, text=True,
+            check=True, env={**os.environ, "HOME": str(tmp_path)},
+        )  # fmt: skip
+        assert not done.stderr
+        return [line.partition("\t")[0] for line in done.stdout.splitlines()]
+
+    assert complete("jaxseg tra") == ["train", "translate"]
+    assert set(main.COMMANDS) == set(complete("jaxseg "))
+    assert complete("jaxseg predict --inp") == ["--input"]
+    assert complete("jaxseg train --inp") == []
+    assert complete("jaxseg train --config=adven") == ["--config=advent", "--config=advent_prior"]
+    assert complete("jaxseg train --workdir=ru") == ["--workdir=runs/"]
+    assert complete("jaxseg completion z") == ["zsh"]
+
+
+# A terminal in which zsh runs; prints what stands in its line after the tabulator.
+ZPTY = r"""
+zmodload zsh/zpty
+zpty z "TERM=dumb zsh -f -i"
+until_seen() {
+  out=''
+  for i in {1..200}; do
+    while zpty -r -t z chunk; do out+=$chunk; done
+    [[ $out == *$1* ]] && return
+    sleep 0.05
+  done
+}
+zpty -w z "PS1=; unsetopt beep prompt_sp zle_bracketed_paste; source $1; echo RE''ADY"
+until_seen READY
+shift
+for line in "$@"; do
+  zpty -w -n z "echo '"$'\C-u'"$line"$'\t'"END"$'\C-a#\n'
+  until_seen END
+  print -r -- "$out"
+done
+"""
+
+
+@pytest.mark.skipif(not shutil.which("zsh"), reason="needs zsh, which .ci/run installs")
+def test_completion_of_zsh(tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "script").write_text(script("zsh"))
+    lines = {
+        "jaxseg trans": "jaxseg translate END",
+        "jaxseg predict --inp": "jaxseg predict --input=END",
+        "jaxseg train --inp": "jaxseg train --inpEND",
+        "jaxseg train --config=adv": "jaxseg train --config=adventEND",
+        "jaxseg train --workdir=ru": "jaxseg train --workdir=runs/END",
+        "jaxseg completion z": "jaxseg completion zsh END",
+    }
+    done = subprocess.run(
+        ["zsh", "-f", "-c", ZPTY, "zsh", str(tmp_path / "script"), *lines], cwd=tmp_path,
+        capture_output=True, text=True, timeout=60, check=True,
+        env={**os.environ, "HOME": str(tmp_path)},
+    )  # fmt: skip
+    for line in lines.values():
+        assert line in done.stdout
 
 
 def test_commands_are_modes_of_a_config(tmp_path):

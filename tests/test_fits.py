@@ -98,6 +98,40 @@ def test_a_programs_needs_are_its_arrays():
     assert x.nbytes <= needs.between <= 3 * x.nbytes
 
 
+@pytest.mark.parametrize("kind", ["jit", "pmap"])
+def test_a_jitted_programs_needs_are_looked_at_and_it_is_compiled_once(kind):
+    traced, seen, wrong = [], [], [UserError("too much")]
+
+    def body(x, n):
+        traced.append(x.shape)
+        return x.sum() * n
+
+    def look(compiled, x, n):
+        seen.append((memory.needs(compiled).arguments, np.shape(x), n))
+        if wrong:
+            raise wrong.pop()
+
+    jitted = jax.jit(body, static_argnums=1)
+    if kind == "pmap":
+        options = dict(in_axes=(0, None), devices=jax.devices()[:1])
+        jitted = jax.pmap(body, static_broadcasted_argnums=1, **options)
+    count, ones, compiled = memory.looked_at(jitted, look, static=(1,)), np.ones((1, 40), "f4"), []
+
+    def listen(event, *_, **__):
+        compiled.append(event) if "backend_compile" in event else None
+
+    with pytest.raises(UserError, match="too much"):
+        count(ones, 3)
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    for _ in range(2):
+        assert np.asarray(count(ones, 3)).item() == 120
+    jax.monitoring.unregister_event_duration_listener(listen)
+    assert not compiled
+    assert seen == [(160, (1, 40), 3)] * 2 and len(traced) == 1  # refused once, then let pass
+    assert np.asarray(count(ones, 4)).item() == 160
+    assert len(seen) == 3 and len(traced) == 2
+
+
 def test_the_allocators_own_error(tmp_path):
     def fail():
         return jnp.zeros(2**60, np.uint8).block_until_ready()

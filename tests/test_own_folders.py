@@ -341,6 +341,33 @@ def test_palettes_that_differ_between_files(tmp_path):
     np.testing.assert_array_equal(b, (a + 1) % 3)
 
 
+def test_palettes_that_differ_between_splits(tmp_path):
+    palette = [10, 20, 30, 200, 0, 0, 0, 0, 200]
+    folders = {"source": palette, "source_val": [*palette, 1, 2, 3]}
+
+    def make():
+        for folder, colours in folders.items():
+            photographs(tmp_path / folder / "images", "a", "b")
+            image = Image.fromarray(draw(1, *SIZE, high=3), "P")
+            image.putpalette(colours)
+            save(tmp_path / folder / "labels/a.png", image)
+            save(tmp_path / folder / "labels/b.png", draw(1, *SIZE, high=3))  # grey: no palette
+
+    make()
+    write(tmp_path / "classes.txt", CLASSES)
+    for split in ("train", "val"):  # what does not occur in the labels may differ
+        assert len(opened(tmp_path, split)) == 2
+    folders["source_val"] = palette[3:] + palette[:3]
+    make()
+    for split, other in (("train", "source_val"), ("val", "source")):  # whichever is made first
+        said = rf"{other}/labels/a.png: palette index \d is .* in the labels of {split}: list"
+        with pytest.raises(UserError, match=said):
+            opened(tmp_path, split, records_dir=tmp_path / "new")
+    assert opened(tmp_path, "val", label_values="index").labelled
+    write(tmp_path / "source_val/classes.txt", "sky\nmoon\nroad\n")  # other indices for the same
+    assert len(opened(tmp_path, "train")) == len(opened(tmp_path, "val")) == 2
+
+
 def test_transparent_and_16_bit_photographs_become_records(tmp_path):
     clear = np.dstack([draw(0, *SIZE, 3), np.zeros(SIZE, np.uint8)])
     save(tmp_path / "target/images/a.png", clear)

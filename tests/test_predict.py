@@ -3,8 +3,10 @@
 import re
 import urllib.parse
 from pathlib import Path
+from unittest import mock
 
 import av
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from kit.pages import Page
 from PIL import Image
 
 from jaxseg.data.labels import CAMVID, CITYSCAPES, SYNTHIA13, SYNTHIA16
+from jaxseg.engine import memory
 from jaxseg.errors import UserError
 from jaxseg.evaluation.evaluator import Example
 from jaxseg.report import paint
@@ -171,6 +174,34 @@ def test_broken_images_are_told_and_the_others_done(tmp_path):
     ):
         assert re.search(text, line) and "BytesIO" not in line
     assert {p.name for p in (tmp_path / "out").glob("*_id.png")} == {"a_id.png", "z_id.png"}
+
+
+def test_images_that_memory_is_short_for(tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    Image.fromarray(halves(300, 400)).save(tmp_path / "in" / "a.png")
+    Image.fromarray(halves(12, 20)).save(tmp_path / "in" / "b.png")
+
+    def predicted(**options):
+        return predict.predict_folder(
+            brightness, MODEL, tmp_path / "in", tmp_path / "out", label_set=CAMVID, **options
+        )
+
+    monkeypatch.setattr(memory, "host_memory", lambda: 200_000)
+    done = predicted(advise=lambda: "try less")
+    assert done.count == 1 and (tmp_path / "out" / "b_id.png").exists()
+    said = r"in/a\.png: predicting an image of 300x400 needs .* but 200 kB .* are free: try less"
+    assert len(done.broken) == 1 and re.search(said, done.broken[0])
+    # The size of all images is too much: nothing would follow.
+    with pytest.raises(UserError, match=r"^predicting an image of 300x400 needs .*smaller images$"):
+        predicted(size=(300, 400))
+    # And when the allocator itself says so.
+    error = jax.errors.JaxRuntimeError(
+        "RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nmore"
+    )
+    monkeypatch.setattr(memory, "looked_at", lambda *_, **__: mock.Mock(side_effect=error))
+    done = predicted()
+    said = f"{tmp_path / 'in' / 'a.png'}: memory ran out (Out of memory allocating 9 bytes): give"
+    assert done.count == 0 and done.broken[0].startswith(said)
 
 
 def test_folders_patterns_and_links(tmp_path, monkeypatch):

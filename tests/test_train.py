@@ -1,5 +1,6 @@
 """The real loop, shrunk: resume, evaluation of checkpoints, refusals."""
 
+import contextlib
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ from jaxseg.experiment.method import make_method
 from jaxseg.experiment.optimisers import make_optimisers
 from jaxseg.experiment.state import abstract_state
 from jaxseg.run import evaluate as run_evaluate
-from jaxseg.run import snapshots, train
+from jaxseg.run import made, snapshots, train
 from jaxseg.storage import logs, run_folder
 from jaxseg.storage.checkpoints import checkpoint
 
@@ -75,7 +76,7 @@ def test_a_run_leaves_what_it_promises_and_is_resumed_bit_for_bit(
     assert noted["started"] <= noted["ended"] and 0 < noted["seconds"] < 600
     assert noted["data"].keys() == {"source train", "target train", "target val"}
     assert noted["data"]["source train"].startswith("6 images, sha256 ")
-    assert "made" not in run_folder.read_config(whole)
+    assert noted["outcome"] == "finished" and "made" not in run_folder.read_config(whole)
     lines = logs.read(whole)
     assert [line["step"] for line in lines if line["kind"] == "train"] == [1, 2, 3, 4]
     assert [line["step"] for line in lines if line["kind"] == "eval"] == [2, 4]
@@ -89,9 +90,12 @@ def test_a_run_leaves_what_it_promises_and_is_resumed_bit_for_bit(
         with monkeypatch.context() as patched:
             interrupt_after(step, patched)
             assert train.run(config, str(parts)) == 130
+        ended = run_folder.read_made(parts)
+        assert (ended["outcome"], ended["at_step"]) == ("interrupted", step)
     config.data.threads = 2
     assert train.run(config, str(parts), "jaxseg train --config=x") == 0
     again = run_folder.read_made(parts)
+    assert again["outcome"] == "finished" and again["seconds"] > ended["seconds"]
     assert again["data"] == noted["data"] and again["started"] <= again["ended"]
     assert again["resumed_with"] == "jaxseg train --config=x" and again["at_step"] == 4
     printed = capsys.readouterr().out
@@ -104,6 +108,7 @@ def test_a_run_leaves_what_it_promises_and_is_resumed_bit_for_bit(
 
     # A finished run given again only reports.
     assert train.run(config, str(parts)) == 0
+    assert run_folder.read_made(parts) == again
 
     # Evaluating the checkpoint gives the number that training logged, exactly.
     logged = [line for line in lines if line["kind"] == "eval"][-1]
@@ -118,6 +123,33 @@ def test_a_run_leaves_what_it_promises_and_is_resumed_bit_for_bit(
     config.optim.gen.lr = 0.5
     with pytest.raises(UserError, match=r"config.optim.gen.lr=0.1, now it is 0.5.*--workdir"):
         train.run(config, str(whole))
+
+
+def test_how_training_ended_is_noted(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    step, told = [0], []
+
+    def go(error=None, command=""):
+        with made.Clock([str(tmp_path)], {"command": command}, lambda: step[0]) as clock:
+            told.append(run_folder.read_made(tmp_path))
+            step[0] += 2
+            if error:
+                raise error
+            clock.finished = True
+
+    for error, said in (
+        (UserError("step 3 is not finite"), "step 3 is not finite"),
+        (KeyError("gen"), "KeyError: 'gen'"),
+        (KeyboardInterrupt(), "interrupted"),
+        (None, "finished"),
+    ):
+        with pytest.raises(type(error)) if error else contextlib.nullcontext():
+            go(error)
+        noted = run_folder.read_made(tmp_path)
+        assert (noted["outcome"], noted["at_step"]) == (said, step[0])
+        assert noted["ended"] >= noted["started"] == told[0]["started"]
+    # While it trains, and so if the process is killed, no end is noted.
+    assert not any(made.END[0] in before or "outcome" in before for before in told)
 
 
 def score_as(scores, monkeypatch):

@@ -1,10 +1,14 @@
-"""`jaxseg completion bash|zsh`: prints a script that completes commands, flags and experiments.
+"""`jaxseg completion bash|zsh|fish`: prints a script that completes commands, flags, experiments.
 
 eval "$(jaxseg completion bash)"     # in ~/.bashrc; for zsh in ~/.zshrc with zsh
+jaxseg completion fish | source      # in ~/.config/fish/config.fish
 """
 
 import argparse
 import importlib
+import shlex
+
+SHELLS = ("bash", "zsh", "fish")
 
 # Readline replaces only what follows the last '=' or ':', so completions are cut there.
 _BASH = """_jaxseg() {{
@@ -28,15 +32,39 @@ _BASH = """_jaxseg() {{
 }}
 complete -o default -F _jaxseg jaxseg
 """
-_ZSH = """autoload -U +X compinit && compinit
-autoload -U +X bashcompinit && bashcompinit
+_ZSH = """(( $+functions[compdef] )) || {{ autoload -Uz compinit && compinit -i; }}
+_jaxseg() {{
+  local -a flags rest
+  if (( CURRENT == 2 )); then
+    flags=({commands})
+    _describe command flags
+    compadd -- --help --version
+    return
+  fi
+  if compset -P '--config='; then
+    compadd -- {configs}
+    return
+  fi
+  if compset -P '--*='; then
+    _files
+    return
+  fi
+  case $words[2] in
+{cases}
+  esac
+  compadd -S '' -- $flags
+  compadd -- $rest
+}}
+compdef _jaxseg jaxseg
 """
+
+_FISH_FIRST = "complete -c jaxseg -n __fish_use_subcommand -f"
 
 
 def parser(program: str) -> argparse.ArgumentParser:
     """Takes the shell's name."""
     made = argparse.ArgumentParser(prog=program, description=__doc__.split("\n\n")[0])
-    made.add_argument("shell", choices=("bash", "zsh"))
+    made.add_argument("shell", choices=SHELLS)
     return made
 
 
@@ -46,20 +74,47 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def script(shell: str) -> str:
-    """The completion script for 'bash' or 'zsh'."""
+    """The completion script for one of SHELLS."""
     from jaxseg.cli.main import COMMANDS
     from jaxseg.experiment import presets
 
-    cases = "\n".join(
-        f'        {name}) words="{" ".join(words(name, command.module))}" ;;'
-        for name, command in COMMANDS.items()
-    )
-    text = _BASH.format(
-        cases=cases,
+    taken = {name: words(name, command.module) for name, command in COMMANDS.items()}
+    summaries = {name: command.summary for name, command in COMMANDS.items()}
+    if shell == "fish":
+        return _fish(taken, summaries, presets.names())
+    if shell == "zsh":
+        return _zsh(taken, summaries, presets.names())
+    return _BASH.format(
+        cases="\n".join(f'        {name}) words="{" ".join(w)}" ;;' for name, w in taken.items()),
         commands=" ".join(COMMANDS),
         configs=" ".join(f"--config={name}" for name in presets.names()),
     )
-    return (_ZSH if shell == "zsh" else "") + text
+
+
+def _zsh(taken: dict[str, list[str]], summaries: dict[str, str], configs: list[str]) -> str:
+    cases = [
+        f"    {name}) flags=({' '.join(w for w in words if w.endswith('='))})\n"
+        f"      rest=({' '.join(w for w in words if not w.endswith('='))}) ;;"
+        for name, words in taken.items()
+    ]
+    commands = " ".join(shlex.quote(f"{name}:{told}") for name, told in summaries.items())
+    return _ZSH.format(cases="\n".join(cases), commands=commands, configs=" ".join(configs))
+
+
+def _fish(taken: dict[str, list[str]], summaries: dict[str, str], configs: list[str]) -> str:
+    lines = [f"{_FISH_FIRST} -l help", f"{_FISH_FIRST} -l version"]
+    lines += [f"{_FISH_FIRST} -a {name} -d {shlex.quote(told)}" for name, told in summaries.items()]
+    for name, words in taken.items():
+        start = f"complete -c jaxseg -n '__fish_seen_subcommand_from {name}'"
+        for word in words:
+            if word == "--config=":
+                lines.append(f"{start} -l config -x -a '{' '.join(configs)}'")
+            elif word.startswith("--"):
+                value = "-r -F" if word.endswith("=") else "-f"
+                lines.append(f"{start} -l {word.strip('-=')} {value}")
+            else:
+                lines.append(f"{start} -f -a {word}")
+    return "\n".join(lines) + "\n"
 
 
 def words(name: str, module: str) -> list[str]:

@@ -42,7 +42,7 @@ COMMANDS = {
         "jaxseg.cli.listing", "experiments, presets, settings, data sets, published numbers"
     ),
     "web": Command("jaxseg.web.command", "serves the web page: runs, training, data, models"),
-    "completion": Command("jaxseg.cli.completion", "prints completion for bash or zsh"),
+    "completion": Command("jaxseg.cli.completion", "prints completion for bash, zsh or fish"),
 }
 
 MODE_USAGE = """jaxseg {name}: {summary}

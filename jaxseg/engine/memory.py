@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from jaxseg.errors import UserError
 
@@ -159,6 +160,37 @@ def kept_garbage() -> Iterator[None]:
     finally:
         if was:
             gc.enable()
+
+
+def looked_at(jitted: Callable, look: Callable[..., None], static: Sequence[int] = ()) -> Callable:
+    """The same jitted function; a program is looked at before it first runs.
+
+    JAX keeps what is compiled here, so calling the function does not compile it again. With several
+    processes nothing is looked at.
+
+    Args:
+      jitted: from `jax.jit` or `jax.pmap`, with positional arguments only.
+      look: called as look(compiled, *arguments) with each new `jax.stages.Compiled`. If it raises,
+        it is called again with the next arguments of these shapes.
+      static: positions of the arguments that are static.
+    """
+    if jax.process_count() > 1:
+        return jitted
+    seen: dict[Any, Any] = {}  # programs, None once they may run
+
+    def call(*args: Any) -> Any:
+        traced = [arg for i, arg in enumerate(args) if i not in static]
+        leaves, tree = jax.tree.flatten(traced)
+        kinds = tuple((np.shape(leaf), getattr(leaf, "dtype", type(leaf))) for leaf in leaves)
+        key = tree, kinds, tuple(args[i] for i in static)
+        if key not in seen:
+            seen[key] = jitted.lower(*args).compile()
+        if seen[key] is not None:
+            look(seen[key], *args)
+            seen[key] = None
+        return jitted(*args)
+
+    return call
 
 
 def ran_out(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxseg.engine import gather
+from jaxseg.engine import memory as engine_memory
 from jaxseg.engine.method import AXIS
 from jaxseg.errors import UserError
 from jaxseg.evaluation import results, selection
@@ -52,6 +53,7 @@ def make_evaluator(
     depth: Callable | None = None,
     depth_cap: float = 80.0,
     extremes: int = 0,
+    check: Callable[[Any], None] | None = None,
 ) -> Callable[..., tuple[dict[str, Any], list[Example]]]:
     """Makes the evaluator of a network; it compiles once for each shape of batch.
 
@@ -68,6 +70,7 @@ def make_evaluator(
         predicts no depth.
       depth_cap: metres; pixels with a larger true depth are ignored.
       extremes: how many of the worst and of the best images to keep for pictures.
+      check: called with each compiled program before it first runs; see `memory.looked_at`.
 
     Returns:
       evaluate(params, stats, memory, batches, classes, maps=None, ranked=None) -> (result,
@@ -88,6 +91,8 @@ def make_evaluator(
     devices = list(devices or jax.local_devices())
     everywhere = NamedSharding(Mesh(np.asarray(devices), (AXIS,)), PartitionSpec())
     count = _make_count(predict, num_classes, devices, depth, depth_cap, look=bool(pictures))
+    if check is not None:
+        count = engine_memory.looked_at(count, lambda compiled, *_: check(compiled))
 
     def evaluate(
         params, stats, memory, batches: Iterable[Mapping[str, Any]], classes: Sequence[str],

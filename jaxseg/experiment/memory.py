@@ -1,8 +1,10 @@
 """What to do about an experiment that does not fit into memory: the settings that help."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from jaxseg import routes
@@ -56,6 +58,41 @@ def of_evaluation(config: ConfigDict) -> str:
     return f"try a smaller {' or '.join(smaller)}{window}"
 
 
+def evaluation_check(config: ConfigDict, devices: Sequence[jax.Device]) -> Callable[[Any], None]:
+    """Makes the function that refuses a compiled evaluation for which memory is too short."""
+
+    def check(compiled: Any) -> None:
+        what = f"evaluating a batch of config.eval.batch={config.eval.batch}"
+        memory.check(compiled, devices, what, lambda _: of_evaluation(config))
+
+    return check
+
+
+def of_prediction(config: ConfigDict) -> str:
+    """The settings that make the prediction of one image need less memory."""
+    chosen, parts = config.eval, []
+    if tuple(chosen.scales) != (1.0,):
+        parts.append("fewer config.eval.scales")
+    if chosen.full_resolution:
+        parts.append("--config.eval.full_resolution=False")
+    else:
+        parts.append(f"a smaller config.data.target.size={tuple(config.data.target.size)}")
+    if not chosen.window:
+        parts.append("a sliding --config.eval.window=HEIGHT,WIDTH")
+    return f"try {', '.join([*parts, 'or a smaller image'])}"
+
+
+@contextlib.contextmanager
+def told_with(advise: Callable[[], str]) -> Iterator[None]:
+    """Turns an allocator's error within the block into a UserError: one line, with what to do."""
+    try:
+        yield
+    except Exception as error:
+        if said := memory.ran_out(error):
+            raise UserError(f"memory ran out ({said}): {advise()}") from error
+        raise
+
+
 @contextlib.contextmanager
 def told(
     config: ConfigDict, devices: int = 1, how: str = "", *, evaluating: bool = False
@@ -69,13 +106,13 @@ def told(
     Raises:
       UserError: memory ran out.
     """
-    try:
-        yield
-    except Exception as error:
-        said = memory.ran_out(error)
-        if not said:
-            raise
+
+    def advise() -> str:
         what = of_evaluation(config)
-        if not evaluating:
-            what = f"{remedies(config, devices, how)}; if an evaluation was under way, {what}"
-        raise UserError(f"memory ran out ({said}): {what}") from error
+        if evaluating:
+            return what
+        training = remedies(config, devices, how)
+        return f"{training}; if an evaluation was under way, {what}"
+
+    with told_with(advise):
+        yield

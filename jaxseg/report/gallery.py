@@ -59,7 +59,7 @@ def write(
       folder: that holds <name>_overlay.png, _color.png and _entropy.png of each image.
       shown: the images.
       label_set: names and colours of the classes.
-      broken: messages about files that could not be read.
+      broken: messages about files that could not be segmented.
     """
     shares = np.mean([each.shares for each in shown], 0) if shown else ()
     chips = "".join(
@@ -69,7 +69,7 @@ def write(
     )
     chips += ramp_chip(paint.heat_palette()[::51], "certain", "uncertain")
     listed = "".join(f"<li>{html.escape(line)}</li>" for line in broken)
-    failed = f"<h2>Could not be read</h2><ul>{listed}</ul>" if broken else ""
+    failed = f"<h2>Could not be segmented</h2><ul>{listed}</ul>" if broken else ""
     cards = "".join(_card(each, label_set) for each in sorted(shown, key=lambda s: s.entropy))
     page = (
         '<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content="width='

@@ -151,6 +151,7 @@ def _evaluator(loaded: Loaded) -> Callable[[Loaded], dict[str, Any]]:
         boundary=config.eval.boundary in ("evaluate", "always"),
         depth=depth and depth.function,
         depth_cap=config.eval.depth_cap,
+        check=memory.evaluation_check(config, jax.local_devices()),
     )
 
     def evaluate(loaded: Loaded) -> dict[str, Any]:

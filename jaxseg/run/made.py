@@ -1,12 +1,13 @@
 """What repeats a run, kept as `made` in its config.json: command, versions, data, dates."""
 
+import contextlib
 import datetime
 import hashlib
 import importlib.metadata
 import platform
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,40 +16,67 @@ from ml_collections import ConfigDict
 
 import jaxseg
 from jaxseg.data import pipeline, records
+from jaxseg.errors import UserError
 from jaxseg.experiment import batches
 from jaxseg.storage import run_folder
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml-collections")
+END = ("ended", "outcome", "at_step")  # of the latest start; gone while training runs
 HASHED = 64  # records of a split that its fingerprint is taken of
 
 
 class Clock:
-    """Notes in the runs' config.json when training began and ended, and for how long it ran.
+    """Notes in the runs' config.json when training began and ended, how, and for how long it ran.
+
+    A context around the training. However it is left, `outcome` says why: 'finished',
+    'interrupted', or the error. Only a process that is killed notes no end. `at_step` is the last
+    checkpoint's step, and `seconds` adds up what the starts of a run have noted.
 
     Args:
       folders: of the runs, each with its config.json.
       facts: see `facts`. A run that is resumed keeps those of its beginning, except that another
         command is noted as `resumed_with`.
+      saved: the step of the last checkpoint.
+
+    Attributes:
+      finished: whether training came to its end; to be set within the context.
     """
 
-    def __init__(self, folders: Sequence[str], facts: dict[str, Any]):
-        self._folders, self._began = folders, time.monotonic()
-        self._before = [run_folder.read_made(folder) for folder in folders]
-        now = _now()
-        for folder, before in zip(folders, self._before, strict=True):
-            if not before:
-                before |= {**facts, "started": now}
-            elif before.get("command") != facts.get("command"):
-                before["resumed_with"] = facts.get("command", "")
-            run_folder.write_made(folder, before)
+    def __init__(self, folders: Sequence[str], facts: dict[str, Any], saved: Callable[[], int]):
+        self._folders, self._facts, self._saved = folders, facts, saved
+        self.finished = False
 
-    def stop(self, step: int) -> None:
-        """Notes the end, at a step; the seconds of a resumed run are added up."""
-        seconds = round(time.monotonic() - self._began, 1)
+    def __enter__(self) -> "Clock":
+        self._began, self._start = time.monotonic(), self._saved()
+        self._before = [run_folder.read_made(folder) for folder in self._folders]
+        now = _now()
         for folder, before in zip(self._folders, self._before, strict=True):
+            made = {key: value for key, value in before.items() if key not in END}
+            if not made:
+                made = {**self._facts, "started": now}
+            elif made.get("command") != self._facts.get("command"):
+                made["resumed_with"] = self._facts.get("command", "")
+            run_folder.write_made(folder, made)
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        outcome = "finished" if self.finished else "interrupted"
+        if error is not None and not isinstance(error, KeyboardInterrupt):
+            said = (str(error).splitlines() or [""])[0]
+            outcome = said if isinstance(error, UserError) else f"{type(error).__name__}: {said}"
+        # A disk that is full must not hide the error that it caused.
+        with contextlib.suppress(OSError) if error is not None else contextlib.nullcontext():
+            self._note(outcome)
+
+    def _note(self, outcome: str) -> None:
+        seconds, step = time.monotonic() - self._began, self._saved()
+        for folder, before in zip(self._folders, self._before, strict=True):
+            if before.get("outcome") == outcome == "finished" and step == self._start:
+                run_folder.write_made(folder, before)  # there was nothing left to train
+                continue
             total = round(before.get("seconds", 0.0) + seconds, 1)
-            ended = {"ended": _now(), "at_step": step, "seconds": total}
-            run_folder.write_made(folder, {**before, **ended})
+            ended = {"ended": _now(), "outcome": outcome, "at_step": step, "seconds": total}
+            run_folder.write_made(folder, run_folder.read_made(folder) | ended)
 
 
 def facts(config: ConfigDict, reads: Sequence[str], command: str = "") -> dict[str, Any]:

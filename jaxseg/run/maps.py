@@ -1,22 +1,37 @@
-"""From logits to maps at the size of an image, compiled once for each size.
+"""From an image to maps of its own size: programs that are compiled once for each size.
 
 The resized logits of a photograph are large: 160 MB for 19 classes at 1080x1920. Where only an id
 or an entropy of each pixel is wanted, a CPU makes them row by row, which stay in its cache.
+
+Before a program runs for the first time, its memory is compared with what is free.
 """
 
+import functools
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxseg import routes
+from jaxseg.engine import memory
 from jaxseg.losses.entropy import entropy as entropy_map
 from jaxseg.resize import resize_bilinear, taps
 
 
-def make_maps() -> dict[str, Callable[[jax.Array, tuple[int, int]], jax.Array]]:
+def smaller() -> str:
+    """What to do where memory is short, if nothing more is known."""
+    return "give smaller images"
+
+
+def make_maps(
+    advise: Callable[[], str] = smaller,
+) -> dict[str, Callable[[jax.Array, tuple[int, int]], jax.Array]]:
     """Makes functions (logits [N,h,w,K], (H, W)) -> map, of logits resized with aligned corners.
+
+    Args:
+      advise: says what to do where memory is short, in the UserError that the functions raise then.
 
     Returns:
       {'labels': class ids int32 [N,H,W], 'entropy': float32 [N,H,W] in 0..1, 'probabilities':
@@ -29,7 +44,11 @@ def make_maps() -> dict[str, Callable[[jax.Array, tuple[int, int]], jax.Array]]:
                 return _by_rows(function, logits, size)
             return function(resize_bilinear(logits, size))
 
-        return compiled_once(jax.jit(of, static_argnums=1))
+        checked = memory.looked_at(jax.jit(of, static_argnums=1), look, static=(1,))
+        return compiled_once(checked)
+
+    def look(compiled, _, size):
+        check(compiled, "a map of an image", size, advise)
 
     return dict(
         labels=made(lambda logits: jnp.argmax(logits, -1).astype(jnp.int32)),
@@ -55,6 +74,72 @@ def _by_rows(
         return function(jnp.moveaxis(mixed, -2, -1))
 
     return jnp.moveaxis(jax.lax.map(row, jnp.arange(size[0])), 0, 1)
+
+
+def make_image_predictor(predict: Callable) -> Callable[..., tuple[jax.Array, jax.Array]]:
+    """Makes the function that predicts one image, of the two of `make_programs`.
+
+    Args:
+      predict: (params, stats, memory, images uint8 [N,H,W,3]) -> logits [N,h,w,K].
+
+    Returns:
+      ((params, stats, memory), image uint8 [H,W,3], size) -> class ids uint8 [*size] and entropy
+      float32 [*size] in 0..1, of the logits resized (aligned corners) to `size`, (height, width).
+    """
+    network, maps = make_programs(predict)
+    return lambda model, image, size: maps(network(model, image), size)
+
+
+def make_programs(
+    predict: Callable, advise: Callable[[], str] = smaller
+) -> tuple[Callable[..., jax.Array], Callable[..., tuple[jax.Array, jax.Array]]]:
+    """Makes the two programs that predict one image.
+
+    Before they run for the first time at a size, their memory is compared with what is free.
+
+    Args:
+      predict: (params, stats, memory, images uint8 [N,H,W,3]) -> logits [N,h,w,K].
+      advise: says what to do where memory is short.
+
+    Returns:
+      network: ((params, stats, memory), image uint8 [H,W,3]) -> logits [1,h,w,K], compiled for each
+      size of its input; and maps: (logits, size) -> class ids uint8 [*size], entropy float32
+      [*size] in 0..1, compiled for each size of the original image. Both raise UserError if memory
+      is short.
+    """
+
+    @jax.jit
+    def network(model: tuple, image: jax.Array) -> jax.Array:
+        return predict(*model, image[None]).astype(jnp.float32)
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def maps(logits: jax.Array, size: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
+        logits = resize_bilinear(logits, size)[0]
+        return jnp.argmax(logits, -1).astype(jnp.uint8), entropy_map(logits)
+
+    def look(compiled: Any, model: tuple, image: jax.Array) -> None:
+        check(compiled, "predicting an image", image.shape, advise)
+
+    def look_at_maps(compiled: Any, logits: jax.Array, size: tuple[int, int]) -> None:
+        check(compiled, "the map of an image", size, advise)
+
+    return (
+        memory.looked_at(network, look),
+        memory.looked_at(maps, look_at_maps, static=(1,)),
+    )
+
+
+def check(compiled: Any, what: str, size: tuple[int, ...], advise: Callable[[], str]) -> None:
+    """Raises UserError if a program needs more memory than is free; see `memory.check`.
+
+    Args:
+      compiled: the program.
+      what: its name in the message.
+      size: (height, width) of the image, for the message.
+      advise: says what to do.
+    """
+    title = f"{what} of {size[0]}x{size[1]}"
+    memory.check(compiled, jax.local_devices()[:1], title, lambda _: advise())
 
 
 def compiled_once(function: Callable) -> Callable:

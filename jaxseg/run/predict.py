@@ -1,29 +1,27 @@
 """Prediction on images of any size: class ids, colours, overlay and entropy of each."""
 
 import contextlib
-import functools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
+from jaxseg.data import photograph
 from jaxseg.data.labels import CITYSCAPES, LabelSet, colorize, id_table
 from jaxseg.engine import processes
 from jaxseg.errors import UserError
 from jaxseg.evaluation.results import percent
-from jaxseg.experiment import finished, settings
+from jaxseg.experiment import finished, memory, settings
 from jaxseg.experiment.finished import Wanted
 from jaxseg.experiment.method import make_predictor
-from jaxseg.losses.entropy import entropy as entropy_map
 from jaxseg.report import gallery, paint
-from jaxseg.resize import resize_bilinear
 from jaxseg.run import images, video
+from jaxseg.run.maps import make_programs, smaller
 
 DEFAULT = Wanted()
 
@@ -33,7 +31,7 @@ class Done(NamedTuple):
 
     Attributes:
       count: number of predicted images, of all processes.
-      broken: a line for each file that could not be read; the others are done.
+      broken: a line for each file that could not be read, or is too large; the others are done.
     """
 
     count: int
@@ -49,6 +47,7 @@ def predict_folder(
     label_set: LabelSet,
     size: tuple[int, int] | None = None,
     published: np.ndarray | None = None,
+    advise: Callable[[], str] = smaller,
     announce: Callable[[str], None] = print,
 ) -> Done:
     """Predicts an image or all images of a folder (and of its subfolders).
@@ -72,25 +71,34 @@ def predict_folder(
         None gives the network the image as it is.
       published: uint8 [256] from class ids to published label ids (see `published_ids`); if given,
         <stem>_labelIds.png is written too.
+      advise: says what to do where memory is short.
       announce: called with one line per image.
 
     Returns:
       See `Done`. Several processes share the images out among them; `broken` is of this process.
 
     Raises:
-      UserError: no image is found, or an output cannot be written; earlier predictions are kept.
+      UserError: no image is found, an output cannot be written, or memory is short for the network
+        at the `size` that all images have; earlier predictions are kept.
     """
     output = Path(output)
     found = images.find(input_path, output)
     with _writing(output):
         output.mkdir(parents=True, exist_ok=True)
     model = jax.device_put((model["params"], model["stats"], model["memory"]))
-    look, broken, shown = make_image_predictor(predict), [], []
+    (network, maps), broken, shown = make_programs(predict, advise), [], []
+    alike = isinstance(size, tuple) and not isinstance(size, photograph.Covering)
+    hopeless = False  # whether the network is too large for memory at the size of all images
 
     def seen(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        nonlocal hopeless
         (small,) = images.resized(image[None], size)
-        ids, entropy = look(model, small, image.shape[:2])
-        return np.asarray(ids), np.asarray(entropy)
+        with memory.told_with(advise):
+            hopeless = alike
+            logits = network(model, small)
+            hopeless = False
+            ids, entropy = maps(logits, image.shape[:2])
+            return np.asarray(ids), np.asarray(entropy)
 
     for item in found[jax.process_index() :: jax.process_count()]:
         target = output / item.name
@@ -101,13 +109,17 @@ def predict_folder(
                 one = _video(item, target, seen, label_set)
             else:
                 image = images.read(item.path)
+                maps = seen(image)
         except UserError as error:
-            broken.append(str(error))
-            announce(str(error))
+            if hopeless:
+                raise
+            named = str(error).startswith(f"{item.path}:")
+            broken.append(str(error) if named else f"{item.path}: {error}")
+            announce(broken[-1])
             continue
         if not item.video:
             with _writing(output):
-                one = _image(item, image, target, seen, label_set, published)
+                one = _image(item, image, maps, target, label_set, published)
         shown.append(one)
         announce(f"{item.path} -> {target}_*, mean entropy {percent(one.entropy, 1)}")
     with _writing(output):
@@ -121,13 +133,13 @@ Seen = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # image -> class i
 def _image(
     item: images.Item,
     image: np.ndarray,
+    maps: tuple[np.ndarray, np.ndarray],
     target: Path,
-    seen: Seen,
     label_set: LabelSet,
     published: np.ndarray | None,
 ) -> gallery.Shown:
-    """Predicts an image and writes its pictures."""
-    ids, entropy = seen(image)
+    """Writes an image's pictures: of class ids and of entropy."""
+    ids, entropy = maps
     _save(target, "id", ids)
     _save(target, "color", colorize(ids, label_set))
     _save(target, "overlay", paint.overlay(image, ids, label_set))
@@ -165,32 +177,6 @@ def _write_gallery(
     parts = [json.loads(part) for part in told]
     everything = [gallery.Shown(*one) for part in parts for one in part[0]]
     gallery.write(output, everything, label_set, [line for part in parts for line in part[1]])
-
-
-def make_image_predictor(predict: Callable) -> Callable[..., tuple[jax.Array, jax.Array]]:
-    """Makes the function that predicts one image.
-
-    It compiles two programs: the network, for each size of its input, and the resizing of its
-    output, for each size of the original image.
-
-    Args:
-      predict: (params, stats, memory, images uint8 [N,H,W,3]) -> logits [N,h,w,K].
-
-    Returns:
-      ((params, stats, memory), image uint8 [H,W,3], size) -> class ids uint8 [*size] and entropy
-      float32 [*size] in 0..1, of the logits resized (aligned corners) to `size`, (height, width).
-    """
-
-    @jax.jit
-    def network(model: tuple, image: jax.Array) -> jax.Array:
-        return predict(*model, image[None]).astype(jnp.float32)
-
-    @functools.partial(jax.jit, static_argnums=1)
-    def maps(logits: jax.Array, size: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
-        logits = resize_bilinear(logits, size)[0]
-        return jnp.argmax(logits, -1).astype(jnp.uint8), entropy_map(logits)
-
-    return lambda model, image, size: maps(network(model, image), size)
 
 
 def published_ids(label_set: LabelSet) -> np.ndarray:
@@ -255,9 +241,10 @@ def predict(
     done = predict_folder(
         make_predictor(loaded.config, loaded.method), loaded.model, source, output,
         label_set=label_set, size=settings.network_size(config), published=ids,
+        advise=lambda: memory.of_prediction(config),
     )  # fmt: skip
     page = Path(output, "index.html")
     print(f"{done.count} images segmented with {loaded.name} into {output}; {page} shows them")
     if done.broken:
-        print("\n".join([f"{len(done.broken)} files could not be read:", *done.broken]))
+        print("\n".join([f"{len(done.broken)} files could not be segmented:", *done.broken]))
     return done

@@ -28,15 +28,17 @@ from PIL import Image
 
 from jaxseg.data import labels, photograph
 from jaxseg.data.labels import LabelSet
+from jaxseg.engine import memory
 from jaxseg.errors import UserError
 from jaxseg.experiment import check, finished, presets
+from jaxseg.experiment import memory as experiment_memory
 from jaxseg.experiment import settings as experiment_settings
 from jaxseg.experiment.finished import Wanted
 from jaxseg.experiment.method import make_predictor
 from jaxseg.experiment.restore import Loaded
 from jaxseg.report import paint
 from jaxseg.run import images as run_images
-from jaxseg.run.maps import compiled_once, make_maps
+from jaxseg.run import maps
 from jaxseg.storage import run_folder
 
 # The experiment whose protocol a published file is used with, if none is named.
@@ -54,13 +56,16 @@ class Segmentation:
     """
 
     def __init__(
-        self, image: np.ndarray, logits: jax.Array, label_set: LabelSet, maps: dict[str, Callable]
-    ):
+        self, image: np.ndarray, logits: jax.Array, label_set: LabelSet,
+        maps: dict[str, Callable], advise: Callable[[], str],
+    ):  # fmt: skip
         self.image, self.classes = image, label_set.classes
         self._logits, self._label_set, self._maps = logits, label_set, maps
+        self._advise = advise
 
     def _map(self, kind: str) -> np.ndarray:
-        found = np.asarray(self._maps[kind](self._logits, self.image.shape[-3:-1]))
+        with experiment_memory.told_with(self._advise):
+            found = np.asarray(self._maps[kind](self._logits, self.image.shape[-3:-1]))
         return found if self.image.ndim == 4 else found[0]
 
     @functools.cached_property
@@ -120,10 +125,14 @@ class Model:
         self.variables = jax.device_put(
             tuple(loaded.model[key] for key in ("params", "stats", "memory"))
         )
-        self._network = compiled_once(
-            jax.jit(lambda model, images: self.predict(*model, images).astype(jnp.float32))
-        )
-        self._maps = make_maps()
+
+        def look(compiled, _, images):
+            what = "predicting an image" if len(images) == 1 else f"predicting {len(images)} images"
+            maps.check(compiled, what, images.shape[1:3], self._advise)
+
+        network = jax.jit(lambda model, images: self.predict(*model, images).astype(jnp.float32))
+        self._network = maps.compiled_once(memory.looked_at(network, look))
+        self._maps = maps.make_maps(self._advise)
 
     def __call__(self, image: Any) -> Segmentation:
         """Segments an image.
@@ -134,12 +143,17 @@ class Model:
             turned upright, transparency white, 16 bits cut to 8.
 
         Raises:
-          UserError: a file that cannot be read, or an array of another kind.
+          UserError: a file that cannot be read, an array of another kind, or an image that needs
+            more memory than is free.
         """
         pixels = _pixels(image)
         seen = pixels if pixels.ndim == 4 else pixels[None]
-        logits = self._network(self.variables, run_images.resized(seen, self.size))
-        return Segmentation(pixels, logits, self.label_set, self._maps)
+        with experiment_memory.told_with(self._advise):
+            logits = self._network(self.variables, run_images.resized(seen, self.size))
+        return Segmentation(pixels, logits, self.label_set, self._maps, self._advise)
+
+    def _advise(self) -> str:
+        return experiment_memory.of_prediction(self.config)
 
     def __repr__(self) -> str:
         return f"<jaxseg.Model {self.name} of {self.config.name}, {len(self.classes)} classes>"

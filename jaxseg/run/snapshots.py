@@ -20,7 +20,7 @@ from jaxseg.errors import UserError
 from jaxseg.evaluation import results, selection
 from jaxseg.evaluation.evaluator import make_evaluator
 from jaxseg.evaluation.results import percent, plain
-from jaxseg.experiment import batches, settings
+from jaxseg.experiment import batches, memory, settings
 from jaxseg.experiment.method import make_predictor
 from jaxseg.report import brought, page, paint, paint_examples, paint_source, paint_views
 from jaxseg.run import yardsticks
@@ -61,6 +61,7 @@ def make_scorers(
         boundary=config.eval.boundary == "always",
         depth=depth and depth.function, depth_cap=config.eval.depth_cap,
         extremes=EXTREMES if config.train.pictures else 0,
+        check=memory.evaluation_check(config, devices),
     )  # fmt: skip
     look = _looks(config, method, classes, devices[0])
     return lambda workdir, start: _scorer(

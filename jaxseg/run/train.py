@@ -100,10 +100,13 @@ def _run(
         if trained.swept:
             print(f"{len(trained.members)} members in one program, in {workdir}")
         noted = made.facts(trained.config, trained.method.reads, command)
-        clock = made.Clock(trained.folders, noted)
-        finished = _trained_on(trained, states, managers, tabulate, profile)
-        clock.stop(max(manager.latest_step() or start for manager in managers))
-    if not finished:
+
+        def saved() -> int:
+            return max(manager.latest_step() or start for manager in managers)
+
+        with made.Clock(trained.folders, noted, saved) as clock:
+            clock.finished = _trained_on(trained, states, managers, tabulate, profile)
+    if not clock.finished:
         return 130
     if main and trained.swept:
         sweep_tables.print_tables(sweep_tables.outcome(workdir, over, trained.members))

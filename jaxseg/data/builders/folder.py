@@ -5,26 +5,23 @@ suffixes. Labels are read exactly or refused: see `label_files`. The name of the
 depends on the files' names, sizes and modification times, so changed data are prepared again.
 """
 
+import functools
 import hashlib
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import tensorflow_datasets as tfds
 
-from jaxseg.data import classfile, classmap, labels
-from jaxseg.data.conversion import common, folder_files, label_files
-from jaxseg.data.conversion import places as conversion_places
+from jaxseg.data import labels
+from jaxseg.data.conversion import common, folder_files, label_files, own_split
 from jaxseg.data.conversion.convert import Readers, convert
-from jaxseg.data.conversion.places import AUTO, Places
 from jaxseg.data.conversion.tree import Files
 from jaxseg.errors import UserError
 
 LABELS = labels.UNLABELLED  # replaced by the classes of a class file
 STORED = "images"  # TFDS's name of the split, for any name of the user's folder
-OWN_CLASSES, CLASS_MAP = "classes.txt", "class_map.txt"  # beside the folder of images
 
 
 def config(
@@ -85,30 +82,13 @@ def config(
     """
     split, root = split or "train", raw.parent if raw is not None else Path()
     _check(label_values, labels, classes)
-    places = conversion_places.find(
-        root, images, labels, split,
-        val_images=val_images, val_labels=val_labels, partly=partly_labelled,
+    given = own_split.Given(
+        root, images, labels, val_images, val_labels, partly_labelled,
+        folder_files.Names(image_prefix, image_suffix, label_prefix, label_suffix),
+        val_percent, split_seed, (classes, own_classes, class_map),
     )  # fmt: skip
-    if places.layout is not None and places.layout.label_suffix:
-        label_suffix = label_suffix or places.layout.label_suffix
-    names = folder_files.Names(image_prefix, image_suffix, label_prefix, label_suffix)
-    pairs = _pairs(places, names, partly_labelled)
-    if not places.own:
-        pairs = _chosen(pairs, split, val_percent, split_seed)
-    labelled = any(files.label for files in pairs)
-    named = _classes(root, places, classes, own_classes, class_map) if labelled else None
-    found = _Found(split, pairs, named, label_values, places)
-    return _described(found, raw, size, keep_proportions)
-
-
-class _Found(NamedTuple):
-    """The files of a split, and what their labels mean."""
-
-    split: str
-    pairs: list[Files]
-    classes: classfile.ClassFile | None
-    label_values: str
-    places: Places
+    found = own_split.find(given, split)
+    return _described(found, given, raw, size, keep_proportions, label_values)
 
 
 def _check(label_values: str, labels: str, classes: str) -> None:
@@ -125,14 +105,20 @@ def _check(label_values: str, labels: str, classes: str) -> None:
 
 
 def _described(
-    found: _Found, raw: Path | None, size: tuple[int, int] | None, cover: bool
-) -> common.Config:
+    found: own_split.Found, given: own_split.Given, raw: Path | None,
+    size: tuple[int, int] | None, cover: bool, label_values: str,
+) -> common.Config:  # fmt: skip
     """The builder's config, whose name changes with everything that the records depend on."""
     named, images = found.classes, found.places.images
     used = {
         "files": folder_files.states(found.pairs),
-        "classes": named and [named.label_set.classes, *map(list, _items(named))],
-        "label_values": found.label_values,
+        "classes": named
+        and [
+            named.label_set.classes,
+            list(named.values.items()),
+            list((named.colours or {}).items()),
+        ],
+        "label_values": label_values,
     }
     digest = hashlib.sha256(json.dumps(used).encode()).hexdigest()[:12]
     title = re.sub(r"[^A-Za-z0-9_]+", "_", f"{images.name}_{found.split}")
@@ -146,7 +132,8 @@ def _described(
             "split": found.split,
             "pairs": found.pairs,
             "classes": named,
-            "label_values": found.label_values,
+            "label_values": label_values,
+            "other_splits": functools.partial(own_split.others, given, found),
             "layout": found.places.layout and found.places.layout.tool,
             "images": folder_files.shown(str(images)),
         },
@@ -154,73 +141,6 @@ def _described(
         keys=("label",) if named else (),
         cover=cover,
     )
-
-
-def _pairs(places: Places, names: folder_files.Names, partly: bool) -> list[Files]:
-    """The files of the split's places; of those on a tool's list, if there is one."""
-    listed = places.listed
-    found = folder_files.pairs(
-        places.images, places.labels, names, partly=partly or listed is not None
-    )
-    if listed is None:
-        return found
-    found = [files for files in found if Path(files.image).stem in listed]
-    for files in found:
-        if places.labels is not None and files.label is None and not partly:
-            raise UserError(f"{folder_files.shown(files.image)} has no label in {places.labels}")
-    if not found:
-        raise UserError(f"{places.images} holds none of the images of {places.layout.lists}")
-    return found
-
-
-def _chosen(pairs: list[Files], split: str, val_percent: float, seed: int) -> list[Files]:
-    """A split of one folder: by having a label where only some have, else by percent."""
-    labelled = [files for files in pairs if files.label]
-    if not labelled or len(labelled) == len(pairs) or split not in ("train", "val"):
-        return folder_files.share(pairs, split, val_percent, seed)
-    return labelled if split == "val" else [files for files in pairs if not files.label]
-
-
-def _classes(
-    root: Path, places: Places, classes: str, own_classes: str, class_map: str
-) -> classfile.ClassFile:
-    """The classes of the label files, under the names of the learnt ones."""
-    if own_classes == AUTO:
-        tool = places.layout.classes if places.layout else ""
-        found = [places.top / name for name in (OWN_CLASSES, tool) if name]
-        own_classes = next((str(path) for path in found if path.is_file()), "")
-    if class_map == AUTO:
-        path = places.top / CLASS_MAP
-        class_map = str(path) if path.is_file() else ""
-    learnt = _class_file(root, classes)
-    own = _class_file(root, own_classes) if own_classes else learnt
-    if not class_map:
-        return own
-    path = _existing(root, class_map)
-    return classmap.renamed(own, classmap.read(path), learnt.label_set, path)
-
-
-def _existing(root: Path, name: str) -> str:
-    """The path where the program runs, or else below the root."""
-    below = root / Path(name).expanduser()
-    return str(below) if not Path(name).expanduser().is_file() and below.is_file() else name
-
-
-def _class_file(root: Path, name: str) -> classfile.ClassFile:
-    """Reads a class file, or makes one of a built-in set's train ids and colours."""
-    name = _existing(root, name)
-    if Path(name).expanduser().is_file():
-        return classfile.read(name)
-    label_set = classfile.by_name(name)
-    return classfile.ClassFile(
-        label_set,
-        {train: train for train in range(len(label_set.classes))},
-        {colour: train for train, colour in enumerate(label_set.palette)},
-    )
-
-
-def _items(classes: classfile.ClassFile) -> tuple:
-    return classes.values.items(), (classes.colours or {}).items()
 
 
 def find(config: common.Config) -> tuple[folder_files.Disk, list[Files]]:
@@ -261,3 +181,5 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         if classes is not None:
             first = next(files.label for files in pairs if files.label)
             label_files.check(seen, classes, values, disk.where(first))
+            for others in options["other_splits"]() if seen.palette else ():
+                label_files.compare_palettes(disk, seen, options["split"], others)

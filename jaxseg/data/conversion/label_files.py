@@ -1,20 +1,23 @@
 """Reads label files of a user's own data exactly, or refuses them.
 
 Some mistakes show in a whole folder only: masks of 0 and 255, of which 255 is always ignored, and
-palette files whose indices mean other colours in other files. `Seen` gathers what is needed to
-notice them.
+palette files whose indices mean other colours in other files, of the same split or another one.
+`Seen` gathers what is needed to notice them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxseg.data import codec, labels
 from jaxseg.data.classfile import ClassFile
+from jaxseg.data.conversion.convert import named
+from jaxseg.data.conversion.folder_files import Disk
 from jaxseg.errors import UserError
 
 VALUES = ("auto", "index", "colour")
+LOOKED_AT = 64  # label files of another split
 
 
 class Seen(NamedTuple):
@@ -100,7 +103,33 @@ def check(seen: Seen, classes: ClassFile, label_values: str, where: str) -> None
     )
 
 
-def _compare(seen: Seen, palette: np.ndarray, indices: list[int]) -> None:
+def compare_palettes(disk: Disk, seen: Seen, split: str, others: Sequence[str]) -> None:
+    """Compares palettes with those of another split, in LOOKED_AT files evenly over it.
+
+    Args:
+      disk: reads the files.
+      seen: what `reader` gathered from all files of one split.
+      split: name of this split, for messages.
+      others: paths of the other split's labels.
+
+    Raises:
+      UserError: an index that occurs in both splits is another colour there; a damaged file.
+    """
+    known = Seen(set(), dict(seen.palette))
+
+    def look(data: bytes) -> None:
+        palette, raw = codec.palette(data), codec.decode_index(data)
+        if palette is not None and raw is not None:
+            here = np.flatnonzero(np.bincount(raw.ravel(), minlength=256)).tolist()
+            _compare(known, palette, here, f"the labels of {split}")
+
+    for i in range(count := min(LOOKED_AT, len(others))):
+        named(disk, others[i * len(others) // count], look)
+
+
+def _compare(
+    seen: Seen, palette: np.ndarray, indices: list[int], where: str = "a file beside it"
+) -> None:
     for index in indices:
         if index == labels.IGNORE or index >= len(palette):
             continue
@@ -108,8 +137,8 @@ def _compare(seen: Seen, palette: np.ndarray, indices: list[int]) -> None:
         if (first := seen.palette.setdefault(index, colour)) != colour:
             raise UserError(
                 f"palette index {index} is the colour {' '.join(map(str, colour))} here and "
-                f"{' '.join(map(str, first))} in a file beside it: list the colours in the class "
-                f"file as 'R G B name', or, if the indices count, set label_values=index"
+                f"{' '.join(map(str, first))} in {where}: list the colours in the class file as "
+                f"'R G B name', or, if the indices count, set label_values=index"
             )
 
 
