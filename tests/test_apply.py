@@ -10,6 +10,7 @@ import pytest
 from kit.raw_cityscapes import write_cityscapes
 from kit.runs import drawn, reference_names, write_run
 from kit.small import small_config
+from ml_collections import ConfigDict
 from PIL import Image
 
 from jaxseg.errors import UserError
@@ -50,6 +51,24 @@ def run(records, tmp_path_factory):
     return write_run(small_config("advent", records), folder, {2: 0.3, 4: 0.1})
 
 
+def pixels(seed, *shape, high=256):
+    return np.random.default_rng(seed).integers(0, high, shape).astype(np.uint8)
+
+
+def config_of_folder(size, **options):
+    """A target in `images/{split}` and `labels/{split}` of data.root."""
+    paths = dict(images="images/{split}", labels="labels/{split}")
+    return ConfigDict(
+        dict(
+            name="folder",
+            split="val",
+            val_split="val",
+            size=size,
+            options=ConfigDict(paths | options),
+        )
+    )
+
+
 def by_hand(config, loaded):
     """The evaluator's result for a network, without `apply`."""
     classes = experiment_settings.label_set(config).classes
@@ -77,6 +96,40 @@ def test_every_snapshot_of_a_run(config, run, capsys):
     assert [alone[k] for k in keys] == [saved["snapshots"][0][k] for k in keys]
     results = json.loads((run / "results.json").read_text())
     assert results["protocol"]["flip"] is False and results["protocol"]["image_size"] == [32, 64]
+
+
+def test_the_test_split_of_own_images_is_scored_as_numpy_scores_what_is_predicted(
+    config, run, tmp_path
+):
+    """What --split=test does is to set `val_split`."""
+    truths = {"val": pixels(3, 1, 32, 64, high=19), "test": pixels(4, 2, 32, 64, high=19)}
+    for split, labels in truths.items():
+        for i, label in enumerate(labels):
+            for kind, array in (("images", pixels(i, 32, 64, 3)), ("labels", label)):
+                path = tmp_path / kind / split / f"{i}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(array).save(path)
+    target = config_of_folder(config.data.target.size, classes="cityscapes", label_values="index")
+    config.data.update(dict(root=str(tmp_path), target=target))
+    found = {}
+    for split, labels in truths.items():
+        config.data.target.val_split = split
+        result = found[split] = run_evaluate.evaluate(config, str(run), Wanted("last"))
+        images, output = tmp_path / "images" / split, tmp_path / "out" / split
+        run_predict.predict(config, str(run), str(images), str(output), Wanted("last"))
+        ids = np.stack([Image.open(output / f"{i}_id.png") for i in range(len(labels))])
+        ious = [
+            ((ids == k) & (labels == k)).sum() / union
+            for k in range(19)
+            if (union := ((ids == k) | (labels == k)).sum())
+        ]
+        assert (result["split"], result["images"]) == (split, len(labels))
+        assert result["miou"] == pytest.approx(np.mean(ious), abs=1e-12)
+        assert json.loads((run / "results.json").read_text())["split"] == split
+    assert found["val"]["miou"] != found["test"]["miou"]
+    config.data.target.val_split = "night"
+    with pytest.raises(UserError, match="no folder .*images/night.* holds test, val"):
+        run_evaluate.evaluate(config, str(run), Wanted("last"))
 
 
 def test_a_snapshot_chosen_without_target_labels(config, records, tmp_path, capsys):

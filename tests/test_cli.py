@@ -176,6 +176,10 @@ def test_commands_are_modes_of_a_config(tmp_path):
     assert done.returncode == 0 and "--workdir" in done.stdout and "--input" not in done.stdout
     for arguments, message in (
         (["train"], "jaxseg train: --config is missing"),
+        (
+            ["evaluate", "--workdir=no"],
+            "--workdir=no holds no run (no config.json), and --config is",
+        ),
         (["train", "--mode=predict"], "the command itself says what to do"),
         (["train", "--config=advnt"], "jaxseg train: no experiment 'advnt'; did you mean advent?"),
         (

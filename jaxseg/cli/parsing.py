@@ -41,12 +41,22 @@ def parse(argv: Sequence[str]) -> list[str]:
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
             rest = flags.FLAGS(argv)
             if flags.FLAGS["config"].value is None:
-                example = "configs/advent.py" if program.endswith(".py") else "advent:streets"
-                fail(f"--config is missing: try --config={example}", program)
+                fail(_no_config(program, argv), program)
             _ = own.CONFIG.value
     except Exception as error:  # ml_collections raises many kinds for overrides
         fail(_one_line(error), program)
     return rest
+
+
+def _no_config(program: str, argv: Sequence[str]) -> str:
+    """What to say where no config is given, and the work folder has none."""
+    example = "configs/advent.py" if program.endswith(".py") else "advent:streets"
+    if folder := _values(argv[1:], "workdir"):
+        return (
+            f"--workdir={folder[-1]} holds no run (no config.json), and --config is missing: give "
+            f"the folder of a run, or an experiment as in --config={example}"
+        )
+    return f"--config is missing: try --config={example}"
 
 
 def asks_help(argv: Sequence[str]) -> bool:

@@ -18,7 +18,7 @@ from jaxseg.data.records import Source
 from jaxseg.data.sampling import RareClasses
 from jaxseg.errors import UserError
 
-_changes: dict[tuple, list[int]] = {}  # where the stored size changes; found by reading all
+_sizes: dict[tuple, list[list[int]]] = {}  # records of each stored size; found by reading all
 SIDES = ("source", "target")
 
 
@@ -149,18 +149,19 @@ def eval_batches(
     shard: tuple[int, int] = (0, 1),
     threads: int = 2,
 ) -> Iterator[dict[str, Any]]:
-    """Every image of a split exactly once, in order; incomplete batches are padded.
+    """Every image of a split exactly once; incomplete batches are padded.
 
-    A batch holds images of one size: where the size changes from one image to the next, the batch
-    is padded and a new one begins. All processes do so at the same step, so that their batches have
-    equal shapes and their collectives match.
+    A batch holds images of one size. Where sizes differ, images of the first one's size come first,
+    then those of the next size that occurs, each in order; of a size with few images the batches
+    are smaller, so that little is padded. All processes do so at the same step, so that their
+    batches have equal shapes and their collectives match.
 
     Args:
       source: the records.
       size: (height, width) of the network's input; None keeps each image's stored size. It is
         `photograph.fitted`, as `label_size`, for a source that keeps proportions.
       label_size: (height, width) of the labels; None keeps each image's stored size.
-      batch: samples per batch of this process.
+      batch: samples per batch of this process, fewer only of a size with fewer images.
       table: uint8 [256] applied to label ids.
       keys: additional keys, 'depth' and 'instances'; those that the records lack are left out.
       shard: (index, count) of this process, which takes every count-th image of the global batches.
@@ -179,19 +180,22 @@ def eval_batches(
     index, count = shard
     beside = [key for key in keys if key in source.has]
     one_size = size and label_size and not source.keeps_proportions
-    # Slices of records of one size; each gives one batch in every process.
+    groups = [range(len(source))] if one_size else equal_sizes(source)
+    # Slices of records of one size, and how many make a batch; each gives one in every process.
     slices = [
-        run[first : first + batch * count]
-        for run in ([range(len(source))] if one_size else equal_sizes(source))
-        for first in range(0, len(run), batch * count)
+        (group[first : first + most * count], most)
+        for group in groups
+        for most in [batch if len(groups) == 1 else min(batch, -(-len(group) // count))]
+        for first in range(0, len(group), most * count)
     ]
 
     def load(number: int) -> dict[str, Any]:
-        mine = slices[number][index::count]
+        chosen, batch = slices[number]
+        mine = chosen[index::count]
         # A process without an image in this slice pads with the shape of another one's.
         samples = [
             _evaluated(source, source[i], size, label_size, table, beside)
-            for i in (mine or slices[number][:1])
+            for i in (mine or chosen[:1])
         ]
         return {
             "image": _stack([sample["image"] for sample in samples], len(mine), batch, 0),
@@ -208,8 +212,8 @@ def eval_batches(
     return iter(dataset.to_iter_dataset(_reading(threads)))
 
 
-def equal_sizes(source: Source) -> list[range]:
-    """Returns ranges of consecutive records that share a stored size.
+def equal_sizes(source: Source) -> list[Sequence[int]]:
+    """Returns the indices of the records of each stored size, in the order in which sizes occur.
 
     Raises:
       UserError: a damaged record.
@@ -217,20 +221,16 @@ def equal_sizes(source: Source) -> list[range]:
     if source.size is not None or not len(source):
         return [range(len(source))]
     key = _identity(source)
-    starts = _changes.get(key)
-    if starts is None:
-        starts, before = [], None
+    groups = _sizes.get(key)
+    if groups is None:
+        found: dict[tuple[int, int], list[int]] = {}
         for i in range(len(source)):
             record = source[i]
-            size = photograph.size_in(record, source.where(record))
-            if size != before:
-                starts.append(i)
-                before = size
+            found.setdefault(photograph.size_in(record, source.where(record)), []).append(i)
+        groups = list(found.values())
         if key:
-            _changes[key] = starts
-    return [
-        range(start, end) for start, end in zip(starts, [*starts[1:], len(source)], strict=True)
-    ]
+            _sizes[key] = groups
+    return groups
 
 
 def _identity(source: Source) -> tuple | None:
