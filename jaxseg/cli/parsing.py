@@ -51,7 +51,8 @@ def parse(argv: Sequence[str]) -> list[str]:
 def _no_config(program: str, argv: Sequence[str]) -> str:
     """What to say where no config is given, and the work folder has none."""
     example = "configs/advent.py" if program.endswith(".py") else "advent:streets"
-    if folder := _values(argv[1:], "workdir"):
+    folder = _values(argv[1:], "workdir")
+    if folder and _finished(argv):
         return (
             f"--workdir={folder[-1]} holds no run (no config.json), and --config is missing: give "
             f"the folder of a run, or an experiment as in --config={example}"
@@ -80,13 +81,16 @@ def _values(arguments: Sequence[str], name: str) -> list[str]:
     return found
 
 
+def _finished(argv: Sequence[str]) -> bool:
+    """Whether the mode is one that uses a finished run."""
+    return (_values(argv[1:], "mode") or [""])[-1] in ("evaluate", "predict", "export")
+
+
 def _with_config(argv: list[str]) -> list[str]:
     """Takes the config of --workdir's run if there is no --config."""
     folder = os.path.expanduser((_values(argv[1:], "workdir") or [""])[-1])
-    modes = _values(argv[1:], "mode")
-    finished = modes and modes[-1] in ("evaluate", "predict", "export")
     there = folder and os.path.isfile(os.path.join(folder, "config.json"))
-    if _values(argv[1:], "config") or not finished or not there:
+    if _values(argv[1:], "config") or not _finished(argv) or not there:
         return argv
     from jaxseg.experiment import of_run
 
