@@ -174,15 +174,23 @@ def _papers(config):
 
 
 def learn_target(config: ConfigDict) -> None:
-    """Makes the target's own training labels what is learnt; overrides of the target's follow."""
+    """Makes the target's own training labels what is learnt; overrides of the target's follow.
+
+    Of an own pair (`folders`) those are in DIR/target/labels, for some or all of DIR/target/images.
+    """
     target = config.data.target
+    options = target.get_ref("options")
+    if target.name == "folder" and target.options.partly_labelled:
+        own = dict(labels="target/labels", partly_labelled=False, only_labelled=True)
+        same = [key for key in target.options if key not in own]
+        options = ConfigDict({key: target.options.get_ref(key) for key in same} | own)
     config.data.source = ConfigDict(
         dict(
             name=target.name,
             split="train",
             val_split="",  # it would be what the target is evaluated on
             size=target.get_ref("size"),
-            options=target.get_ref("options"),
+            options=options,
         )
     )
 

@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from PIL import Image
 from jaxseg.data import codec, photograph, pipeline, records
 from jaxseg.data.conversion import folder_files, layouts
 from jaxseg.errors import UserError
-from jaxseg.experiment import preparation
+from jaxseg.experiment import batches, preparation
+from jaxseg.report import beside
 from jaxseg.run import inspect
 
 SIZE = (12, 20)
@@ -125,6 +127,36 @@ def test_labels_for_validation_only(tmp_path):
     write(root / "classes.txt", CLASSES)
     assert ids(opened(root, **given)) == ["a", "b"]
     assert ids(opened(root, "val", **given)) == ["c"] and opened(root, "val", **given).labelled
+
+
+def test_learning_the_labels_of_an_own_target(tmp_path):
+    """`oracle.py:folders` and `few_labels.py:folders`."""
+    root = pair(tmp_path)
+    masks(root / "target/labels", "p", "r", size=(30, 20))
+    config = importlib.import_module("configs.few_labels").get_config("folders")
+    config.data.update(dict(root=str(root), records=str(root / "records")))
+    reads = ("source_image", "source_label")
+    preparation.prepare(config, reads)
+    learnt = batches.open_records(config, config.data.source, "train")
+    scored = batches.open_records(config, config.data.target, "val", as_published=True)
+    assert ids(learnt) == ["p", "r"] and learnt.label_set.classes == ("road", "sky", "moon")
+    assert ids(scored) == ["s"] and beside.role_of(config.to_dict()) == beside.FEW
+    config.data.source_share = 1.0
+    assert beside.role_of(config.to_dict()) == beside.ORACLE
+    adapted = importlib.import_module("configs.advent").get_config("folders")
+    adapted.data.root = str(root)
+    assert beside.same_task(config.to_dict(), adapted.to_dict())
+    # An override of the target's folder is followed.
+    config.data.target.options.images = "elsewhere/images"
+    with pytest.raises(UserError, match="no folder .*elsewhere/images"):
+        preparation.prepare(config, reads)
+    config.data.target.options.images = "target/images"
+    shutil.rmtree(root / "target_val")
+    with pytest.raises(UserError, match="to be learnt, so those to score by need folders .*_val"):
+        preparation.prepare(config, reads)
+    shutil.rmtree(root / "target/labels")
+    with pytest.raises(UserError, match="no folder .*target/labels; .*target holds images"):
+        preparation.prepare(config, reads)
 
 
 def test_prefixes_suffixes_and_patterns(tmp_path):

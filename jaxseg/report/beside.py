@@ -124,6 +124,8 @@ def supervised(config: Mapping[str, Any]) -> bool:
     """Whether the run learns the target's own labels, so that nothing is adapted."""
     data = config.get("data") or {}
     source, target = data.get("source") or {}, data.get("target") or {}
+    if (source.get("options") or {}).get("only_labelled"):  # of the target of an own pair
+        return True
     same = [source.get(key) == target.get(key) for key in ("name", "options")]
     return bool(source) and all(same)
 

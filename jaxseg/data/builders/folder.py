@@ -42,6 +42,7 @@ def config(
     val_images: str = "",
     val_labels: str = "",
     partly_labelled: bool = False,
+    only_labelled: bool = False,
     val_percent: float = 10,
     split_seed: int = 0,
     keep_proportions: bool = False,
@@ -70,6 +71,8 @@ def config(
       val_images, val_labels: folders of the validation images and their labels, if they have their
         own; 'auto' = DIR_val/images beside DIR/images, if there is one, with labels if there are.
       partly_labelled: images without labels are for training, those with one for validation.
+      only_labelled: images without labels are left out. What is left is to be learnt, so validation
+        images need folders of their own.
       val_percent: share of 'val' in percent, if nothing else says what belongs to it.
       split_seed: seed of the choice of 'val', which does not depend on the order of the files.
       keep_proportions: images are not squashed to `size`, but scaled until they cover it.
@@ -83,7 +86,7 @@ def config(
     split, root = split or "train", raw.parent if raw is not None else Path()
     _check(label_values, labels, classes)
     given = own_split.Given(
-        root, images, labels, val_images, val_labels, partly_labelled,
+        root, images, labels, val_images, val_labels, partly_labelled, only_labelled,
         folder_files.Names(image_prefix, image_suffix, label_prefix, label_suffix),
         val_percent, split_seed, (classes, own_classes, class_map),
     )  # fmt: skip

@@ -67,7 +67,13 @@ def reader(
             raise UserError(
                 f"holds colours, not indices; list them in {classes.label_set.name} as 'R G B name'"
             )
-        labels.refuse_unknown(raw, classes.values)
+        try:
+            labels.refuse_unknown(raw, classes.values)
+        except UserError as error:
+            name = classes.label_set.name
+            raise UserError(
+                f"{error}; add a line to {name}, 'VALUE name' or 'VALUE void'"
+            ) from error
         here = np.flatnonzero(np.bincount(raw.ravel(), minlength=256)).tolist()
         seen.values.update(here)
         if auto and (palette := codec.palette(data)) is not None:

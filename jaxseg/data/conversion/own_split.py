@@ -26,6 +26,7 @@ class Given(NamedTuple):
     val_images: str
     val_labels: str
     partly: bool
+    only_labelled: bool
     names: folder_files.Names
     val_percent: float
     seed: int
@@ -57,7 +58,9 @@ def find(given: Given, split: str) -> Found:
     names = given.names
     if here.layout is not None and not names.label_suffix:
         names = names._replace(label_suffix=here.layout.label_suffix)
-    pairs = _pairs(here, names, given.partly)
+    pairs = _pairs(here, names, given.partly or given.only_labelled)
+    if given.only_labelled:
+        pairs = _labelled(here, pairs)
     if not here.own:
         pairs = _chosen(pairs, split, given.val_percent, given.seed)
     labelled = any(files.label for files in pairs)
@@ -96,6 +99,18 @@ def _pairs(here: Places, names: folder_files.Names, partly: bool) -> list[Files]
             raise UserError(f"{folder_files.shown(files.image)} has no label in {here.labels}")
     if not found:
         raise UserError(f"{here.images} holds none of the images of {here.layout.lists}")
+    return found
+
+
+def _labelled(here: Places, pairs: list[Files]) -> list[Files]:
+    """The images with a label, of a split that none of those to score by is in."""
+    if not here.own:
+        raise UserError(
+            f"images of {here.images} are to be learnt, so those to score by need folders of their "
+            f"own: {here.top}_val/images and {here.top}_val/labels, or val_images and val_labels"
+        )
+    if not (found := [files for files in pairs if files.label]):
+        raise UserError(f"no image in {here.images} has a label in {here.labels}")
     return found
 
 
