@@ -72,7 +72,7 @@ def reader(
         except UserError as error:
             name = classes.label_set.name
             raise UserError(
-                f"{error}; add a line to {name}, 'VALUE name' or 'VALUE void'"
+                f"{error}; list it in {name} as 'VALUE name' or 'VALUE void', as every line then"
             ) from error
         here = np.flatnonzero(np.bincount(raw.ravel(), minlength=256)).tolist()
         seen.values.update(here)
