@@ -109,8 +109,8 @@ def test_the_test_split_of_own_images_is_scored_as_numpy_scores_what_is_predicte
                 path = tmp_path / kind / split / f"{i}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(array).save(path)
-    target = config_of_folder(config.data.target.size, classes="cityscapes", label_values="index")
-    config.data.update(dict(root=str(tmp_path), target=target))
+    config.data.root = str(tmp_path)
+    config.data.target = config_of_folder((32, 64), classes="cityscapes", label_values="index")
     found = {}
     for split, labels in truths.items():
         config.data.target.val_split = split
