@@ -7,7 +7,7 @@ import pytest
 from kit.pages import Page, make_run
 
 from jaxseg.evaluation import selection
-from jaxseg.report import charts
+from jaxseg.report import brought, charts
 from jaxseg.report import page as report_page
 from jaxseg.report import selection as report_selection
 from jaxseg.storage import logs, results
@@ -34,6 +34,11 @@ def test_a_whole_run(tmp_path):
     assert page.tags.count("svg") == 6 and page.tags.count("script") == 1
     assert "Loss of the discriminator" in texts and "Learning rates" in texts
     assert any("results.json holds the evaluation of step 40" in text for text in texts)
+    # A method without a warm-up is not told to have one, whatever the config has for others.
+    (tmp_path / brought.FILE).write_text('{"warms_up": false}')
+    texts = Page(report_page.write_report(tmp_path).read_text()).texts
+    assert "this run before adaptation" not in texts and "mIoU before" not in texts
+    assert not any("end of the warm-up" in text or "within the" in text for text in texts)
 
 
 def test_one_evaluation_and_nothing_else(tmp_path):

@@ -18,10 +18,12 @@ FILE = "method.json"
 
 
 class Brought(NamedTuple):
-    """titles: chart of metrics -> title. tiles: metric -> Tile. See `Method`."""
+    """titles: chart of metrics -> title. tiles: metric -> Tile. warms_up: whether training begins
+    with a phase of its own. See `Method`."""
 
     titles: Mapping[str, str] = {}
     tiles: Mapping[str, Tile] = {}
+    warms_up: bool = True
 
 
 def write(workdir: str | Path, method: Method) -> None:
@@ -29,6 +31,7 @@ def write(workdir: str | Path, method: Method) -> None:
     views = {n: {"title": v.title, "kind": v.kind, "side": v.side} for n, v in method.views.items()}
     tiles = {name: tile._asdict() for name, tile in method.tiles.items()}
     words = {"titles": dict(method.titles), "tiles": tiles, "views": views}
+    words["warms_up"] = method.warmup is not None
     path = Path(workdir, FILE)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".new")
@@ -40,4 +43,4 @@ def read(workdir: str | Path) -> Brought:
     """The words of a run; empty if it left none."""
     words = read_json(Path(workdir, FILE)) or {}
     tiles = {name: Tile(**tile) for name, tile in (words.get("tiles") or {}).items()}
-    return Brought(words.get("titles") or {}, tiles)
+    return Brought(words.get("titles") or {}, tiles, words.get("warms_up", True))

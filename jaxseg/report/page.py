@@ -56,7 +56,7 @@ def write_report(workdir: str | Path) -> Path:
         sections += _results(workdir, config, train, evaluations, words)
     else:
         sections.append(_warnings(lines))
-    warmup = warmup_steps(config)
+    warmup = warmup_steps(config, words)
     span = (0, max((line["step"] for line in [*train, *evaluations]), default=0))
     if not beside.supervised(config):
         shown = selection.section(
@@ -95,14 +95,16 @@ def before_adaptation(evaluations: Sequence[Mapping[str, Any]], warmup: int) -> 
     return (within[-1] if within else evaluations[0]) if evaluations else None
 
 
-def warmup_steps(config: Mapping[str, Any]) -> int:
+def warmup_steps(config: Mapping[str, Any], words: brought.Brought) -> int:
     """The last step of the warm-up; 0 without one."""
+    if not words.warms_up:
+        return 0
     return int((config.get("train") or {}).get("warmup_steps") or 0)
 
 
 def _results(workdir: Path, config, train, evaluations, words) -> list[str]:
     """The sections on scores and pictures, of a run with an evaluation."""
-    warmup = warmup_steps(config)
+    warmup = warmup_steps(config, words)
     best, last = logs.best_and_last(workdir)
     adapts = not beside.supervised(config)
     before = before_adaptation(evaluations, warmup) if adapts else last

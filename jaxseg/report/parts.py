@@ -70,7 +70,7 @@ def _layer(layer: Layer) -> str:
     text, kind = html.escape(layer.name), "jpeg" if photo else "png"
     smooth = "" if photo or "entropy" in layer.name else " class=map"
     return (
-        f'<img{smooth} alt="{text}" data-layer="{text}" loading="lazy" '
+        f'<img{smooth} alt="{text}" data-layer="{text}" decoding="async" '
         f'src="data:image/{kind};base64,{base64.b64encode(data).decode()}">'
     )
 

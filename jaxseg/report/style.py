@@ -111,7 +111,7 @@ vertical-align:-1px;border:1px solid var(--rule)}
 .classes .bars{width:45%;padding:5px 10px}
 .classes.depth,.classes.beside,.classes.choices,.classes.runs{width:auto;margin-bottom:6px}
 .classes.depth th:first-child,.classes.beside th:first-child{width:auto;padding-right:24px}
-.classes.beside td.text,.classes.runs td.text{text-align:left;white-space:normal}
+.classes.beside td.text,.classes.runs td.text{text-align:left;white-space:normal;min-width:150px}
 .bar{height:7px;border-radius:0 3px 3px 0;margin:1px 0}.bar.old{background:var(--old)}
 .bar.now{background:var(--accent)}
 .choices td,.choices thead th{padding-left:24px}.charts.choices{margin-top:16px}
