@@ -138,7 +138,8 @@ def _line(
     points = [(axes.x(x), axes.y(y)) for x, y in shown]
     path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
     values = " ".join(f"{round(x, 1):g},{y:.4g}" for x, y in shown)
-    tip = f"<title>{html.escape(name)}: {line[-1][1]:.4g} at step {line[-1][0]:g}</title>"
+    named = f"{html.escape(name)}: " if name else ""
+    tip = f"<title>{named}{line[-1][1]:.4g} at step {line[-1][0]:g}</title>"
     parts = [
         f'<path d="{path}" data-name="{html.escape(name)}" data-values="{values}" '
         f'style="stroke:{colour}">{tip}</path>'

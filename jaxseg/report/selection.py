@@ -89,7 +89,7 @@ def _charts(comparison, evaluations, span, warmup: int) -> str:
         charts.append(
             report_charts.chart(
                 f"{criterion.title[0].upper()}{criterion.title[1:]}, {unit}",
-                {"last": line},
+                {"": line},
                 span,
                 mark=warmup,
                 dots=True,

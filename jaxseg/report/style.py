@@ -86,7 +86,7 @@ dialog[open]{display:flex;flex-direction:column}
 .bar-of{display:flex;flex-wrap:wrap;gap:6px 10px;align-items:center;padding:8px 12px;font-size:14px}
 .bar-of b{flex:1 1 120px;min-width:0;overflow-wrap:anywhere}
 .bar-of select,.bar-of button{font:inherit;color:var(--ink);background:var(--card);
-border:1px solid var(--faint);border-radius:6px;padding:3px 9px;min-height:32px;max-width:170px}
+border:1px solid var(--faint);border-radius:6px;padding:3px 9px;min-height:32px;max-width:240px}
 .stage{flex:1;min-height:0;position:relative;overflow:hidden;touch-action:none;cursor:grab;
 background:var(--card);outline:0}
 .stage>div{position:absolute;transform-origin:0 0}
@@ -159,7 +159,7 @@ font-family:ui-monospace,Menlo,Consolas,monospace}
 .classes th:first-child{white-space:normal;min-width:104px}
 .classes th:first-child i{margin-right:4px}
 .choices td,.choices thead th{padding-left:6px}
-.bar-of b{flex-basis:100%}.bar-of select{flex:1 1 40%}.bar-of button{flex:1}}
+.bar-of b{flex-basis:100%}.bar-of select{flex:1 1 46%;min-width:0;padding:3px 4px;font-size:13px}.bar-of button{flex:1}}
 @media print{main{max-width:none;padding:0}section{break-inside:avoid}.cut{display:none}}
 """
 
