@@ -159,7 +159,8 @@ font-family:ui-monospace,Menlo,Consolas,monospace}
 .classes th:first-child{white-space:normal;min-width:104px}
 .classes th:first-child i{margin-right:4px}
 .choices td,.choices thead th{padding-left:6px}
-.bar-of b{flex-basis:100%}.bar-of select{flex:1 1 46%;min-width:0;padding:3px 4px;font-size:13px}.bar-of button{flex:1}}
+.bar-of b{flex-basis:100%}.bar-of button{flex:1}
+.bar-of select{flex:1 1 46%;min-width:0;padding:3px 4px;font-size:13px}}
 @media print{main{max-width:none;padding:0}section{break-inside:avoid}.cut{display:none}}
 """
 
