@@ -109,7 +109,7 @@ def predict_folder(
                 one = _video(item, target, seen, label_set)
             else:
                 image = images.read(item.path)
-                maps = seen(image)
+                shows = seen(image)
         except UserError as error:
             if hopeless:
                 raise
@@ -119,7 +119,7 @@ def predict_folder(
             continue
         if not item.video:
             with _writing(output):
-                one = _image(item, image, maps, target, label_set, published)
+                one = _image(item, image, shows, target, label_set, published)
         shown.append(one)
         announce(f"{item.path} -> {target}_*, mean entropy {percent(one.entropy, 1)}")
     with _writing(output):
