@@ -145,6 +145,11 @@ def test_the_last_value_of_a_setting_counts():
 
 
 def test_a_run_brings_its_own_config(tmp_path):
-    (tmp_path / "config.json").write_text('{"name": "mine", "net": {"rates": [1, 2]}, "made": {}}')
-    config, _, _ = parsed("--mode=predict", f"--workdir={tmp_path}", "--input=a.png")
-    assert config["name"] == "mine" and config["net"]["rates"] == [1, 2] and "made" not in config
+    (tmp_path / "config.json").write_text(
+        '{"name": "mine", "net": {"rates": [1, 2], "width": 4}, "made": {}}'
+    )
+    config, _, _ = parsed(
+        "--mode=predict", f"--workdir={tmp_path}", "--config.net.width=5", "--input=a.png"
+    )
+    assert config["name"] == "mine" and "made" not in config
+    assert config["net"]["rates"] == [1, 2] and config["net"]["width"] == 5

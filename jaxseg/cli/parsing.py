@@ -87,14 +87,15 @@ def _finished(argv: Sequence[str]) -> bool:
 
 
 def _with_config(argv: list[str]) -> list[str]:
-    """Takes the config of --workdir's run if there is no --config."""
+    """Takes the config of --workdir's run if there is no --config; before its settings, which are
+    known only once it is read."""
     folder = os.path.expanduser((_values(argv[1:], "workdir") or [""])[-1])
     there = folder and os.path.isfile(os.path.join(folder, "config.json"))
     if _values(argv[1:], "config") or not _finished(argv) or not there:
         return argv
     from jaxseg.experiment import of_run
 
-    return [*argv, f"--config={of_run.__file__}:{folder}"]
+    return [argv[0], f"--config={of_run.__file__}:{folder}", *argv[1:]]
 
 
 def _with_paths(arguments: Sequence[str]) -> list[str]:
