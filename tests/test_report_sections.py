@@ -143,7 +143,31 @@ def test_without_target_labels(tmp_path):
         "ground truth" not in texts and "errors" not in texts and "IoU of each class" not in texts
     )
     assert "mIoU at the last step" not in texts and "mean entropy" in texts
-    assert "– %" not in " ".join(texts) and "prediction" in texts
+    assert "– %" not in " ".join(texts) and "prediction" in texts and "overlay" in texts
+    assert any("no target labels, so nothing is scored" in told for told in texts)
+
+
+def test_tiles_without_target_labels():
+    before = {"step": 4, "miou": None, "entropy": 0.5, "source_miou": 0.25, "agreement": None}
+    last = {"step": 8, "miou": None, "entropy": 0.4, "source_miou": 0.375, "agreement": 0.75,
+            "predicted": {"road": 0.6, "sky": 0.3985, "car": 0.001, "bus": 0.0005}}  # fmt: skip
+    text = headline.tiles(before, last, last, 4, [])
+    texts = [t.strip() for t in Page(f"<div>{text}</div>").texts if t.strip()]
+    for value, note in (("40.0", "step 4: 50.0 %"), ("37.5", "step 4: 25.0 %")):
+        assert value in texts and note in texts
+    assert "75.0" in texts and texts[texts.index("3") + 1] == "of 4"
+    assert "agreement" not in texts and "– %" not in text
+
+
+def test_a_prediction_over_its_photograph(tmp_path):
+    Image.fromarray(np.full((8, 8, 3), 200, np.uint8)).save(tmp_path / "a.jpg", quality=100)
+    ids = Image.fromarray(np.ones((16, 16), np.uint8))
+    ids.putpalette([0, 0, 0, 100, 0, 200])
+    ids.save(tmp_path / "b.png")
+    found = Image.open(io.BytesIO(errors.overlaid(tmp_path / "a.jpg", tmp_path / "b.png", 0.25)))
+    assert found.size == (16, 16)
+    np.testing.assert_allclose(np.asarray(found)[4, 4], (175, 150, 200), atol=4)
+    assert errors.overlaid(tmp_path / "a.jpg", tmp_path / "no.png") is None
 
 
 COUNTS = {"classes": ["road", "sky", "<car>"], "pixels": [[80, 0, 20], [0, 0, 0], [50, 0, 50]]}

@@ -1,4 +1,4 @@
-"""Where a saved prediction differs from the saved ground truth, as a picture."""
+"""Pictures made of saved ones: where a prediction is wrong, and it over its photograph."""
 
 import io
 from pathlib import Path
@@ -35,3 +35,23 @@ def error_map(truth: Path, prediction: Path) -> tuple[bytes | None, float | None
     file = io.BytesIO()
     picture.save(file, "PNG", optimize=True)
     return file.getvalue(), float(wrong[labelled].mean()) if labelled.any() else None
+
+
+def overlaid(photograph: Path, prediction: Path, strength: float = 0.55) -> bytes | None:
+    """Lays a prediction's colours over its photograph.
+
+    Args:
+      photograph, prediction: as `paint.save_pictures` writes them; the prediction has a palette.
+      strength: 0 shows the photograph, 1 the colours.
+
+    Returns:
+      A JPEG of the prediction's size; None without one of the files.
+    """
+    try:
+        colours = Image.open(prediction).convert("RGB")
+        image = Image.open(photograph).convert("RGB").resize(colours.size)
+    except OSError:
+        return None
+    file = io.BytesIO()
+    Image.blend(image, colours, strength).save(file, "JPEG", quality=88)
+    return file.getvalue()

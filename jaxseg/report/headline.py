@@ -9,6 +9,7 @@ from jaxseg.evaluation.results import percent
 from jaxseg.report import beside
 from jaxseg.report.parts import bare, points
 
+LEAST = 0.001  # share of the pixels that a class is predicted for
 PARTS = {1 / 2: "half the training", 1 / 3: "a third of the training", 1 / 4: "a quarter of it"}
 
 
@@ -56,7 +57,29 @@ def tiles(
         cells.append(tile(last.get("pixel_accuracy"), "pixel accuracy", text))
     text = f"step {before['step']}: {percent(before.get('entropy'), 1)}" if two else ""
     cells.append(tile(last.get("entropy"), "mean entropy", text, main=not labelled))
+    if not labelled:
+        cells += _without_labels(before, last, two)
     return "".join(cells) + depth(before, last, two)
+
+
+def _without_labels(before: Mapping[str, Any], last: Mapping[str, Any], two: bool) -> list[str]:
+    """Tiles of what can be told of a run whose target has no labels."""
+    cells = []
+    for key, title in (
+        ("source_miou", "mIoU on the source's validation images"),
+        ("agreement", "of the pixels as at the evaluation before"),
+    ):
+        if last.get(key) is not None:
+            told = two and before.get(key) is not None
+            note = f"step {before['step']}: {percent(before[key], 1)}" if told else ""
+            cells.append(tile(last[key], title, note))
+    if predicted := last.get("predicted"):
+        shown = sum(share >= LEAST for share in predicted.values())
+        cells.append(
+            f"<div class=tile><b>{shown}<small> of {len(predicted)}</small></b><span>classes are "
+            f"predicted</span><em>for {bare(LEAST)} % of the pixels or more</em></div>"
+        )
+    return cells
 
 
 def tile(value: float | None, title: str, note: str, main: bool = False) -> str:

@@ -153,8 +153,11 @@ def _summary(config: Mapping[str, Any], last: Mapping[str, Any] | None) -> str:
             parts.append(f"{names[1]}, with its labels")
         else:
             parts.append(f"{names[0]} → {names[1]}")
+    if last and last.get("miou") is None:
+        parts.append("no target labels, so nothing is scored")
     if last:
-        parts.append(f"evaluated on {last['images']} images of {last.get('split', 'val')}")
+        verb = "looked at" if last.get("miou") is None else "evaluated on"
+        parts.append(f"{verb} {last['images']} images of {last.get('split', 'val')}")
         parts.append(f"step {last['step']}")
     if "seed" in config:
         parts.append(f"seed {config['seed']}")
@@ -162,9 +165,10 @@ def _summary(config: Mapping[str, Any], last: Mapping[str, Any] | None) -> str:
 
 
 def data_name(side: Mapping[str, Any]) -> str:
-    """A data set's name, with its domain if it has several."""
-    domain = (side.get("options") or {}).get("domain")
-    return f"{side.get('name')} ({domain})" if domain else str(side.get("name"))
+    """A data set's name, with its domain if it has several, or the folder of own images."""
+    options = side.get("options") or {}
+    which = options.get("domain") or (side.get("name") == "folder" and options.get("images"))
+    return f"{side.get('name')} ({which})" if which else str(side.get("name"))
 
 
 def _warnings(lines: Sequence[Mapping[str, Any]]) -> str:

@@ -29,7 +29,8 @@ def image(path: Path, description: str) -> str:
 
 
 class Layer(NamedTuple):
-    """A picture that can be laid over others of the same image: its name, and its file or PNG."""
+    """A picture that can be laid over others of the same image: its name, and its file, or the
+    bytes of a PNG or JPEG."""
 
     name: str
     path: Path | None
@@ -65,8 +66,8 @@ def cell(title: str, layers: Sequence[Layer], note: str = "") -> str:
 
 
 def _layer(layer: Layer) -> str:
-    photo = layer.path is not None and layer.path.suffix == ".jpg"
     data = layer.data if layer.data is not None else layer.path.read_bytes()
+    photo = data.startswith(b"\xff\xd8")  # a JPEG
     text, kind = html.escape(layer.name), "jpeg" if photo else "png"
     smooth = "" if photo or "entropy" in layer.name else " class=map"
     return (

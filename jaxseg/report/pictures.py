@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxseg.report import paint, paint_examples
-from jaxseg.report.errors import error_map
+from jaxseg.report.errors import error_map, overlaid
 from jaxseg.report.parts import (
     Layer,
     cell,
@@ -18,6 +18,7 @@ from jaxseg.report.parts import (
 )
 
 KINDS = ("prediction", "errors", "entropy")
+UNLABELLED = ("overlay", "prediction", "entropy")  # where there is no ground truth
 
 
 def section(workdir: Path, before: Mapping[str, Any], last: Mapping[str, Any]) -> str:
@@ -39,7 +40,7 @@ def section(workdir: Path, before: Mapping[str, Any], last: Mapping[str, Any]) -
         cells = [cell("image", [image])]
         if labelled:
             cells.append(cell("ground truth", [Layer("ground truth", folder / f"{i}_truth.png")]))
-        for kind in KINDS if labelled else ("prediction", "entropy"):
+        for kind in KINDS if labelled else UNLABELLED:
             layers, notes = _layers(folder, i, kind, shown)
             cells.append(cell(kind, layers, notes))
         rows.append(shot(name, cells))
@@ -59,6 +60,10 @@ def _layers(folder: Path, i: int, kind: str, steps: Sequence[int]) -> tuple[list
     layers, shares = [], []
     for step in steps:
         name, here = f"{kind}, step {step}", folder / f"{step:08d}"
+        if kind == "overlay":
+            data = overlaid(folder / f"{i}_image.jpg", here / f"{i}_prediction.png")
+            layers.append(Layer(name, None, data))
+            continue
         if kind != "errors":
             layers.append(Layer(name, here / f"{i}_{kind}.png"))
             continue

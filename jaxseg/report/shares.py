@@ -35,8 +35,8 @@ def section(workdir: Path, before: Mapping[str, Any], last: Mapping[str, Any]) -
             f"{cells}<td>{percent(share, 1, '')}</td></tr>"
         )
     return (
-        f"<div class=scroll><table class=classes><thead><tr><th></th><th></th>{''.join(heads)}"
-        f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        "<div class=scroll><table class=classes><thead><tr><th></th><th class=bars></th>"
+        f"{''.join(heads)}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
         "<p class=note>Share of the pixels of all validation images that each class is predicted "
         "for.</p>"
     )

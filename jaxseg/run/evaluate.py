@@ -58,7 +58,8 @@ def _evaluate(config: ConfigDict, workdir: str, wanted: Wanted) -> dict[str, Any
     if jax.process_index() == 0:
         classes = settings.label_set(loaded.config).classes
         if result["miou"] is None:
-            print(f"{loaded.name}: {_unlabelled(config, result)}", flush=True)
+            entropy = f"mean entropy of {result['images']} images {percent(result['entropy'])}"
+            print(f"{loaded.name}: {entropy}; {_unlabelled(config)}", flush=True)
         else:
             evaluation_results.print_table(result, classes, name=loaded.name)
             miou = percent(result["miou"]) + _departures(config)
@@ -67,12 +68,10 @@ def _evaluate(config: ConfigDict, workdir: str, wanted: Wanted) -> dict[str, Any
     return result
 
 
-def _unlabelled(config: ConfigDict, result: dict[str, Any]) -> str:
+def _unlabelled(config: ConfigDict) -> str:
     """What is said instead of scores."""
-    return (
-        f"{config.data.target.name} {config.data.target.val_split} has no labels, so nothing is "
-        f"scored; mean entropy of {result['images']} images {percent(result['entropy'])}"
-    )
+    target = config.data.target
+    return f"{target.name} {target.val_split} has no labels, so nothing is scored"
 
 
 def evaluate_snapshots(
@@ -100,12 +99,14 @@ def evaluate_snapshots(
     if jax.process_index() == 0:
         path = os.path.join(workdir, "snapshots.json")
         split = config.data.target.val_split
-        chosen = {"split": split, "best": best["name"], "chosen_with": "target labels"}
+        chosen = {"split": split}
+        if best["miou"] is not None:
+            chosen |= {"best": best["name"], "chosen_with": "target labels"}
         listed = [evaluation_results.brief(result) for result in results]
         print_snapshots(results, best, f"{config.data.target.name} {split}{_departures(config)}")
         told = f"target mIoU {percent(best['miou'])}, chosen with target labels"
         unlabelled = best["miou"] is None
-        print(_unlabelled(config, best) if unlabelled else f"best: {best['name']}, {told}")
+        print(_unlabelled(config) if unlabelled else f"best: {best['name']}, {told}")
         storage_results.write_json(path, {**chosen, "snapshots": listed})
         print(f"all are in {path}")
     return best
@@ -118,9 +119,11 @@ def print_snapshots(
     console: Console | None = None,
 ) -> None:
     """Prints a row for each snapshot, the best one marked, all in percent."""
-    also = [key for key in best if key.startswith("miou_")]
-    columns = {"miou": "mIoU", **{key: f"mIoU {key[5:]}" for key in also}}
-    columns |= {"pixel_accuracy": "pixel acc.", "entropy": "entropy"}
+    columns = {"entropy": "entropy"}
+    if best["miou"] is not None:
+        also = [key for key in best if key.startswith("miou_")]
+        columns = {"miou": "mIoU", **{key: f"mIoU {key[5:]}" for key in also}}
+        columns |= {"pixel_accuracy": "pixel acc.", "entropy": "entropy"}
     table = Table(
         title=f"{split}, {best['images']} images, in %",
         title_justify="left",

@@ -61,7 +61,12 @@ def standing_for(
         best = ranked(metrics, criterion, since)
         if wanted == "best":
             if not best:
-                announce(f"no checkpoint in {folder} was evaluated: using the last, {steps[0]}")
+                unlabelled = [name for name in rankings if ranked(metrics, *rankings[name])]
+                others = f"; --step={'|'.join(unlabelled)} choose without" if unlabelled else ""
+                announce(
+                    f"no checkpoint in {folder} was scored with target labels: using the last, "
+                    f"{steps[0]}{others}"
+                )
             return best + [step for step in steps if step not in best]
         if best:
             return best
