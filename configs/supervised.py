@@ -72,7 +72,8 @@ def own_data(config: ConfigDict) -> None:
     """The options of jaxseg/data/builders/folder.py.
 
     The class file, `data.classes`, names the classes that are learnt and what the labels hold. The
-    paths of images and labels begin at data.root, that of the class file where the program runs.
+    paths of images and labels begin at data.root, that of the class file there too, unless there is
+    one where the program runs.
     """
     config.data.classes = "classes.txt"
     config.data.target.name = "folder"

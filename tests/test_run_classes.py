@@ -29,6 +29,27 @@ def trained(tmp_path):
     return config, file, tmp_path / "run"
 
 
+def test_a_class_file_in_the_root_is_found(tmp_path, monkeypatch):
+    config = load("baseline", "folder")
+    config.data.root = str(tmp_path)
+    run_classes.settle(config)
+    assert config.data.classes == "classes.txt"  # there is none anywhere: the message names it
+    (tmp_path / "classes.txt").write_text("road\n")
+    run_classes.settle(config)
+    assert config.data.classes == config.data.target.options.classes == f"{tmp_path}/classes.txt"
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "classes.txt").write_text("sky\n")
+    monkeypatch.chdir(here)
+    config.data.classes = "classes.txt"
+    run_classes.settle(config)
+    assert config.data.classes == "classes.txt"  # where the program runs
+    (tmp_path / "cityscapes").mkdir()
+    config.data.classes = "cityscapes"
+    run_classes.settle(config)
+    assert config.data.classes == "cityscapes"
+
+
 def test_a_list_in_another_order_is_noticed(trained):
     config, file, run = trained
     own = run_folder.read_config(run)

@@ -93,12 +93,13 @@ def _checked(argv: Sequence[str], command: str) -> int:
 
 def _run(config: ConfigDict, workdir: str, command: str) -> int:
     """Runs the chosen mode; returns the exit code."""
-    from jaxseg.experiment import fine_tune, networks, sizes
+    from jaxseg.experiment import fine_tune, networks, run_classes, sizes
 
     given = config_flags.get_override_values(flags.FLAGS["config"])
     if own.INIT_FROM.value:
         config.init.weights = own.path(own.INIT_FROM)
     networks.settle(config, given)
+    run_classes.settle(config)
     sizes.settle(config, workdir)
     if own.SPLIT.value:
         config.data.target.val_split = own.SPLIT.value

@@ -13,6 +13,18 @@ from jaxseg.storage import run_folder
 FILE = "classes.json"
 
 
+def settle(config: ConfigDict) -> None:
+    """Takes a class file from `data.root` if there is none of its name where the program runs.
+
+    Args:
+      config: changed in place: `data.classes` becomes the file's path.
+    """
+    name = config.data.classes
+    below = Path(config.data.root, name).expanduser()
+    if not Path(name).expanduser().is_file() and below.is_file():
+        config.data.classes = str(below)
+
+
 def write(config: ConfigDict, workdir: str | Path) -> None:
     """Writes the names of the classes in their order, in the first process only."""
     if jax.process_index() == 0:
