@@ -60,7 +60,7 @@ color:var(--faint);min-height:1.5em}
 .head{font-size:13px;color:var(--faint);align-self:end}
 .head.row{grid-column:1/-1;color:var(--ink);margin-top:2px}
 .blocks>*{min-width:0}.blocks{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,560px),1fr));
-gap:18px 28px;margin-top:8px}
+gap:18px 28px;margin-top:8px}.blocks.whole{grid-template-columns:1fr}
 .blocks .pictures{grid-template-columns:repeat(var(--columns),minmax(90px,1fr));gap:4px}
 .times .pictures{grid-template-columns:repeat(var(--columns),minmax(150px,280px))}
 .shots{--cut:50%;display:grid;gap:18px;margin-top:8px}

@@ -8,6 +8,8 @@ from typing import Any
 from jaxseg.report import paint, paint_views
 from jaxseg.report.parts import head, image, pictures, ramp_chip, read_json
 
+HALF = 5  # pictures in a row that fit half of the page
+
 
 def section(workdir: Path, before: Mapping[str, Any], last: Mapping[str, Any]) -> str:
     """The body of the section as HTML; empty if the method has no such view.
@@ -29,7 +31,9 @@ def section(workdir: Path, before: Mapping[str, Any], last: Mapping[str, Any]) -
     chip = ""
     if any(view["kind"] in ("probability", "scalar") for view in index["views"].values()):
         chip = ramp_chip(paint.heat_palette()[::51], "low", "high; probabilities: 0 to 1")
-    return f"<div class=chips>{chip}</div><div class=blocks>{''.join(blocks)}</div>"
+    across = len(index["inputs"]) + len(index["views"])
+    kind = "blocks" if across <= HALF else '"blocks whole"'
+    return f"<div class=chips>{chip}</div><div class={kind}>{''.join(blocks)}</div>"
 
 
 def _block(folder: Path, i: int, index: Mapping[str, Any], found: Mapping[int, Any]) -> str:
