@@ -12,15 +12,18 @@ srun python launch.py --config=configs/advent.py:gta5_cityscapes --distributed
 python launch.py --mode=web --runs=runs --port=8000
 """
 
+import signal
 import sys
-
-from jaxseg.engine import signals
 
 if __name__ == "__main__":
     if "--mode=web" in sys.argv[1:]:  # has no config, and flags of its own
         from jaxseg.web import command
 
         sys.exit(command.main("launch.py", [a for a in sys.argv[1:] if a != "--mode=web"]))
+    # Until there is a handler: KeyboardInterrupt would show an import's traceback, or be lost.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from jaxseg.engine import signals
+
     signals.guard()  # before the slow imports
     from jaxseg.cli import modes
 

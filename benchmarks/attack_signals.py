@@ -20,14 +20,13 @@ def hear(event, arguments):
     if event == "import" and arguments[0] in {modules!r}:
         os.write(1, f"import {{arguments[0]}}\\n".encode())
 sys.addaudithook(hear)
-os.write(1, b"begun\\n")
 sys.argv[0] = "launch.py"
 sys.path.insert(0, os.getcwd())
 runpy.run_path("launch.py", run_name="__main__")
 """
 # What a process says at the beginning of each moment, and how many seconds it lasts at least.
 MOMENTS = {
-    "before the imports": ("begun", 0.1),
+    "the first modules are imported": ("import jaxseg", 0.1),
     "the config is read": ("import ml_collections", 0.3),
     "JAX is imported": ("import jax", 0.3),
     "data are prepared": ("import jaxseg.data.conversion.render", 0.3),
@@ -99,6 +98,8 @@ def judged(code: int, seconds: float, errors: str, names: tuple[str, ...]) -> st
     if code == 0:
         return "had finished"
     late = len(names) == 2 and seconds > SOON
+    if code in (-signal.SIGINT, -signal.SIGTERM) and len(names) == 1 and not errors:
+        return f"ended by the signal, within {soon} s"  # which a shell tells as 130 or 143
     if code not in wanted or "Traceback" in errors or late:
         return f"WRONG: {end}, {errors.strip()[-150:]!r}"
     return end

@@ -137,7 +137,7 @@ def _join(index: int, count: int, devices: int, through: relay.Relay | None) -> 
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - open until the process ends
     if threading.current_thread() is threading.main_thread():
         signals.guard()
-    signals.unwind()  # an end of this process is told to the others
+        signals.unwind()  # an end of this process is told to the others
     _watch = Watch(index, count, through)
     atexit.register(_watch.close)  # runs before JAX disconnects from the other processes
     with end_together():

@@ -9,14 +9,18 @@ within one. So a thread listens for signals as well: whatever the main thread is
 signal ends the process within GRACE seconds.
 """
 
+import contextlib
+import functools
 import os
 import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 GRACE = 2.0  # seconds that the second signal leaves for an orderly end of the process
+AGAIN = 0.05  # seconds until an interrupt that was lost is raised again
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _last = signal.SIGINT  # the latest signal received
@@ -43,16 +47,17 @@ def guard() -> None:
 
 def unwind() -> None:
     """From now on SIGTERM and Ctrl-C raise KeyboardInterrupt, because there is something to end in
-    good order.
+    good order; call it in the main thread.
     """
     global _unwinds
-    _unwinds = True
+    if not _unwinds:
+        _unwinds = True
+        signal.signal(signal.SIGALRM, _raise_again)
+        sys.unraisablehook = functools.partial(_lost, sys.unraisablehook)
 
 
 def check() -> None:
-    """Raises KeyboardInterrupt once more after a signal: where Python cannot pass an exception on,
-    as out of a destructor, the first one is lost.
-    """
+    """Raises KeyboardInterrupt once more after a signal, in case that somebody caught the first."""
     if _raised:
         raise KeyboardInterrupt
 
@@ -77,6 +82,11 @@ def leave() -> NoReturn:
     """Ends an interrupted process in good order; a further signal ends it at once."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL)
+    if _raised:  # anywhere: threads of libraries may be at work, which crash as Python ends
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):  # closed
+                stream.flush()
+        os._exit(code())
     sys.exit(code())
 
 
@@ -87,6 +97,20 @@ def _interrupted(number: int, frame: Any) -> None:
         os.write(2, f"{os.path.basename(sys.argv[0])}: interrupted\n".encode())
         os._exit(code())
     _raised = True
+    raise KeyboardInterrupt
+
+
+def _lost(before: Callable[[Any], object], unraisable: Any) -> None:
+    """Raises an interrupt again a little later, if it was lost in a destructor or a callback of the
+    garbage collector, of which JAX has one: exceptions do not leave them.
+    """
+    if _raised and issubclass(unraisable.exc_type, KeyboardInterrupt):
+        signal.setitimer(signal.ITIMER_REAL, AGAIN)
+    else:
+        before(unraisable)
+
+
+def _raise_again(number: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
 

@@ -43,6 +43,23 @@ except KeyboardInterrupt:
     print("launch.py: interrupted", file=sys.stderr)
     signals.leave()
 """
+# Exceptions do not leave destructors, nor callbacks of the garbage collector, of which JAX has one.
+DESTROYING = """
+import sys, time
+from jaxseg.engine import signals
+signals.guard()
+signals.unwind()
+class Slow:
+    def __del__(self):
+        print("begun", flush=True)
+        time.sleep(60)
+try:
+    Slow()
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("launch.py: interrupted", file=sys.stderr)
+    signals.leave()
+"""
 # Anything before the first step.
 STARTING = """
 import time
@@ -80,10 +97,12 @@ def test_one_signal_during_the_start(number, code, disguised):
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("later", [False, True])
+@pytest.mark.parametrize(
+    "source", [SWALLOWING.format(later=False), SWALLOWING.format(later=True), DESTROYING]
+)
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_one_signal_whose_exception_is_lost(number, code, later):
-    process = started("import sys; sys.argv[0] = 'launch.py'" + SWALLOWING.format(later=later))
+def test_one_signal_whose_exception_is_lost(number, code, source):
+    process = started("import sys; sys.argv[0] = 'launch.py'" + source)
     process.send_signal(number)
     _, said = process.communicate(timeout=30)
     assert (process.returncode, said) == (code, "launch.py: interrupted\n")
