@@ -24,11 +24,11 @@ SMALL = (
     "--config.eval.source_images=3",
 )  # fmt: skip
 FAMILIES = {
-    "adversarial": ("--config=configs/advent.py",),
+    "adversarial": ("--config=configs/advent.py:streets+scratch",),
     "gio_ada": ("--config=configs/gio_ada.py", "--config.translator.width=4"),
-    "self_training": ("--config=configs/dacs.py",),
-    "sweep": ("--config=configs/advent.py", "--config.sweep.over=seed=0,1"),
-    "two_processes": ("--config=configs/advent.py",),
+    "self_training": ("--config=configs/dacs.py:streets+scratch",),
+    "sweep": ("--config=configs/advent.py:streets+scratch", "--config.sweep.over=seed=0,1"),
+    "two_processes": ("--config=configs/advent.py:streets+scratch",),
 }
 PATIENCE = 900  # seconds for one training on a busy machine
 SAID = tempfile.TemporaryDirectory(prefix="attack-")  # removed at the end of the process

@@ -57,7 +57,7 @@ def one(base: Path, moment: str, names: tuple[str, ...], draw: random.Random) ->
     said, lasts = MOMENTS[moment]
     modules = [text.removeprefix("import ") for text, _ in MOMENTS.values()]
     command = [sys.executable, "-u", "-c", SOURCE.format(modules=modules),
-               "--config=configs/advent.py", *SMALL, "--config.compile_cache=False",
+               "--config=configs/advent.py:streets+scratch", *SMALL, "--config.compile_cache=False",
                f"--config.data.records={base / 'records'}",
                f"--workdir={base / 'run'}"]  # fmt: skip
     process = subprocess.Popen(command, cwd=ROOT, env=environment(), text=True,
