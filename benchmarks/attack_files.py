@@ -127,8 +127,8 @@ def full_disks(counts: Counts, base: Path, draw: random.Random, share: Share) ->
     place = base / "small"
     place.mkdir(exist_ok=True)
     for _ in until(share):
-        size = draw.randrange(1, 16)
-        mount = ["mount", "-t", "tmpfs", "-o", f"size={size}m", "tmpfs", str(place)]
+        size = draw.randrange(100, 4000)  # a whole run has some 4 MB
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", str(place)]
         if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
             counts.add("full disk", "skipped: no tmpfs without root")
             return
@@ -141,7 +141,7 @@ def full_disks(counts: Counts, base: Path, draw: random.Random, share: Share) ->
                 counts.add("full disk", whole_steps(place / "run"))
             else:
                 counts.add("full disk", f"WRONG: exit code {code}, {len(said.splitlines())} lines")
-                print(f"{size} MB: {said[-300:]}", flush=True)
+                print(f"{size} KiB: {said[-300:]}", flush=True)
         finally:
             subprocess.run(["umount", "-l", str(place)], check=True)
 
