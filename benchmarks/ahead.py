@@ -94,7 +94,10 @@ def configured(step: str, variant: str, devices: int):
             config.augment[side].crop = (1024, 1024)
     else:
         config = importlib.import_module(f"configs.{name}").get_config(preset or "streets")
+    from jaxseg.experiment.batches import with_equal_weights
+
     config.update_from_flattened_dict(VARIANTS[variant])
+    config = with_equal_weights(config)  # what is not trained needs no counts
     config.train.batch *= devices
     return config
 

@@ -17,6 +17,7 @@ import sys
 import time
 from pathlib import Path
 
+from jaxseg.experiment.batches import with_equal_weights
 from jaxseg.experiment.method import make_method
 from jaxseg.experiment.optimisers import make_optimisers
 from jaxseg.experiment.state import abstract_state, example
@@ -44,6 +45,7 @@ def peak_bytes(config) -> dict[str, int]:
 
     from jaxseg.engine import programs
 
+    config = with_equal_weights(config)  # what is not trained needs no counts
     method, players = make_method(config), make_optimisers(config)
     state = abstract_state(config, method, players)
     count = config.train.batch
