@@ -98,6 +98,22 @@ def test_maps_are_those_of_numpy(platform):
     np.testing.assert_array_equal(found["labels"], shares.argmax(-1))
     np.testing.assert_allclose(found["entropy"], entropy, atol=1e-5)
     np.testing.assert_allclose(found["probabilities"], shares, atol=1e-5)
+    ids, levels, means = found["small"]
+    assert ids.dtype == levels.dtype == np.uint8
+    np.testing.assert_array_equal(ids, found["labels"])
+    assert np.abs(levels - 255 * entropy).max() <= 0.501
+    np.testing.assert_allclose(means, entropy.mean((1, 2)), atol=1e-5)
+
+
+def test_the_first_of_equal_classes_is_taken():
+    """As NumPy and XLA do, of values few enough to be equal often; ends of certainty as well."""
+    logits = np.random.default_rng(0).integers(-2, 3, (1, 4, 6, 5)).astype(np.float32)
+    logits[0, 0, 0], logits[0, 0, 1] = 1e4 * np.eye(5)[3], 0
+    with routes.use("cpu"):
+        made = maps.make_maps()
+        ids, entropy = made["labels"](logits, (4, 6)), made["entropy"](logits, (4, 6))
+    np.testing.assert_array_equal(ids, logits.argmax(-1))
+    np.testing.assert_allclose(entropy[0, 0, :2], [0, 1], atol=1e-6)
 
 
 def test_steps_and_settings(run, model):

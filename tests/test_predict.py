@@ -314,6 +314,22 @@ def test_overlay_and_grid_by_hand():
     assert (np.diff(lightness) >= 0).all() and lightness[-1] - lightness[0] > 200
 
 
+def test_overlay_is_the_formula_in_floats():
+    draw = np.random.default_rng(0)
+    image = draw.integers(0, 256, (20, 30, 3)).astype(np.uint8)
+    label = np.repeat(draw.choice([*range(11), 255, -1, 77], (20, 6)), 5, axis=1)
+    known = (label >= 0) & (label < 11)
+    colours = np.where(known[..., None], np.array(CAMVID.palette)[np.where(known, label, 0)], 0)
+    mixed = 0.7 * image + 0.3 * colours
+    mixed[label == 255] = image[label == 255]
+    edge = np.zeros(label.shape, bool)
+    edge[:, 1:] |= np.diff(label, axis=1) != 0
+    edge[1:] |= np.diff(label, axis=0) != 0
+    mixed[edge] = 0.45 * mixed[edge] + 0.55 * 255
+    shown = paint.overlay(image, label, CAMVID, strength=0.3)
+    np.testing.assert_array_equal(shown, mixed.round())
+
+
 def test_saved_pictures_are_the_ids(tmp_path):
     draw = np.random.default_rng(0)
     image = draw.integers(0, 256, (24, 32, 3)).astype(np.uint8)

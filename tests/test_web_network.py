@@ -53,6 +53,7 @@ def test_a_prediction_is_that_of_the_library(workdir, asked):
     assert made["network"] == "step 2" and (made["height"], made["width"]) == IMAGE.shape[:2]
     shares = [(out.labels == i).mean() for i in range(len(out.classes))]
     np.testing.assert_allclose(made["shares"], shares)
+    assert made["entropy"] == pytest.approx(out.entropy.mean(), abs=1e-5)
     _, png = network.picture({"id": made["id"], "kind": "ids"}, b"")
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), out.labels)
     _, png = network.picture({"id": made["id"], "kind": "overlay", "strength": 0.3}, b"")
@@ -170,8 +171,11 @@ def test_settings_are_checked_as_on_the_command_line():
     asked = {"config": launcher.argument("advent:streets")}
     assert network.check({**asked, "overrides": ["--config.train.steps=800"]}, b"") == ({}, b"")
     for override, said in (
-        ("--config.train.stepz=3", "no setting train.stepz; did you mean steps"),
-        ("--config.train.steps=many", "many"),
+        ("--config.train.stepz=3", "no setting train.stepz; did you mean train.steps"),
+        ("--config.train.steps=many", "^train.steps=many: wanted a whole number$"),
+        ("--config.optim.gen.lr=fast", "^optim.gen.lr=fast: wanted a number$"),
+        ("--config.data.target.size=(1,2", r"size=\(1,2: wanted a value like \(128, 256\)"),
+        ("--config.train=5", "^train is a group of settings: name one of them, as train[.]"),
         ("--config.train.warmup_steps=900", "warmup_steps"),
     ):
         with pytest.raises(UserError, match=said):

@@ -63,10 +63,10 @@ class Segmentation:
         self._logits, self._label_set, self._maps = logits, label_set, maps
         self._advise = advise
 
-    def _map(self, kind: str) -> np.ndarray:
+    def _map(self, kind: str) -> Any:
         with experiment_memory.told_with(self._advise):
-            found = np.asarray(self._maps[kind](self._logits, self.image.shape[-3:-1]))
-        return found if self.image.ndim == 4 else found[0]
+            found = self._maps[kind](self._logits, self.image.shape[-3:-1])
+            return jax.tree.map(lambda m: np.asarray(m if self.image.ndim == 4 else m[0]), found)
 
     @functools.cached_property
     def labels(self) -> np.ndarray:
@@ -82,6 +82,12 @@ class Segmentation:
     def entropy(self) -> np.ndarray:
         """Uncertainty of each pixel, float32 [H,W]: 0 is certain, 1 is uniform over the classes."""
         return self._map("entropy")
+
+    @functools.cached_property
+    def small(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What a page shows: `labels` and `entropy` in 255ths, both uint8 [H,W], and the mean of
+        `entropy`, float32 []."""
+        return self._map("small")
 
     def overlay(self, strength: float = 0.55) -> np.ndarray:
         """The classes' colours laid over the image, uint8 [H,W,3].

@@ -2,8 +2,10 @@
 
 import collections
 import difflib
+import functools
 import io
 import os
+import re
 import sys
 import time
 import warnings
@@ -17,7 +19,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 import jaxseg
-from jaxseg.data import photograph
+from jaxseg.data import codec, photograph
 from jaxseg.data.labels import LabelSet, colorize
 from jaxseg.errors import UserError
 from jaxseg.report import paint
@@ -78,10 +80,8 @@ def predict(request: Mapping[str, Any], blob: bytes) -> tuple[dict, bytes]:
     image = read(blob)
     network = model(request["source"], request["step"])
     began = time.perf_counter()
-    out = network(image)
-    ids, entropy = out.labels.astype(np.uint8), out.entropy
+    ids, levels, entropy = network(image).small
     seconds = time.perf_counter() - began
-    levels = np.clip(entropy * 255, 0, 255).round().astype(np.uint8)
     name = keep(Prediction(image, ids, levels, network.label_set))
     counts = np.bincount(ids.ravel(), minlength=len(network.classes))
     maps = request.get("maps", True)
@@ -93,7 +93,7 @@ def predict(request: Mapping[str, Any], blob: bytes) -> tuple[dict, bytes]:
         "classes": list(network.classes),
         "palette": [list(map(int, colour)) for colour in network.label_set.palette],
         "shares": (counts / ids.size).tolist(),
-        "entropy": float(entropy.mean()),
+        "entropy": float(entropy),
         "seconds": seconds,
     }, zlib.compress(ids.tobytes() + levels.tobytes(), 1) if maps else b""
 
@@ -125,9 +125,10 @@ def picture(request: Mapping[str, Any], blob: bytes) -> tuple[dict, bytes]:
     }
     if request["kind"] not in kinds:
         raise UserError(f"there is no picture {request['kind']!r}: choose {', '.join(kinds)}")
-    file = io.BytesIO()
-    Image.fromarray(kinds[request["kind"]]()).save(file, "PNG", compress_level=1)
-    return {}, file.getvalue()
+    picture = kinds[request["kind"]]()
+    # Over a photograph there is noise, which is quicker to write without a search for repetitions.
+    encode = codec.encode_image if request["kind"] == "overlay" else codec.encode_png
+    return {}, encode(picture)
 
 
 def read(blob: bytes) -> np.ndarray:
@@ -182,7 +183,7 @@ def check(request: Mapping[str, Any], blob: bytes) -> tuple[dict, bytes]:
             config = values["config"].value
             given = config_flags.get_override_values(values["config"])
         except Exception as error:  # ml_collections raises many kinds for overrides
-            raise UserError(" ".join(str(error).replace("\\n", " ").split())) from error
+            raise UserError(_refusal(presets.load(request["config"]), str(error))) from error
         finally:
             sys.argv = before
     networks.settle(config, given)
@@ -190,16 +191,31 @@ def check(request: Mapping[str, Any], blob: bytes) -> tuple[dict, bytes]:
     return {}, b""
 
 
+def _refusal(config: ConfigDict, text: str) -> str:
+    """What ml_collections says of an override, in words of settings instead of Python's."""
+    found = re.match(r"flag --config\.([\w.]+)=(.*?): ", text, re.DOTALL)
+    if not found:
+        return " ".join(text.replace("\\n", " ").split())
+    key, given = found.groups()
+    value = functools.reduce(lambda inside, part: inside[part], key.split("."), config)
+    if isinstance(value, ConfigDict):
+        return f"{key} is a group of settings: name one of them, as {key}.{next(iter(value), '')}"
+    wanted = {bool: "true or false", int: "a whole number", float: "a number"}
+    what = wanted.get(type(value)) or f"a value like {value!r}"
+    return f"{key}={given}: wanted {what}"
+
+
 def refuse_unknown(config: ConfigDict, overrides: Sequence[str]) -> None:
     """Raises UserError for the first '--config.KEY=VALUE' whose key the config does not have."""
     for override in overrides:
-        inside: Any = config
+        inside, group = config, ""
         key = override.removeprefix("--config.").partition("=")[0]
         for part in key.split("."):
             if not isinstance(inside, ConfigDict) or part not in inside:
                 known = list(inside) if isinstance(inside, ConfigDict) else []
-                near = difflib.get_close_matches(part, known, 1)
+                near = [f"{group}{n}" for n in difflib.get_close_matches(part, known, 1)]
                 raise UserError(
                     f"no setting {key}" + (f"; did you mean {near[0]}?" if near else "")
                 )
+            group += f"{part}."
             inside = inside[part]

@@ -69,17 +69,21 @@ def overrides(text: str) -> list[str]:
     Raises:
       UserError: something else.
     """
-    try:
-        words = [w for line in text.splitlines() for w in shlex.split(line, comments=True)]
-    except ValueError as error:
-        raise UserError(f"the settings cannot be read: {error}") from error
+    words = []
+    for line in text.splitlines():
+        try:
+            words += shlex.split(line, comments=True)
+        except ValueError as error:  # a quotation mark without its other one
+            raise UserError(f"{line.strip()!r} cannot be read: {str(error).lower()}") from error
     return [_override(word) for word in words]
 
 
 def _override(word: str) -> str:
     match = re.fullmatch(r"(?:(?:--)?config\.)?([A-Za-z_]\w*(?:\.\w+)*)=(.*)", word, re.DOTALL)
     if not match:
-        raise UserError(f"{word!r} is no setting: write KEY=VALUE, as train.steps=700")
+        raise UserError(
+            f"{word!r} is no setting: write KEY=VALUE without spaces, as train.steps=700"
+        )
     return f"--config.{match[1]}={match[2]}"
 
 

@@ -8,7 +8,7 @@ async function answer(response) {
   } catch {
     /* not JSON */
   }
-  throw new Error(text);
+  throw Object.assign(new Error(text), {status: response.status});
 }
 
 async function request(path, options) {

@@ -8,12 +8,19 @@ export async function show(root, {query, signal}) {
     name = query.get("run") || query.get("set");
   const wait = h("p", {class: "note", role: "status"}, "opening the records…");
   root.append(heading(name ? `Images of ${name}` : "Images"), wait);
+  const slow = setTimeout(() => {
+    wait.textContent =
+      "opening the records… Where this folder has none of them yet, they are prepared first, which takes minutes; the server's output says how far it is.";
+  }, 3000);
+  signal.addEventListener("abort", () => clearTimeout(slow));
   get("/api/data/splits", who, signal).then(
     found => {
+      clearTimeout(slow);
       wait.remove();
       fill(root.appendChild(h("div")), body(who, found));
     },
     error => {
+      clearTimeout(slow);
       if (!signal.aborted) wait.replaceWith(h("p", {class: "problem"}, error.message));
     },
   );

@@ -34,19 +34,21 @@ export function curves(place, facts, signal) {
   const charts = new Map(),
     box = h("div", {class: "charts"}),
     warmup = facts.warmup || 0;
-  const one = (title, options, steps, values) => {
-    const key = title + options.names.join();
-    if (!charts.has(key)) {
-      const made = chart(title, {warmup, ...options}, signal);
-      charts.set(key, made);
-      const rank = [...charts.keys()].indexOf(key);
-      box.insertBefore(made.element, box.children[rank] || null);
+  let order = [];
+  const one = (title, options, steps, values, key = title) => {
+    const names = options.names.join();
+    // A line that comes later, as the discriminator's after the warm-up, makes the chart anew.
+    if (charts.get(key)?.names !== names) {
+      charts.get(key)?.element.remove();
+      charts.set(key, {...chart(title, {warmup, ...options}, signal), names});
     }
+    order.push(charts.get(key).element);
     charts.get(key).set(steps, values);
   };
   const column = (lines, key, factor = 1) => lines.map(l => (l[key] == null ? null : factor * l[key]));
 
   return ({train, eval: evaluations}) => {
+    order = [];
     const steps = evaluations.map(e => e.step),
       has = key => evaluations.some(e => e[key] != null);
     const scores = [
@@ -82,8 +84,10 @@ export function curves(place, facts, signal) {
         {names, log: group === "lr", levels: LEVELS[group] || []},
         fewer.map(l => l.step),
         names.map(n => column(fewer, own[n])),
+        group,
       );
     }
+    if (order.some((element, i) => box.children[i] !== element)) box.append(...order);
     if (charts.size && !box.isConnected)
       fill(
         place,

@@ -233,7 +233,7 @@ async function cloned(root, from, signal) {
 }
 
 async function begin(wrong, content, name) {
-  fill(wrong);
+  if (!(await checked(wrong, content))) return;
   try {
     await post("/api/runs", content);
     location.hash = runLink(name.value);
@@ -242,6 +242,7 @@ async function begin(wrong, content, name) {
   }
 }
 
+/** Whether the settings go together; where the check itself failed (500), the training will tell. */
 async function checked(wrong, content) {
   fill(wrong, h("p", {class: "note"}, "checking…"));
   try {
@@ -249,5 +250,7 @@ async function checked(wrong, content) {
     fill(wrong, h("p", {class: "note up"}, "These settings go together."));
   } catch (error) {
     fill(wrong, h("p", {class: "problem"}, error.message));
+    return error.status >= 500;
   }
+  return true;
 }
