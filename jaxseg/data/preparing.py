@@ -9,7 +9,7 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 from absl import logging
 
-from jaxseg.errors import UserError
+from jaxseg.errors import UserError, one_line_on_files
 
 try:
     import fcntl
@@ -29,7 +29,12 @@ def quiet() -> Iterator[None]:
 
 
 def prepare(builder: tfds.core.GeneratorBasedBuilder) -> None:
-    """Prepares in a temporary folder, renamed when complete; removes those of killed runs."""
+    """Prepares in a temporary folder, renamed when complete; removes those of killed runs.
+
+    Raises:
+      UserError: a file cannot be read or written; without a name of its own it is the folder of the
+        records.
+    """
     folder = Path(builder.data_path)
     for leftover in folder.parent.glob("incomplete.*"):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -40,7 +45,7 @@ def prepare(builder: tfds.core.GeneratorBasedBuilder) -> None:
     settings = tfds.download.DownloadConfig(
         compute_stats=tfds.download.ComputeStatsMode.SKIP, try_download_gcs=False
     )
-    with tempfile.TemporaryDirectory() as unused:
+    with one_line_on_files(folder), tempfile.TemporaryDirectory() as unused:
         builder.download_and_prepare(
             download_dir=unused, download_config=settings, file_format="array_record"
         )

@@ -9,6 +9,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from jaxseg import errors
+from jaxseg.data import preparing
 from jaxseg.engine.method import State
 from jaxseg.errors import UserError
 from jaxseg.run import evaluate, snapshots, train
@@ -156,3 +157,14 @@ def test_events_of_a_full_disk_raise_at_once(small_disk):
         for step in range(99):
             noise = np.random.default_rng(step).integers(0, 256, (256, 256, 3))
             log.picture(step, "noise", noise.astype(np.uint8))
+
+
+def test_records_on_a_full_disk_name_their_folder(tmp_path):
+    class Builder:
+        data_path, name = tmp_path / "records" / "x" / "1.0.0", "x"
+
+        def download_and_prepare(self, **settings):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(UserError, match=r"records/x/1\.0\.0: No space left on device, .* free"):
+        preparing.prepare(Builder())
