@@ -82,7 +82,7 @@ def make_evaluator(
       [n,h,w] metres. Logits and predicted depth are resized (aligned corners) to the label's size.
       Instances are used if the classes are those of Cityscapes.
       The dict `maps` receives the predicted class ids of each image of all processes, at about
-      every eighth pixel of the input, uint8 [h', w']; its keys are hashes of the image ids.
+      every eighth pixel of the input, uint8 [h', w'], by hashes of the image ids.
       The list `ranked` receives (mean IoU of the image, example) of the `extremes` worst and the
       `extremes` best labelled images of this process, the worst first; see `confusion.image_iou`.
       With several processes each passes its own images in the same number of batches, and all get
@@ -90,9 +90,7 @@ def make_evaluator(
     """
     devices = list(devices or jax.local_devices())
     everywhere = NamedSharding(Mesh(np.asarray(devices), (AXIS,)), PartitionSpec())
-    count = _make_count(predict, num_classes, devices, depth, depth_cap, look=bool(pictures))
-    if check is not None:
-        count = engine_memory.looked_at(count, lambda compiled, *_: check(compiled))
+    count = _make_count(predict, num_classes, devices, depth, depth_cap, bool(pictures), check)
 
     def evaluate(
         params, stats, memory, batches: Iterable[Mapping[str, Any]], classes: Sequence[str],
@@ -133,8 +131,8 @@ def _make_count(
     devices: list[jax.Device],
     depth: Callable | None,
     depth_cap: float,
-    *,
     look: bool,
+    check: Callable[[Any], None] | None,
 ) -> Callable:
     """Makes the function that runs on the D devices; other arguments as in `make_evaluator`.
 
@@ -174,13 +172,16 @@ def _make_count(
             each["errors"] = metrics_depth.rows(shown["depth"], truth, depth_cap)
         return counts, each, shown
 
-    return jax.pmap(
+    counting = jax.pmap(
         count,
         AXIS,
         in_axes=(None, None, None, 0, 0, 0),
         out_axes=(None, 0, 0),
         devices=devices,
     )
+    if check is None:
+        return counting
+    return engine_memory.looked_at(counting, lambda compiled, *_: check(compiled))
 
 
 def _checked(batch: Mapping[str, Any], num_classes: int) -> dict[str, Any]:

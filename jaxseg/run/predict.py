@@ -85,21 +85,7 @@ def predict_folder(
     found = images.find(input_path, output)
     with _writing(output):
         output.mkdir(parents=True, exist_ok=True)
-    model = jax.device_put((model["params"], model["stats"], model["memory"]))
-    (network, maps), broken, shown = make_programs(predict, advise), [], []
-    alike = isinstance(size, tuple) and not isinstance(size, photograph.Covering)
-    hopeless = False  # whether the network is too large for memory at the size of all images
-
-    def seen(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        nonlocal hopeless
-        (small,) = images.resized(image[None], size)
-        with memory.told_with(advise):
-            hopeless = alike
-            logits = network(model, small)
-            hopeless = False
-            ids, entropy = maps(logits, image.shape[:2])
-            return np.asarray(ids), np.asarray(entropy)
-
+    seen, broken, shown = _look(predict, model, size, advise), [], []
     for item in found[jax.process_index() :: jax.process_count()]:
         target = output / item.name
         with _writing(output):
@@ -110,9 +96,9 @@ def predict_folder(
             else:
                 image = images.read(item.path)
                 shows = seen(image)
+        except _Hopeless:
+            raise
         except UserError as error:
-            if hopeless:
-                raise
             named = str(error).startswith(f"{item.path}:")
             broken.append(str(error) if named else f"{item.path}: {error}")
             announce(broken[-1])
@@ -128,6 +114,32 @@ def predict_folder(
 
 
 Seen = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # image -> class ids, entropy
+
+
+class _Hopeless(UserError):
+    """The network is too large for memory at the size that all images have."""
+
+
+def _look(predict: Callable, model: Mapping[str, Any], size: Any, advise: Callable) -> Seen:
+    """What the network sees in an image; see `predict_folder` for the arguments."""
+    network, maps = make_programs(predict, advise)
+    model = jax.device_put((model["params"], model["stats"], model["memory"]))
+    alike = isinstance(size, tuple) and not isinstance(size, photograph.Covering)
+
+    def seen(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        (small,) = images.resized(image[None], size)
+        try:
+            with memory.told_with(advise):
+                logits = network(model, small)
+        except UserError as error:
+            if alike:
+                raise _Hopeless(str(error)) from error
+            raise
+        with memory.told_with(advise):
+            ids, entropy = maps(logits, image.shape[:2])
+            return np.asarray(ids), np.asarray(entropy)
+
+    return seen
 
 
 def _image(

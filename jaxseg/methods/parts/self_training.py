@@ -194,6 +194,12 @@ def _without_margins(pseudo: PseudoLabels, batch, margins: Sequence[float]) -> P
     return pseudo._replace(weights=pseudo.weights * kept)
 
 
+def _check_labels(rarity: Rarity, num_classes: int, over_all: bool) -> None:
+    check_rarity(rarity, num_classes)
+    if rarity.weighted and over_all:
+        raise UserError(f"weighted={rarity.weighted} and over_all=True: choose one")
+
+
 def make(
     segmenter: Network,
     levels: Mapping[str, float],
@@ -233,9 +239,7 @@ def make(
       UserError: a decay that makes no sense, or a rarity that does not fit.
     """
     teacher.check(follow)
-    check_rarity(rarity, num_classes)
-    if rarity.weighted and over_all:
-        raise UserError(f"weighted={rarity.weighted} and over_all=True: choose one")
+    _check_labels(rarity, num_classes, over_all)
 
     def init(key, batch):
         net, stats = segmenter.init(key, batch["source_image"][:1])
