@@ -73,10 +73,8 @@ def make_evaluator(
       check: called with each compiled program before it first runs; see `memory.looked_at`.
 
     Returns:
-      evaluate(params, stats, memory, batches, classes, maps=None, ranked=None) -> (result,
-      examples).
-      `result` is described in `results.result`; `examples` are the images that `pictures` selects
-      (those of this process).
+      evaluate(params, stats, memory, batches, classes, maps=None, ranked=None) -> result, see
+      `results.result`, and examples, the images of this process that `pictures` selects.
       `classes` are K names. `batches` yields {'image' uint8 [n,H,W,3], 'label' uint8 [n,h,w],
       'valid' bool [n], 'id' [n]}, optionally with 'instances' int [n,h,w] and 'depth' float32
       [n,h,w] metres. Logits and predicted depth are resized (aligned corners) to the label's size.

@@ -249,8 +249,7 @@ def make(
         return {"gen": {"segmenter": net}}, {"segmenter": stats}, remembered
 
     learn = _learner(segmenter, levels, over_all)
-    on_labels = _learner(segmenter, levels, over_all, rarity)
-    on_source = _on_source(segmenter, on_labels, features)
+    on_source = _on_source(segmenter, _learner(segmenter, levels, over_all, rarity), features)
 
     def mix(key, batch, pseudo):
         return mixed(key, batch, pseudo, num_classes, mixture)
