@@ -146,6 +146,7 @@ def test_files_of_colours_that_tools_write(tmp_path, tool):
         ("0,sky\nroad\n1,car\n", "line 2: 'road' cannot be told|line 1: '0,sky'"),
         ("0,sky\n1,road,x\n", "line 2: '1,road,x' cannot be told; write a class a line"),
         ("name,id\nsky,0\nroad,x\n", "line 3: 'road,x' cannot be told"),
+        ("id,name,red,grn,blue\n0,sky,1,2,3\n", "line 1: .id,name,red,grn,blue. cannot be told"),
         ("road:1,2,3::\nsky\n", "line 2: 'sky' is not 'name:R,G,B:parts:actions' as other lines"),
         ("0: sky\nroad\n", "line 2: 'road' is not 'value: name' as other lines are"),
         ("train: ../train/images\nnc: 2\nnames: [a, b]\n", "the data.yaml of YOLO"),

@@ -181,7 +181,10 @@ def _heading(row: Sequence[str]) -> list[str] | None:
         word = field.lower().replace("_", " ").strip()
         heads.append(next((key for key, words in _HEADS.items() if word in words), ""))
     named = [head for head in heads if head]
-    colour = {"red", "green", "blue"} <= set(named)
+    colours = {"red", "green", "blue"} & set(named)
+    if len(colours) in (1, 2):
+        return None
+    colour = bool(colours)
     if "name" in named and len(set(named)) == len(named) and ("value" in named or colour):
         return heads
     return None
