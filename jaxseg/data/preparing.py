@@ -1,6 +1,8 @@
 """Prepares records with TFDS: quietly, one process at a time, whole or not at all."""
 
 import contextlib
+import errno
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -46,9 +48,14 @@ def prepare(builder: tfds.core.GeneratorBasedBuilder) -> None:
         compute_stats=tfds.download.ComputeStatsMode.SKIP, try_download_gcs=False
     )
     with one_line_on_files(folder), tempfile.TemporaryDirectory() as unused:
-        builder.download_and_prepare(
-            download_dir=unused, download_config=settings, file_format="array_record"
-        )
+        try:
+            builder.download_and_prepare(
+                download_dir=unused, download_config=settings, file_format="array_record"
+            )
+        except OSError as error:
+            if error.errno is None and "disk space" in str(error):  # TFDS's own, without a number
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+            raise
     print(f"prepared {builder.name} in {folder}", flush=True)
 
 

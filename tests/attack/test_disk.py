@@ -159,12 +159,13 @@ def test_events_of_a_full_disk_raise_at_once(small_disk):
             log.picture(step, "noise", noise.astype(np.uint8))
 
 
-def test_records_on_a_full_disk_name_their_folder(tmp_path):
+@pytest.mark.parametrize("number", [errno.ENOSPC, None])
+def test_records_on_a_full_disk_name_their_folder(tmp_path, number):
     class Builder:
         data_path, name = tmp_path / "records" / "x" / "1.0.0", "x"
 
         def download_and_prepare(self, **settings):
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise OSError(number, "full") if number else OSError("Not enough disk space. Needed: ?")
 
     with pytest.raises(UserError, match=r"records/x/1\.0\.0: No space left on device, .* free"):
         preparing.prepare(Builder())
