@@ -146,4 +146,5 @@ def masked(
 
     losses: dict[str, Loss] = {**method.losses, "gen": gen}
     shown = {**method.views, "masked": View(masked_image, IMAGE, TARGET, "masked image")}
-    return method._replace(init=init, losses=losses, views=shown)
+    titles = {**method.titles, "masked": "Cross-entropy on masked images"}
+    return method._replace(init=init, losses=losses, views=shown, titles=titles)

@@ -26,6 +26,11 @@ from jaxseg.models.network import Network
 PSEUDO = "pseudo"  # in Carry.shared: the PseudoLabels of the batch's target images
 VALID = "target_valid"  # in the batch: 0 in the margins of the whole image
 READS = ("source_image", "source_label", "target_image")
+TITLES = {
+    "mixed": "Cross-entropy on mixed images",
+    "pseudo": "Pseudo labels: shares, losses",
+    "feature_distance": "Distance to the first features",
+}
 
 
 class Mixture(NamedTuple):
@@ -275,7 +280,7 @@ def make(
     predict = teacher.evaluated(align.predictor(segmenter), of_teacher)
     return Method(
         init, {"gen": gen}, predict, warmup={"gen": on_source},
-        reads=READS if len(margins) == 2 else (*READS, VALID),
+        reads=READS if len(margins) == 2 else (*READS, VALID), titles=TITLES,
         views=self_training_views.views(
             segmenter, label, mix if mixture else None, of_teacher, margins
         ),
