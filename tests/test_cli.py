@@ -25,6 +25,18 @@ def jaxseg(*arguments, cwd=ROOT, **variables):
     )  # fmt: skip
 
 
+def test_experiments_are_found_where_only_the_package_is(tmp_path):
+    """As after `pip install`: no folder `configs` can be imported."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "jaxseg").symlink_to(ROOT / "jaxseg")
+    done = jaxseg(
+        "train", "--config=advent:streets", "--config.train.steps=-1",
+        cwd=tmp_path, PYTHONPATH=str(tmp_path / "site"),
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == "jaxseg train: config.train.steps=-1 must be at least 1\n", done.stderr
+
+
 def test_lists(capsys):
     assert presets.names() == sorted(CONFIGS)
     assert main.run(["list"]) == 0

@@ -15,6 +15,10 @@ from jaxseg.cli import flags as own
 from jaxseg.errors import UserError
 from jaxseg.experiment import presets
 
+# Makes `import configs` find the experiments to the end of the process: the flag --config imports
+# them when it is first looked at. A context that nobody holds would end at once.
+_EXPERIMENTS = contextlib.ExitStack()
+
 
 def fail(message: str, program: str) -> NoReturn:
     """Prints a message and ends with exit code 2."""
@@ -29,7 +33,7 @@ def parse(argv: Sequence[str]) -> list[str]:
     """
     program = argv[0]
     argv = _with_config(list(argv))
-    contextlib.ExitStack().enter_context(presets.importable())  # to the end of the process
+    _EXPERIMENTS.enter_context(presets.importable())
     try:
         argv = [program, *_last_of_each(_with_paths(argv[1:]))]
         for given in _values(argv[1:], "config")[-1:]:
