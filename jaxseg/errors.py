@@ -71,6 +71,8 @@ def one_line_on_files(folder: str | os.PathLike) -> Iterator[None]:
     """Within this context errors of files and disks become a UserError; see `on_files`."""
     try:
         yield
+    except UserError:
+        raise
     except Exception as error:
         if text := on_files(error, folder):
             raise UserError(text) from error
@@ -123,7 +125,9 @@ def _fault(error: BaseException) -> tuple[int | None, str, str | None]:
             return error.errno, os.strerror(error.errno), _text(error.filename)
         return None, "", None
     seen: BaseException | None = error
-    while seen is not None:
+    looked: list[BaseException] = []  # what is raised again may be its own cause
+    while seen is not None and not any(seen is other for other in looked):
+        looked.append(seen)
         if isinstance(seen, OSError) and seen.errno in _IN_WORDS:
             return seen.errno, os.strerror(seen.errno), _text(seen.filename)
         for number in _IN_WORDS:

@@ -159,6 +159,12 @@ def test_events_of_a_full_disk_raise_at_once(small_disk):
             log.picture(step, "noise", noise.astype(np.uint8))
 
 
+def test_an_error_that_is_its_own_cause_ends(tmp_path):
+    first, second = RuntimeError("a"), RuntimeError("b")
+    first.__cause__, second.__cause__ = second, first
+    assert errors.on_files(first, tmp_path) is None
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, None])
 def test_records_on_a_full_disk_name_their_folder(tmp_path, number):
     class Builder:
