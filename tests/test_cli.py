@@ -139,24 +139,30 @@ def test_completion_of_fish(tmp_path):
     assert complete("jaxseg completion z") == ["zsh"]
 
 
-# A terminal in which zsh runs; prints what stands in its line after the tabulator.
+# A terminal in which zsh runs; prints its line after the tabulator. The line is never ended: zsh
+# then reads all that is typed in order, however long a completion takes. A '#' put in front of it
+# makes zsh write the whole line again.
 ZPTY = r"""
 zmodload zsh/zpty
 zpty z "TERM=dumb zsh -f -i"
 until_seen() {
   out=''
-  for i in {1..200}; do
+  for i in {1..600}; do
     while zpty -r -t z chunk; do out+=$chunk; done
-    [[ $out == *$1* ]] && return
+    [[ $out == *$1* ]] && break
     sleep 0.05
+  done
+  for i in {1..4}; do
+    sleep 0.05
+    while zpty -r -t z chunk; do out+=$chunk; i=1; done
   done
 }
 zpty -w z "PS1=; unsetopt beep prompt_sp zle_bracketed_paste; source $1; echo RE''ADY"
 until_seen READY
 shift
 for line in "$@"; do
-  zpty -w -n z "echo '"$'\C-u'"$line"$'\t'"END"$'\C-a#\n'
-  until_seen END
+  zpty -w -n z $'\C-u'"$line"$'\t'"END"$'\C-a#'
+  until_seen '#jaxseg'
   print -r -- "$out"
 done
 """

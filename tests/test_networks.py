@@ -80,7 +80,7 @@ def test_what_a_preset_says_of_another_architecture_is_taken_back():
     networks.settle(config, {"net.architecture": "unet"})
     networks.check(config.net)
     assert config.net.rates is None and config.net.dropout is None
-    config = load("advent", backbone="vgg_tiny", aux=False)
+    config = load("advent", "streets+scratch", backbone="vgg_tiny", aux=False)
     networks.settle(config)
     assert config.net.stride_in is None and config.net.rates == (1, 3, 6, 9)
 
@@ -107,7 +107,7 @@ BEFORE = dict(
 @pytest.mark.parametrize(
     "name, preset, net",
     [
-        ("advent", "streets", {}),
+        ("advent", "streets+scratch", {}),
         ("advent", "streets+vgg16", dict(aux=False)),
         ("baseline", "camvid+scratch", dict(rates=(2, 4, 6), stride_in="3x3", aux=False)),
         ("fcn", "streets", dict(rates=(), aux=False)),
