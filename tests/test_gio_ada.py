@@ -331,7 +331,7 @@ def test_without_an_adversary_the_target_only_moves_statistics():
         ({"ema": 1.0}, "ema=1.0"),
         ({"statistics": "none"}, "statistics='none'"),
         ({"gan": "wgan"}, "unknown adversarial loss 'wgan'"),
-        ({"rI": 1.0}, "no setting 'rI'; choose from depth_encoding, .*, r1, .*, task_gradient"),
+        ({"rI": 1.0}, "no setting 'rI'; choose from class_weights, .*, r1, .*, weighted"),
     ],
 )
 def test_wrong_settings_are_refused(settings, match):
