@@ -158,7 +158,7 @@ def _train(page, address):
                          ("train.eval_every", "5"), ("net.backbone", "tiny"),
                          ("Name of the run", "first")):  # fmt: skip
         page.get_by_label(label, exact=True).fill(value)
-    page.get_by_label("One a line").fill("train.log_every=1\neval.batch=2\nnet.rates=(1,2)")
+    page.get_by_label("One a line").fill("train.log_every=1\neval.batch=2\ninit.backbone=")
     second = page.context.new_page()  # another tab, which sees it come
     shown(second, address, "runs")
     page.get_by_role("button", name="Start").click()
