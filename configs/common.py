@@ -208,7 +208,7 @@ def weights(preset: str, factor: float, **levels: float) -> dict[str, float]:
 def rarity(config: ConfigDict) -> dict[str, object]:
     """Settings of methods/parts/classes: half of the source's loss weighs classes by how rare they
     are, for the pretrained networks of the embedded pairs. Chosen on a part of CamVid's training
-    images, and on streets of another seed.
+    images, and taken over for the other pairs.
     """
     if config.init.backbone:
         return dict(weighted=0.5, class_weights=("median",))
