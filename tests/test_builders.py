@@ -10,7 +10,7 @@ import pytest
 from kit.raw_files import SIZE, draw, label_of, make_cityscapes, open_all, save, zip_up
 from PIL import Image
 
-from jaxseg.data import codec, labels, pipeline, records
+from jaxseg.data import codec, labels, pipeline, raw_files, records
 from jaxseg.errors import UserError
 
 CAMVID = Path(__file__).parents[1].parent / "shared" / "data" / "camvid"
@@ -205,15 +205,15 @@ def test_checking_says_the_same_and_prepares_nothing(tmp_path):
     places = {"records_dir": tmp_path / "records", "raw_dir": tmp_path / "raw"}
     make_camvid(tmp_path / "raw" / "camvid", splits=("val",))
     make_gta5(tmp_path / "raw" / "gta5")
-    records.check_raw("camvid", "val", **places)
-    records.check_raw("gta5", "train", **places)
+    raw_files.check("camvid", "val", **places)
+    raw_files.check("gta5", "train", **places)
     (tmp_path / "raw" / "gta5" / "images" / "00004.png").unlink()
     wrong = (
         ("camvid", "train"), ("camvid", "all"), ("gta5", "train"), ("gta5", "val"),
         ("synthia", "train"), ("cityscapes", "val"), ("kittens", "train"),
     )  # fmt: skip
     said = []
-    for check in (records.check_raw, records.open_split):
+    for check in (raw_files.check, records.open_split):
         for name, split in wrong:
             with pytest.raises(UserError) as caught:
                 check(name, split, **places)
@@ -222,9 +222,9 @@ def test_checking_says_the_same_and_prepares_nothing(tmp_path):
     assert said[: len(wrong)] == said[len(wrong) :]
     records.open_split("camvid", "val", **places)
     shutil.rmtree(tmp_path / "raw")
-    records.check_raw("camvid", "val", **places)  # what is prepared needs no published files
+    raw_files.check("camvid", "val", **places)  # what is prepared needs no published files
     with pytest.raises(UserError, match="no folder"):
-        records.check_raw("camvid", "val", size=(6, 10), **places)
+        raw_files.check("camvid", "val", size=(6, 10), **places)
 
 
 @pytest.mark.skipif(not CAMVID.exists(), reason="needs the real CamVid")

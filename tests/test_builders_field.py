@@ -9,7 +9,7 @@ import pytest
 from kit.raw_files import SIZE, draw, label_of, open_all, save
 from PIL import Image
 
-from jaxseg.data import codec, labels, records
+from jaxseg.data import codec, labels, raw_files
 from jaxseg.errors import UserError
 
 CITY = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
@@ -200,5 +200,5 @@ def test_what_is_missing_or_wrong_is_told_in_one_line(name, tmp_path):
         open_all(name, tmp_path, split)
     (root / label).unlink()
     with pytest.raises(UserError, match="1 of 1 images have no label|no drawn labels of train"):
-        records.check_raw(name, split, records_dir=tmp_path / "records", raw_dir=tmp_path / "raw")
+        raw_files.check(name, split, records_dir=tmp_path / "records", raw_dir=tmp_path / "raw")
     assert codec.decode_image((root / image).read_bytes()).shape == (*SIZE, 3)

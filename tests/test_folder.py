@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from jaxseg.data import codec, labels, pipeline, records
+from jaxseg.data import codec, labels, pipeline, raw_files, records
 from jaxseg.data.conversion import folder_files
 from jaxseg.errors import UserError
 
@@ -175,7 +175,7 @@ def test_partners_that_are_missing(tmp_path):
     save(tmp_path / "mine/labels/c.png", draw(0, *SIZE, high=3))
     said = r"1 of 3 labels have no partner, first .*labels/c.png: there is no .*images/c\.\*"
     with pytest.raises(UserError, match=said):
-        records.check_raw("folder", "all", raw_dir=tmp_path, images="mine/images",
+        raw_files.check("folder", "all", raw_dir=tmp_path, images="mine/images",
                           labels="mine/labels", classes="cityscapes")  # fmt: skip
     save(tmp_path / "mine/images/c.png", draw(0, *SIZE, 3))
     save(tmp_path / "mine/images/.hidden.png", draw(0, *SIZE, 3))

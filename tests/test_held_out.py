@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxseg.data import records
+from jaxseg.data import raw_files, records
 from jaxseg.data.builders import gta5, synthia
 from jaxseg.errors import UserError
 
@@ -58,9 +58,9 @@ def test_parts_that_are_not_there_change_nothing_for_the_others(tmp_path):
 
 def test_too_few_images_to_hold_one_out_are_noticed_before_anything_is_prepared(tmp_path):
     make(tmp_path / "raw", "gta5", range(1, 6))
-    records.check_raw("gta5", "train_rest", raw_dir=tmp_path / "raw")
+    raw_files.check("gta5", "train_rest", raw_dir=tmp_path / "raw")
     with pytest.raises(UserError, match="none of 5 images, 00001 to 00005, is of 'val'.*50th numb"):
-        records.check_raw("gta5", "val", raw_dir=tmp_path / "raw")
+        raw_files.check("gta5", "val", raw_dir=tmp_path / "raw")
 
 
 def test_names_without_a_number(tmp_path):

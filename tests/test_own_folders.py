@@ -110,6 +110,30 @@ def test_an_own_pair(tmp_path, capsys):
     assert not (tmp_path / "other").exists()  # nothing was prepared before
 
 
+@pytest.mark.parametrize(
+    "file, made, match",
+    [
+        ("source/labels/d.png", np.full(SIZE, 5, np.uint8), "d.png: .*5"),
+        ("source/labels/d.png", np.zeros((3, 4), np.uint8), r"d.png: label \(3, 4\), image"),
+        ("target_val/labels/s.png", np.full((30, 20), 8, np.uint8), "s.png: .*8"),
+        ("target_val/classes.txt", "9 lake\n7 sea\n", "cannot be turned into"),
+    ],
+)
+def test_a_wrong_label_of_either_side_is_told_before_anything_is_prepared(
+    file, made, match, tmp_path
+):
+    root = pair(tmp_path)
+    write(root / file, made) if isinstance(made, str) else save(root / file, made)
+    config = importlib.import_module("configs.advent").get_config("folders")
+    config.data.update(dict(root=str(root), records=str(root / "records")))
+    config.data.source.size = config.data.target.size = (8, 8)
+    with pytest.raises(UserError, match=match):
+        inspect.run(config, str(tmp_path / "out"))
+    with pytest.raises(UserError, match=match):
+        preparation.prepare(config, ("source_image", "source_label", "target_image"))
+    assert not any((root / "records").rglob("*.json"))
+
+
 def test_labels_for_validation_only(tmp_path):
     photographs(tmp_path / "target/images", *"abcdef")
     masks(tmp_path / "target/labels", "b", "e")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxseg.data import codec, records
+from jaxseg.data import codec, raw_files, records
 from jaxseg.data.builders import streets as builders_streets
 from jaxseg.data.conversion import common
 from jaxseg.data.conversion import render as conversion_render
@@ -109,8 +109,8 @@ def test_unknown_names_and_options(tmp_path):
     with pytest.raises(UserError, match="streets has no split 'val'; it has train"):
         open_all("streets", tmp_path, "val", counts={"train": 3})
     with pytest.raises(UserError, match="streets has no split 'val'; it has train"):
-        records.check_raw("streets", "val", records_dir=tmp_path, counts={"train": 3})
-    records.check_raw("streets", "val", records_dir=tmp_path / "unused")
+        raw_files.check("streets", "val", records_dir=tmp_path, counts={"train": 3})
+    raw_files.check("streets", "val", records_dir=tmp_path / "unused")
     assert not (tmp_path / "unused").exists()
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="--config.data.records=DIR"):

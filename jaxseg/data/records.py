@@ -16,7 +16,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from jaxseg.data import builders, codec, preparing
+from jaxseg.data import builders, preparing
 from jaxseg.data.conversion import made_from
 from jaxseg.data.labels import LabelSet
 from jaxseg.errors import UserError, check_keywords
@@ -117,16 +117,16 @@ def open_split(
       UserError: an unknown data set, split or option; raw data missing, incomplete or damaged.
     """
     records_dir = Path(records_dir or DEFAULT_DIR).expanduser()
-    module, config = _config(name, split, raw_dir, size, options)
+    module, config = configured(name, split, raw_dir, size, options)
     with preparing.quiet():
-        builder = _builder(module, records_dir, config)
+        builder = builder_of(module, records_dir, config)
         if not builder.is_prepared() or _outdated(builder, module, config):
             with preparing.alone(
                 records_dir / name / f".{config.name}.lock", f"{name} {config.name}"
             ):
-                builder = _builder(module, records_dir, config)
+                builder = builder_of(module, records_dir, config)
                 _prepare(builder, module, config)
-            builder = _builder(module, records_dir, config)
+            builder = builder_of(module, records_dir, config)
     folder = Path(builder.data_path)
     decoders = {key: tfds.decode.SkipDecoding() for key in builder.info.features if key != "id"}
     stored = config.options.get("stored", split)
@@ -152,72 +152,7 @@ def open_split(
     )
 
 
-def check_raw(
-    name: str,
-    split: str,
-    *,
-    records_dir: str | os.PathLike | None = None,
-    raw_dir: str | os.PathLike | None = None,
-    size: tuple[int, int] | None = None,
-    **options: Any,
-) -> None:
-    """Fails fast if raw data is missing; `open_split` might find that only after hours.
-
-    Args:
-      the same as `open_split`.
-
-    Raises:
-      UserError: an unknown data set, split or option; no prepared records and published files
-        missing (files are listed, not opened).
-    """
-    module, config = _config(name, split, raw_dir, size, options)
-    with preparing.quiet():
-        records_dir = Path(records_dir or DEFAULT_DIR).expanduser()
-        prepared = _builder(module, records_dir, config).is_prepared()
-    if not prepared:
-        module.find(config)
-
-
-def published_sizes(
-    name: str,
-    split: str,
-    *,
-    records_dir: str | os.PathLike | None = None,
-    raw_dir: str | os.PathLike | None = None,
-    size: tuple[int, int] | None = None,
-    **options: Any,
-) -> list[tuple[int, int]] | None:
-    """Reads the sizes of the published images from the headers of their files.
-
-    Args:
-      the same as `open_split`.
-
-    Returns:
-      (height, width) of each image, in the order of the records; None without published files:
-      the data set is rendered, or the files were removed.
-
-    Raises:
-      UserError: a damaged file.
-    """
-    module, config = _config(name, split, raw_dir, size, options)
-    try:
-        files = module.find(config)
-    except UserError:
-        return None
-    if files is None:
-        return None
-    tree, pairs = files
-    sizes = []
-    for files in pairs:
-        with codec.naming(tree.where(files.image)):
-            try:  # in some files a thumbnail or a colour profile comes before the size
-                sizes.append(codec.size_of(tree.read(files.image, 2**16), upright=True))
-            except (OSError, SyntaxError, ValueError):
-                sizes.append(codec.size_of(tree.read(files.image), upright=True))
-    return sizes
-
-
-def _config(
+def configured(
     name: str,
     split: str,
     raw_dir: str | os.PathLike | None,
@@ -235,7 +170,7 @@ def _config(
     return module, module.config(raw=raw, size=size, split=split, **options)
 
 
-def _builder(module: ModuleType, records_dir: Path, config: Any) -> Any:
+def builder_of(module: ModuleType, records_dir: Path, config: Any) -> Any:
     """Returns the TFDS builder, which reads the metadata of existing records."""
     try:
         return module.Builder(data_dir=records_dir, config=config)

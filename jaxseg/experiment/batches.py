@@ -257,7 +257,7 @@ def open_records(
 
 
 def where(config: ConfigDict, side: ConfigDict, as_published: bool) -> dict[str, Any]:
-    """Further arguments of `records.open_split` and `records.check_raw`."""
+    """Further arguments of `records.open_split` and `raw_files.check`."""
     rendered = side.name == "streets"  # rendered at any size, which counts as published
     resized = rendered or (config.data.store_resized and not as_published)
     return dict(

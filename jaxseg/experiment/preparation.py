@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from jaxseg.data import labels, pipeline, records
+from jaxseg.data import labels, pipeline, raw_files, records
 from jaxseg.errors import UserError
 from jaxseg.experiment import batches
 from jaxseg.experiment import settings as experiment_settings
@@ -39,13 +39,11 @@ def prepare(config: ConfigDict, reads: Sequence[str]) -> None:
       reads: the keys of a batch that the method's losses use, such as 'source_image'.
 
     Raises:
-      UserError: a data set is missing (checked before any is prepared), is empty, or does not have
-        the learnt classes.
+      UserError: a data set is missing, or the user's own labels are wrong (both checked before any
+        is prepared); a data set is empty, or does not have the learnt classes.
     """
-    needed = _needed(config, reads)
-    for each in needed:
-        _check_raw(config, each)
-    for each in needed:
+    check_read(config, reads)
+    for each in _needed(config, reads):
         opened = batches.open_records(config, each.side, each.split, as_published=each.as_published)
         if not len(opened):
             raise UserError(f"{opened.name} {opened.split} is empty")
@@ -55,18 +53,35 @@ def prepare(config: ConfigDict, reads: Sequence[str]) -> None:
             pipeline.equal_sizes(opened)  # reads every record once, before training starts
 
 
-def check_raw(config: ConfigDict) -> None:
-    """Fails fast if a data set of either side is missing; nothing is prepared."""
+def check_read(config: ConfigDict, reads: Sequence[str]) -> None:
+    """As `check_files`, for the splits that training with these keys will read."""
+    _check_files(config, _needed(config, reads))
+
+
+def check_files(config: ConfigDict) -> None:
+    """Fails fast on files of either side that are missing, classes that do not go together, or
+    labels of the user's own data that cannot be read; nothing is prepared."""
+    needed = []
     for prefix in pipeline.SIDES:
         side = config.data[prefix]
         for split in filter(None, dict.fromkeys((side.split, side.get("val_split", "")))):
             scored = prefix == "target" and split != side.split
-            _check_raw(config, _Needed(side, split, scored, False))
+            needed.append(_Needed(side, split, scored, True))
+    _check_files(config, needed)
 
 
-def _check_raw(config: ConfigDict, needed: _Needed) -> None:
-    found = batches.where(config, needed.side, needed.as_published)
-    records.check_raw(needed.side.name, needed.split, **found)
+def _check_files(config: ConfigDict, needed: Sequence[_Needed]) -> None:
+    """Checks the files of both sides first, then the classes, then all labels (the longest)."""
+    learnt = experiment_settings.label_set(config)
+
+    def check_classes(name: str, split: str, **found) -> None:
+        labels.remap(raw_files.label_set(name, split, **found), learnt)
+
+    for check in (raw_files.check, check_classes, raw_files.check_labels):
+        for each in needed:
+            if each.labels or check is raw_files.check:
+                found = batches.where(config, each.side, each.as_published)
+                check(each.side.name, each.split, **found)
 
 
 def _check_labels(config: ConfigDict, needed: _Needed, opened: records.Source) -> None:

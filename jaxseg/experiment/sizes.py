@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from jaxseg.data import records
+from jaxseg.data import raw_files
 from jaxseg.errors import UserError
 from jaxseg.storage import run_folder
 
@@ -51,7 +51,7 @@ def _of_run(workdir: str | Path, side: str) -> tuple[int, int] | None:
 
 def _of_images(config: ConfigDict, side: str) -> tuple[int, int]:
     data = config.data[side]
-    found = records.published_sizes(
+    found = raw_files.sizes(
         data.name,
         data.split,
         records_dir=config.data.records or None,

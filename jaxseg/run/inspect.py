@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 from rich.table import Table
 
-from jaxseg.data import codec, labels, records, tally, transforms
+from jaxseg.data import codec, labels, raw_files, records, tally, transforms
 from jaxseg.experiment import batches, preparation, settings
 from jaxseg.report import paint
 
@@ -53,11 +53,11 @@ def run(config: ConfigDict, output: str) -> None:
       output: folder, created if it does not exist.
 
     Raises:
-      UserError: data are missing (found before anything is prepared) or damaged, or hold unknown
-        label values; the file is named.
+      UserError: data are missing, or the user's own labels hold unknown values or have the wrong
+        size (both found before anything is prepared); damaged data. The file is named.
     """
     label_set = settings.label_set(config)
-    preparation.check_raw(config)
+    preparation.check_files(config)
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     parts = _parts(config, label_set)
@@ -110,7 +110,7 @@ def _parts(config: ConfigDict, label_set: labels.LabelSet) -> list[Part]:
                 print(f"counting {len(source)} images of {title}", flush=True)
             table = labels.remap(source.label_set, label_set)
             counted = tally.tally(source, table, len(label_set.classes), config.data.threads)
-            published = records.published_sizes(
+            published = raw_files.sizes(
                 side.name, split, raw_dir=config.data.root, **side.options.to_dict()
             )
             sizes = collections.Counter(published or _stored_sizes(source))

@@ -12,7 +12,7 @@ from jaxseg.engine import memory as engine_memory
 from jaxseg.engine import processes
 from jaxseg.engine.method import Method, State
 from jaxseg.evaluation import selection
-from jaxseg.experiment import batches, check, fine_tune, memory, run_classes, settings
+from jaxseg.experiment import batches, check, fine_tune, memory, preparation, run_classes, settings
 from jaxseg.experiment.method import make_method
 from jaxseg.experiment.optimisers import Players
 from jaxseg.experiment.state import abstract_state, first_states
@@ -75,6 +75,7 @@ def make_trained(config: ConfigDict, workdir: str) -> Trained:
     for folder in folders:
         processes.shared_folder(folder)
     method, players = checked[0].method, [each.players for each in checked]
+    preparation.check_read(config, method.reads)  # before labels are counted, which prepares them
     counted = _with_class_weights(members)
     if counted is not members:
         members, method = counted, make_method(counted[0].config)

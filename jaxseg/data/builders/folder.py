@@ -14,9 +14,9 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from jaxseg.data import labels
+from jaxseg.data import codec, labels
 from jaxseg.data.conversion import common, folder_files, label_files, own_split
-from jaxseg.data.conversion.convert import Readers, convert
+from jaxseg.data.conversion.convert import Readers, convert, in_threads, named
 from jaxseg.data.conversion.tree import Files
 from jaxseg.errors import UserError
 
@@ -151,6 +151,46 @@ def find(config: common.Config) -> tuple[folder_files.Disk, list[Files]]:
     return folder_files.Disk(), config.options["pairs"]
 
 
+def check_labels(config: common.Config) -> None:
+    """Reads all labels of the split as the preparation would, and keeps nothing.
+
+    Raises:
+      UserError: a label that is damaged, holds a value or colour that is not listed, or has not
+        its image's size; what `label_files.check` and `compare_palettes` refuse.
+    """
+    options, (disk, pairs) = config.options, find(config)
+    labelled = [files for files in pairs if files.label]
+    if options["classes"] is None or not labelled:
+        return
+    seen = label_files.Seen(set(), {})
+    read = label_files.reader(options["classes"], options["label_values"], seen)
+
+    def one(files: Files) -> None:
+        label = named(disk, files.label, read)
+        with codec.naming(files.image):
+            size = codec.size_of(disk.read(files.image), upright=True)
+        if label.shape != size:
+            raise UserError(
+                f"{files.label}: label {label.shape}, image {size}; the two must have one size"
+            )
+
+    title = f"checking the labels of {options['images']} ({options['split']})"
+    for _ in common.track(in_threads(one, labelled), len(labelled), title):
+        pass
+    _check_seen(disk, pairs, options, seen)
+
+
+def _check_seen(
+    disk: folder_files.Disk, pairs: list[Files], options: dict, seen: label_files.Seen
+) -> None:
+    """Refuses what only shows in all labels of a split together."""
+    classes, values = options["classes"], options["label_values"]
+    first = next(files.label for files in pairs if files.label)
+    label_files.check(seen, classes, values, disk.where(first))
+    for others in options["other_splits"]() if seen.palette else ():
+        label_files.compare_palettes(disk, seen, options["split"], others)
+
+
 class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Converts the user's files of one split."""
 
@@ -182,7 +222,4 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             readers=Readers(label=classes and label_files.reader(classes, values, seen)),
         )
         if classes is not None:
-            first = next(files.label for files in pairs if files.label)
-            label_files.check(seen, classes, values, disk.where(first))
-            for others in options["other_splits"]() if seen.palette else ():
-                label_files.compare_palettes(disk, seen, options["split"], others)
+            _check_seen(disk, pairs, options, seen)
