@@ -4,9 +4,9 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, PngImagePlugin
 
-from jaxseg.data import codec
+from jaxseg.data import codec, photograph, quick_png
 from jaxseg.errors import UserError
 
 needs_libpng = pytest.mark.skipif(codec.png_decode is None, reason="imagecodecs is not installed")
@@ -79,3 +79,49 @@ def test_a_photograph_is_kept_exactly_and_in_fewer_bytes():
     data = codec.encode_image(image)
     np.testing.assert_array_equal(codec.decode_image(data), image)
     assert len(data) < len(codec.encode_png(image))
+
+
+def turned(place):
+    """A PNG that says in one of three places that it lies on its side."""
+    exif, more = Image.Exif(), PngImagePlugin.PngInfo()
+    exif[ExifTags.Base.Orientation] = 6
+    if place == "a text":
+        block = exif.tobytes().hex()
+        more.add_text("Raw profile type exif", f"\nexif\n{len(block) // 2:8}\n{block}\n", zip=True)
+    if place == "XMP":
+        tag = '<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+        more.add_itxt("XML:com.adobe.xmp", tag)
+    given = {"exif": exif} if place == "a chunk" else {}
+    return png(Image.fromarray(draw(9, 14, 3)), pnginfo=more, **given)
+
+
+@needs_libpng
+def test_the_quick_reader_leaves_to_pillow_what_needs_more(monkeypatch):
+    """Of the files here it reads only the plain one, and one with a harmless text."""
+    told = PngImagePlugin.PngInfo()
+    told.add_text("Software", "a screen")
+    files = {
+        **FILES,
+        "with a text": png(Image.fromarray(draw(9, 14, 3)), pnginfo=told),
+        **{f"turned by {place}": turned(place) for place in ("a chunk", "a text", "XMP")},
+    }
+    read = {name for name, data in files.items() if quick_png.decode(data) is not None}
+    assert read == {"RGB", "with a text"}
+    ours = {name: photograph.read(data) for name, data in files.items()}
+    assert ours["turned by XMP"].shape == ours["turned by a text"].shape == (14, 9, 3)
+    monkeypatch.setattr(codec, "png_decode", None)
+    for name, data in files.items():
+        np.testing.assert_array_equal(photograph.read(data), ours[name], name)
+    for length in (0, 7, 10, 25, 60):
+        assert quick_png.decode(files["RGB"][:length]) is None
+
+
+@pytest.mark.parametrize("shape", [(9, 14, 3), (9, 14), (1, 1, 3), (300, 1)])
+def test_the_quick_writer_keeps_every_pixel(monkeypatch, shape):
+    image = draw(*shape)
+    by_libdeflate = quick_png.encode(image)
+    monkeypatch.setattr(quick_png, "deflate_encode", None)
+    for data in (by_libdeflate, quick_png.encode(image)):
+        with Image.open(io.BytesIO(data)) as opened:
+            opened.verify()  # the checksums
+        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), image)

@@ -58,6 +58,10 @@ def test_a_prediction_is_that_of_the_library(workdir, asked):
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), out.labels)
     _, png = network.picture({"id": made["id"], "kind": "overlay", "strength": 0.3}, b"")
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), out.overlay(0.3))
+    alone = {"ids": out.labels, "overlay": out.overlay(0.3), "color": out.colours()}
+    for kind, expected in alone.items():  # asked for at once, without entropies
+        png = network.predict({**asked, "kind": kind, "strength": 0.3}, file_of(IMAGE))[1]
+        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), expected)
     with pytest.raises(UserError, match="no picture"):
         network.picture({"id": made["id"], "kind": "x"}, b"")
     with pytest.raises(UserError, match="no longer kept"):

@@ -32,8 +32,8 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 DEPTH_STEP = 1 / 256  # metres per unit of a stored depth PNG: range 256 m, resolution 4 mm
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_GREY, _RGB = 0, 2  # colour types in a PNG header
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+GREY, RGB = 0, 2  # colour types in a PNG header
 _BUFFER = re.compile(r"'?<_io\.BytesIO object at 0x[0-9a-f]+>'?")  # tells a user nothing
 _GREY_MODES = ("L", "P", "I", "I;16", "I;16B")
 
@@ -106,7 +106,7 @@ def encode_label(label: np.ndarray) -> bytes:
 
 def decode_image(data: bytes) -> np.ndarray:
     """Returns uint8 [H, W, 3] RGB; files of other modes are converted."""
-    array = _by_libpng(data, _RGB)
+    array = by_libpng(data, RGB)
     if array is not None:
         return array
     with opened(data) as image:
@@ -161,7 +161,7 @@ def bits(data: bytes) -> int:
 
 def decode_ids(data: bytes) -> np.ndarray:
     """Returns a label file's ids, integers [H, W]: palette indices or grey values."""
-    array = _by_libpng(data, _GREY)
+    array = by_libpng(data, GREY)
     if array is not None:
         return array
     with opened(data) as image:
@@ -181,12 +181,12 @@ def _png_header(data: bytes) -> tuple[int, int]:
     return data[24], data[25]
 
 
-def _by_libpng(data: bytes, colour: int) -> np.ndarray | None:
+def by_libpng(data: bytes, colour: int) -> np.ndarray | None:
     """Decodes a PNG of this colour type with 8 bits per channel; None = leave it to Pillow.
 
     Damaged files are left to Pillow too, so that messages are the same with and without libpng.
     """
-    if png_decode is None or not data.startswith(_SIGNATURE) or data[24:26] != bytes((8, colour)):
+    if png_decode is None or not data.startswith(SIGNATURE) or data[24:26] != bytes((8, colour)):
         return None
     width, height = struct.unpack(">II", data[16:24])
     if width * height > 2 * (Image.MAX_IMAGE_PIXELS or math.inf):
@@ -196,7 +196,7 @@ def _by_libpng(data: bytes, colour: int) -> np.ndarray | None:
     except Exception:  # of any type: Pillow meets the same damage and reports it
         return None
     # With a transparent colour (tRNS chunk), libpng adds a channel: leave that to Pillow.
-    return array if array.shape[2:] == ((3,) if colour == _RGB else ()) else None
+    return array if array.shape[2:] == ((3,) if colour == RGB else ()) else None
 
 
 def decode_any(data: bytes) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from jaxseg.data import codec
+from jaxseg.data import codec, quick_png
 
 _GREY_16 = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow has no 16-bit colours
 
@@ -37,6 +37,9 @@ def read(data: bytes) -> np.ndarray:
     Raises:
       ValueError, OSError: a damaged file, or values of unknown range; see `codec.naming`.
     """
+    plain = quick_png.decode(data)
+    if plain is not None:
+        return plain
     with codec.opened(data) as image:
         return upright(image)
 

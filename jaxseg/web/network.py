@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 import jaxseg
-from jaxseg.data import codec, photograph
+from jaxseg.data import photograph, quick_png
 from jaxseg.data.labels import LabelSet, colorize
 from jaxseg.errors import UserError
 from jaxseg.report import paint
@@ -69,24 +69,31 @@ def predict(request: Mapping[str, Any], blob: bytes) -> tuple[dict, bytes]:
     """Segments an image.
 
     Args:
-      request: source and step, see `model`; maps, whether the bytes are wanted.
+      request: source and step, see `model`; kind: 'json', 'maps', or a picture of which nothing is
+        kept, see `picture`, with its strength.
       blob: the image's file.
 
     Returns:
-      id, for `picture`; network, height, width, classes, palette, shares (of the pixels, by class),
-      entropy (the mean), seconds (of the network); the class ids, then the entropies in 255ths,
-      each uint8 [height * width], compressed with zlib.
+      For a picture {} and its PNG. Else id, for `picture`; network, height, width, classes,
+      palette, shares (of the pixels, by class), entropy (the mean), seconds (of the network); for
+      'maps' the class ids, then the entropies in 255ths, each uint8 [height * width], compressed
+      with zlib.
     """
-    image = read(blob)
+    image, kind = read(blob), request.get("kind", "maps")
     network = model(request["source"], request["step"])
     began = time.perf_counter()
-    ids, levels, entropy = network(image).small
+    seen = network(image)
+    if kind in ("ids", "color", "overlay"):  # which need no entropy
+        ids = seen.labels.astype(np.uint8)
+        return {}, drawn(Prediction(image, ids, ids, network.label_set), request)
+    ids, levels, entropy = seen.small
+    made = Prediction(image, ids, levels, network.label_set)
+    if kind == "entropy":
+        return {}, drawn(made, request)
     seconds = time.perf_counter() - began
-    name = keep(Prediction(image, ids, levels, network.label_set))
     counts = np.bincount(ids.ravel(), minlength=len(network.classes))
-    maps = request.get("maps", True)
     return {
-        "id": name,
+        "id": keep(made),
         "network": network.name,
         "height": ids.shape[0],
         "width": ids.shape[1],
@@ -95,7 +102,7 @@ def predict(request: Mapping[str, Any], blob: bytes) -> tuple[dict, bytes]:
         "shares": (counts / ids.size).tolist(),
         "entropy": float(entropy),
         "seconds": seconds,
-    }, zlib.compress(ids.tobytes() + levels.tobytes(), 1) if maps else b""
+    }, zlib.compress(ids.tobytes() + levels.tobytes(), 1) if kind == "maps" else b""
 
 
 def keep(made: Prediction) -> str:
@@ -110,25 +117,27 @@ def keep(made: Prediction) -> str:
 
 
 def picture(request: Mapping[str, Any], blob: bytes) -> tuple[dict, bytes]:
-    """A prediction as a PNG: request has its id, kind (ids, color, overlay or entropy) and, for
-    overlay, strength (0..1)."""
+    """A kept prediction as a PNG: request has its id, and what `drawn` needs."""
     found = _made.get(request["id"])
     if found is None:
         raise UserError("this prediction is no longer kept: predict again")
+    return {}, drawn(found, request)
+
+
+def drawn(made: Prediction, request: Mapping[str, Any]) -> bytes:
+    """A prediction as a PNG: request has its kind (ids, color, overlay or entropy) and, for
+    overlay, strength (0..1)."""
     kinds = {
-        "ids": lambda: found.ids,
-        "color": lambda: colorize(found.ids, found.label_set),
-        "entropy": lambda: paint.heat_palette()[found.levels],
+        "ids": lambda: made.ids,
+        "color": lambda: colorize(made.ids, made.label_set),
+        "entropy": lambda: paint.heat_palette()[made.levels],
         "overlay": lambda: paint.overlay(
-            found.image, found.ids, found.label_set, float(request.get("strength", 0.55))
+            made.image, made.ids, made.label_set, float(request.get("strength", 0.55))
         ),
     }
     if request["kind"] not in kinds:
         raise UserError(f"there is no picture {request['kind']!r}: choose {', '.join(kinds)}")
-    picture = kinds[request["kind"]]()
-    # Over a photograph there is noise, which is quicker to write without a search for repetitions.
-    encode = codec.encode_image if request["kind"] == "overlay" else codec.encode_png
-    return {}, encode(picture)
+    return quick_png.encode(kinds[request["kind"]]())
 
 
 def read(blob: bytes) -> np.ndarray:
@@ -137,15 +146,14 @@ def read(blob: bytes) -> np.ndarray:
     Raises:
       UserError: it is none, or has too many pixels; that is known before they are decoded.
     """
-    upright = photograph.upright
     try:
         with Image.open(io.BytesIO(blob)) as image:
             width, height = image.size
-            if width * height > PIXELS:
-                raise UserError(
-                    f"the image has {width}x{height} pixels; at most {PIXELS // 10**6} million"
-                )
-            return upright(image)
+        if width * height > PIXELS:
+            raise UserError(
+                f"the image has {width}x{height} pixels; at most {PIXELS // 10**6} million"
+            )
+        return photograph.read(blob)
     except UserError:
         raise
     except Image.DecompressionBombError as error:

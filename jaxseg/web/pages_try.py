@@ -34,16 +34,14 @@ def routes(where: Places, networks: Worker, queue: jobs.Queue) -> list[Route]:
         kind = query.get("as", "json")
         if kind not in (*PNG, "json", "maps"):
             raise UserError(f"there is no as={kind}: choose {', '.join((*PNG, 'json', 'maps'))}")
-        asked = {**wanted, "maps": kind == "maps"}
-        made, maps = await run_in_threadpool(networks.ask, "predict", asked, image)
+        asked = {**wanted, "kind": kind, "strength": number(query, "strength", 0.55)}
+        made, found = await run_in_threadpool(networks.ask, "predict", asked, image)
         if kind == "json":
             return JSONResponse(made)
         if kind == "maps":  # the header tells what the bytes are
             head = {"x-prediction": json.dumps(made), "content-encoding": "deflate"}
-            return Response(maps, media_type="application/octet-stream", headers=head)
-        asked = {"id": made["id"], "kind": kind, "strength": number(query, "strength", 0.55)}
-        _, data = await run_in_threadpool(networks.ask, "picture", asked)
-        return Response(data, media_type="image/png")
+            return Response(found, media_type="application/octet-stream", headers=head)
+        return Response(found, media_type="image/png")
 
     def picture(request: Request) -> Response:
         asked = {**request.path_params, "strength": number(request.query_params, "strength", 0.55)}
