@@ -2,15 +2,18 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import tarfile
+import threading
 
 import pytest
+import uvicorn
 from kit.web import OWN, fabricate, served
 
 from jaxseg.errors import UserError
-from jaxseg.web import guard, places, runs
+from jaxseg.web import guard, jobs, places, runs, site
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +104,43 @@ def test_a_body_is_counted_as_it_comes(server):
     answer = server[0].post("/api/runs", content=parts, headers=OWN)
     assert answer.status_code == 413
     assert server[0].post("/api/runs", content=b"[1]", headers=OWN).status_code == 400
+
+
+def _asked(port, head, body=b""):
+    """The first line and the end of an answer, of a client that sends all before it reads."""
+    with socket.create_connection(("127.0.0.1", port), 20) as client:
+        client.sendall(head.replace("\n", "\r\n").encode() + body)
+        answer = b"".join(iter(lambda: client.recv(1 << 16), b""))
+    return answer.partition(b"\r\n")[0].decode(), answer.rpartition(b"\r\n")[2].decode()
+
+
+def test_a_long_body_is_refused_in_words(tmp_path, monkeypatch):
+    """Over a socket: the answer must arrive although the body is not wanted. 16 MB are more than
+    fit between client and server."""
+    monkeypatch.setattr("jaxseg.web.pages_try.UPLOAD", 1 << 20)
+    monkeypatch.setattr(guard, "DISCARDED_SECONDS", 5.0)
+    where, size = places.Places(tmp_path / "runs", tmp_path), 16 << 20
+    app = site.make_app(where, jobs.Queue(where.own / "jobs"), guard.Allowed())
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        head = f"POST /api/predict?run=a HTTP/1.1\nHost: 127.0.0.1:{port}\nConnection: close\n"
+        own = f"{head}X-Jaxseg: 1\n"
+        try:
+            told = f"{own}Content-Length: {size}\n\n", bytes(size)
+            ended = bytes(size) + b"\r\n0\r\n\r\n"
+            untold = f"{own}Transfer-Encoding: chunked\n\n{size:x}\n", ended
+            asks_first = (f"{own}Content-Length: {size}\nExpect: 100-continue\n\n",)
+            for given in (told, untold, asks_first):
+                status, said = _asked(port, *given)
+                assert status.startswith("HTTP/1.1 413") and said == '{"error":"larger than 1 MB"}'
+            status, said = _asked(port, f"{head}Content-Length: {size}\n\n", bytes(size))
+            assert status.startswith("HTTP/1.1 403") and "X-Jaxseg" in said
+        finally:
+            server.should_exit = True
+            thread.join(10)
 
 
 def test_the_list_of_runs(server):

@@ -7,8 +7,10 @@ browser sends to another origin only after a preflight that is never granted. An
 it is sent, must be the server's own. Beyond 127.0.0.1 a token is needed as well.
 """
 
+import asyncio
+import contextlib
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -33,6 +35,9 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
 }
+
+DISCARDED = 1 << 30  # most bytes of a refused body that are read all the same
+DISCARDED_SECONDS = 30.0  # and for how long
 
 App = Callable[..., Awaitable[None]]
 
@@ -64,7 +69,10 @@ def guarded(app: App, allowed: Allowed) -> App:
                 return
             await app(scope, receive, send)
             return
-        refused = refusal(Request(scope), allowed)
+        request = Request(scope, receive)
+        refused = refusal(request, allowed)
+        if refused:
+            await _discard(request, request.stream())
 
         async def confined(message: dict) -> None:
             if message["type"] == "http.response.start":
@@ -108,15 +116,35 @@ async def body(request: Request, limit: int) -> bytes:
     Raises:
       TooLarge: the body is longer.
     """
-    data = bytearray()
+    data, told = bytearray(), request.headers.get("content-length", "")
+    parts = request.stream()
     try:
-        async for part in request.stream():
-            data += part
-            if len(data) > limit:
-                raise TooLarge(f"larger than {limit // 2**20} MB")
+        if not (told.isdigit() and int(told) > limit):
+            async for part in parts:
+                data += part
+                if len(data) > limit:
+                    break
+            else:
+                return bytes(data)
     except ClientDisconnect:
         return b""
-    return bytes(data)
+    await _discard(request, parts)
+    raise TooLarge(f"larger than {limit // 2**20} MB")
+
+
+async def _discard(request: Request, parts: AsyncIterator[bytes]) -> None:
+    """Reads on and keeps nothing. Most clients send all of a body before they read an answer, and
+    without this they would only learn that the connection was cut. One that asks first, as curl
+    does before a long body (`Expect: 100-continue`), reads the answer without sending it."""
+    if request.headers.get("expect", "").lower() == "100-continue":
+        return
+    count = 0
+    with contextlib.suppress(ClientDisconnect, TimeoutError):
+        async with asyncio.timeout(DISCARDED_SECONDS):
+            async for part in parts:
+                count += len(part)
+                if count > DISCARDED:
+                    return
 
 
 def said(status: int, text: str) -> JSONResponse:
