@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from kit.experiments import CONFIGS
 
-from jaxseg.cli import listing, main
+from jaxseg.cli import main
 from jaxseg.errors import UserError
 from jaxseg.experiment import comments, presets
 
@@ -67,8 +67,8 @@ def test_settings_are_listed_with_comments_and_ranges(capsys):
 
 
 def test_every_experiment_has_presets_that_load():
-    assert listing.presets_of("oracle")[0] == "streets"
-    assert "minicity+resnet101" in listing.presets_of("baseline")
+    assert presets.accepted("oracle")[0] == "streets"
+    assert "minicity+resnet101" in presets.accepted("baseline")
     assert presets.load("fcn:synthia_rand_cvpr16").data.classes == str(
         ROOT / "configs" / "synthia_rand_cvpr16.txt"
     )

@@ -9,7 +9,7 @@ import pytest
 from kit.web import CONFIG, OWN, fabricate, served
 
 from jaxseg.errors import UserError
-from jaxseg.experiment import of_run
+from jaxseg.experiment import of_run, presets
 from jaxseg.web import extension, jobs, launcher, recipes
 
 SLEEPER = (
@@ -140,10 +140,22 @@ def test_settings_come_with_the_comments_of_the_configs():
     assert found["data.threads"]["value"] == "2"
     assert list(found)[0] == recipes.FEW[0]
     assert {"advent", "baseline"} <= {c["name"] for c in recipes.listed()}
-    assert "camvid" in next(c for c in recipes.listed() if c["name"] == "baseline")["presets"]
-    for wrong in (("advent", "x"), ("common", ""), ("../x", "")):
+    for wrong in (("advent", "x"), ("advent", "streets+x"), ("common", ""), ("../x", "")):
         with pytest.raises(UserError):
             recipes.settings(*wrong)
+
+
+def test_presets_come_with_their_modifiers(tmp_path):
+    """As `jaxseg list` has them; one that is typed is checked like any other."""
+    with served(tmp_path) as (client, _, _):
+        found = client.get("/api/configs/baseline/presets").json()["presets"]
+        assert found == list(presets.accepted("baseline")) and "minicity+resnet101" in found
+        assert client.get("/api/configs/x/presets").status_code == 404
+        typed = client.get("/api/configs/advent", params={"preset": "streets+scratch+vgg16"})
+        assert {"key", "value"} <= set(typed.json()["settings"][0])
+        wrong = client.get("/api/configs/advent", params={"preset": "streets+nothing"})
+        assert wrong.status_code == 400
+        assert wrong.json()["error"].startswith("unknown modifier 'nothing'; choose one of ")
 
 
 def test_a_run_is_started_resumed_extended_and_cloned(tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 import argparse
 import ast
-import importlib
 import itertools
 import re
 import shutil
@@ -11,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jaxseg
-from jaxseg.errors import UserError
 from jaxseg.experiment import comments, presets
 
 _PUBLISHED = re.compile(r"configs/(\w+)\.py(:[\w+]+)?\s+# published: (.*)")
@@ -43,31 +41,6 @@ def run(arguments: argparse.Namespace) -> None:
     print("\n".join(lines))
 
 
-def presets_of(name: str) -> list[str]:
-    """The presets of an experiment, with one modifier at most.
-
-    The names are those in the PRESETS and MODIFIERS of the files in configs/; what the experiment
-    refuses is left out.
-    """
-    bases, modifiers = {}, {}  # in the order of first mention
-    with presets.importable():
-        for path in sorted(presets.folder().glob("*.py")):
-            module = importlib.import_module(f"configs.{path.stem}")
-            bases |= dict.fromkeys(getattr(module, "PRESETS", ()))
-            modifiers |= dict.fromkeys(getattr(module, "MODIFIERS", ()))
-    accepted = [base for base in bases if _works(f"{name}:{base}")]
-    several = itertools.product(accepted, modifiers)
-    return accepted + [f"{b}+{m}" for b, m in several if _works(f"{name}:{b}+{m}")]
-
-
-def _works(given: str) -> bool:
-    try:
-        presets.load(given)
-    except UserError:
-        return False
-    return True
-
-
 def _first_line(path: Path) -> str:
     text = ast.get_docstring(ast.parse(path.read_text())) or ""
     return " ".join(text.split("\n\n")[0].split())
@@ -91,7 +64,7 @@ def _presets(name: str) -> Iterator[str]:
     )
     yield ""
     yield "Presets:"
-    for base, group in itertools.groupby(presets_of(name), lambda p: p.partition("+")[0]):
+    for base, group in itertools.groupby(presets.accepted(name), lambda p: p.partition("+")[0]):
         yield f"  {' '.join(group)}" if base else ""
     yield ""
     yield f"jaxseg list {name}:PRESET has the settings."

@@ -7,6 +7,7 @@ them in jaxseg/configs. In both cases they import each other as `configs`. Nothi
 import contextlib
 import difflib
 import functools
+import importlib
 import importlib.util
 import inspect
 import os
@@ -135,6 +136,38 @@ def load(given: str) -> ConfigDict:
     if not isinstance(config, ConfigDict):
         raise UserError(f"get_config of {path} returns {config!r}, which is no ConfigDict")
     return config
+
+
+@functools.cache
+def accepted(name: str) -> tuple[str, ...]:
+    """The presets of an experiment, with one modifier at most.
+
+    The names are those in the PRESETS and MODIFIERS of the files in configs/, in the order of their
+    first mention; what the experiment refuses is left out. It is found out once by trying: half a
+    second.
+
+    Raises:
+      UserError: no such experiment.
+    """
+    path = path_of(name)
+    bases: dict[str, None] = {}
+    modifiers: dict[str, None] = {}
+    with importable():  # once for all that is loaded here
+        for file in sorted(folder().glob("*.py")):
+            module = importlib.import_module(f"configs.{file.stem}")
+            bases |= dict.fromkeys(getattr(module, "PRESETS", ()))
+            modifiers |= dict.fromkeys(getattr(module, "MODIFIERS", ()))
+        plain = [base for base in bases if _works(f"{path}:{base}")]
+        several = [f"{base}+{modifier}" for base in plain for modifier in modifiers]
+        return (*plain, *(preset for preset in several if _works(f"{path}:{preset}")))
+
+
+def _works(given: str) -> bool:
+    try:
+        load(given)
+    except UserError:
+        return False
+    return True
 
 
 def _meant(error: ValueError, path: str) -> bool:

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from jaxseg.errors import UserError
+from jaxseg.experiment import presets
 from jaxseg.web import datasets, extension, guard, jobs, launcher, places, recipes, runs
 from jaxseg.web.places import Places, new_name
 
@@ -47,6 +48,12 @@ def routes(where: Places, queue: jobs.Queue) -> list[Route]:
         name, preset = request.path_params["name"], request.query_params.get("preset", "")
         return JSONResponse({"settings": recipes.settings(name, preset)})
 
+    def choices(request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in presets.names():
+            raise places.Missing(f"there is no experiment {name!r}")
+        return JSONResponse({"presets": presets.accepted(name)})
+
     def index(request: Request) -> Response:
         return JSONResponse({"jobs": queue.jobs()[:100]})
 
@@ -77,6 +84,7 @@ def routes(where: Places, queue: jobs.Queue) -> list[Route]:
     return [
         Route("/api/configs", configs),
         Route("/api/configs/{name}", config),
+        Route("/api/configs/{name}/presets", choices),
         Route("/api/jobs", index),
         Route("/api/jobs/count", count),
         Route("/api/jobs/{job}", one),

@@ -24,23 +24,13 @@ _MORE = {
 
 
 def listed() -> list[dict[str, Any]]:
-    """Name, title and presets of each config."""
+    """Name and title of each config."""
     found = []
     for name in presets.names():
         with open(presets.path_of(name), encoding="utf-8") as file:
             title = ast.get_docstring(ast.parse(file.read())) or ""
-        sentence = title.split("\n\n")[0].replace("\n", " ")
-        found.append({"name": name, "title": sentence, "presets": _presets(name)})
+        found.append({"name": name, "title": title.split("\n\n")[0].replace("\n", " ")})
     return found
-
-
-def _presets(name: str) -> list[str]:
-    """The presets, from the message about one that does not exist."""
-    try:
-        presets.load(f"{name}:?")
-    except UserError as error:
-        return str(error).partition("choose one of ")[2].split(", ")
-    return []
 
 
 def settings(name: str, preset: str) -> list[dict[str, Any]]:

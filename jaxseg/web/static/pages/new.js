@@ -23,7 +23,10 @@ export async function show(root, {query, signal}) {
     () => presets(),
   );
   const title = h("p", {class: "note"}),
-    preset = select([]);
+    preset = select([], undefined, () => chosen()),
+    typed = h("input", {autocomplete: "off", spellcheck: "false", onchange: () => chosen()}),
+    other = field("Its name", typed, "modifiers follow after plus signs, as in streets+scratch+mic"),
+    unknown = h("div", {role: "alert"});
   const name = h("input", {autocomplete: "off", spellcheck: "false"}),
     data = h("div", {class: "card split"}),
     few = h("div", {class: "fields"});
@@ -37,26 +40,47 @@ export async function show(root, {query, signal}) {
   let settings = [],
     suggested = "";
 
-  function presets() {
-    const own = configs.find(c => c.name === config.value);
-    title.textContent = own.title;
-    fill(
-      preset,
-      own.presets.map(p => h("option", {value: p}, p)),
-    );
-    if (own.presets.includes(query.get("preset"))) preset.value = query.get("preset");
-    chosen();
-  }
+  const given = () => preset.value || typed.value.trim();
+  let wanted = query.get("preset"); // by the address, for the first method
 
-  async function chosen() {
+  async function presets() {
+    const own = config.value;
+    title.textContent = configs.find(c => c.name === own).title;
     try {
-      ({settings} = await get(`/api/configs/${config.value}`, {preset: preset.value}, signal));
+      const {presets: known} = await get(`/api/configs/${own}/presets`, {}, signal);
+      if (own !== config.value) return;
+      fill(preset, grouped(known), h("option", {value: ""}, "another one, by its name"));
+      typed.value = wanted && !known.includes(wanted) ? wanted : "";
+      preset.value = wanted ? (typed.value ? "" : wanted) : known[0];
+      wanted = null;
     } catch (error) {
       if (!signal.aborted) say(error.message, true);
       return;
     }
+    await chosen();
+  }
+
+  async function chosen() {
+    other.hidden = preset.value !== "";
+    fill(unknown);
+    const asked = [config.value, given()];
+    if (!given()) {
+      typed.focus();
+      return;
+    }
+    try {
+      const found = await get(`/api/configs/${config.value}`, {preset: given()}, signal);
+      if (asked.join() !== [config.value, given()].join()) return;
+      ({settings} = found);
+    } catch (error) {
+      if (!signal.aborted) fill(unknown, h("p", {class: "problem"}, error.message));
+      return;
+    }
     if (!name.value || name.value === suggested) {
-      suggested = `${config.value}_${preset.value}_${new Date().toISOString().slice(5, 16).replace(/\D/g, "")}`;
+      suggested = `${config.value}_${given()}_${new Date().toISOString().slice(5, 16).replace(/\D/g, "")}`.replace(
+        /[^\w.-]/g,
+        "_",
+      );
       name.value = suggested;
     }
     const own = datasets.filter(d => d.job.job_state === "done");
@@ -104,7 +128,6 @@ export async function show(root, {query, signal}) {
     );
     reference(all, settings, more);
   }
-  preset.addEventListener("change", chosen);
 
   const content = () => {
     const lines = [...few.querySelectorAll("input")]
@@ -115,7 +138,7 @@ export async function show(root, {query, signal}) {
     );
     return {
       name: name.value,
-      config: `${config.value}:${preset.value}`,
+      config: `${config.value}:${given()}`,
       settings: [...lines, more.value].join("\n"),
       ...sides,
     };
@@ -145,7 +168,13 @@ export async function show(root, {query, signal}) {
             "div",
             {class: "split"},
             h("div", {}, field("Method", config), title),
-            field("Preset", preset, "data, network and schedule that belong together"),
+            h(
+              "div",
+              {},
+              field("Preset", preset, "data, network and schedule that belong together; + changes one thing"),
+              other,
+              unknown,
+            ),
           ),
           field("Name of the run", name, "a new folder among the runs"),
         ),
@@ -171,7 +200,18 @@ export async function show(root, {query, signal}) {
       ),
     ),
   );
-  presets();
+  await presets();
+}
+
+/** The presets as choices, those with a modifier beneath the one that they change. */
+function grouped(known) {
+  const choices = names => names.map(name => h("option", {value: name}, name));
+  return known
+    .filter(name => !name.includes("+"))
+    .map(base => {
+      const changed = known.filter(name => name.startsWith(`${base}+`));
+      return changed.length ? h("optgroup", {label: base}, choices([base, ...changed])) : choices([base]);
+    });
 }
 
 /** The same settings as a run, in a new folder. */
