@@ -36,28 +36,23 @@ def pair(config: ConfigDict, base: str, scratch: bool) -> None:
     if base == "streets_camvid":
         size = (120, 160) if scratch else (192, 256)
         config.data.classes = "camvid"
-        config.data.source = _rendered(_for_photographs(config, scratch), size)
+        config.data.source = _rendered(_for_photographs(scratch), size)
         config.data.target = ConfigDict(
             dict(name="camvid", split="train", val_split="val", size=size, options=ConfigDict())
         )
         if scratch:
             config.train.update(dict(steps=500, warmup_steps=250, eval_every=125))
     if base == "streets_folder":
-        config.data.source.options.domain = _for_photographs(config, scratch)
+        config.data.source.options.domain = _for_photographs(scratch)
         config.data.target.update(dict(name="folder"))
         config.data.target.options = folder(images="photos")
     if base == "folders":
         _folders(config, (96, 128) if scratch else (160, 224))
 
 
-def _for_photographs(config, scratch) -> str:
-    """The look of a source for photographs; with it, longer training for networks that see. Chosen
-    on a part of CamVid's training photographs.
-    """
-    if scratch:
-        return "rendered_varied"
-    config.train.update(dict(steps=400, warmup_steps=100, eval_every=100))
-    return "photographic_varied"
+def _for_photographs(scratch) -> str:
+    """The look of a source for photographs, chosen on a part of CamVid's training photographs."""
+    return "rendered_varied" if scratch else "photographic_varied"
 
 
 def _network(config, scratch):
@@ -91,7 +86,7 @@ def _network(config, scratch):
     # Rare classes are drawn more often, and weigh more (`common.rarity`): in so few steps people,
     # poles and signs are not learnt otherwise.
     config.data.rare_classes.update(dict(temperature=0.1, min_pixels=50, crop_pixels=0))
-    config.train.update(dict(steps=240, warmup_steps=80, eval_every=80))
+    config.train.update(dict(steps=480, warmup_steps=160, eval_every=160))
 
 
 def _rendered(domain, size):

@@ -1,6 +1,8 @@
 """Fully convolutional networks (Long et al., 2015), as NVIDIA DIGITS trains them too.
 
 python launch.py --config=configs/fcn.py                         # streets, a small FCN-8s
+python launch.py --config=configs/fcn.py:streets+vgg16           # on VGG-16's convolutions, which
+                                                                 # a package has (docs/weights.md)
 python launch.py --config=configs/fcn.py:camvid
 python launch.py --config=configs/fcn.py:synthia_rand_cvpr16 --config.data.root=DIR \\
     --config.init.backbone=bvlc_alexnet.caffemodel               # FCN-AlexNet
@@ -17,21 +19,26 @@ configs/synthia_rand_cvpr16.txt lists the colours. A tenth of the images is held
 from configs import supervised
 
 PRESETS = ("streets", "camvid", "synthia_rand_cvpr16")
-MODIFIERS = ("fcn8s",)
+MODIFIERS = ("fcn8s", "vgg16")
 
 
 def get_config(preset: str = "streets"):
-    """See `supervised` for the presets; `synthia_rand_cvpr16` takes `+fcn8s`."""
+    """See `supervised` for the presets; `synthia_rand_cvpr16` takes `+fcn8s`, the others `+vgg16`,
+    which begins with pretrained weights; `--config.init.backbone=` begins with random ones.
+    """
     base, *modifiers = preset.split("+")
     small = base in ("streets", "camvid")
     config = supervised.experiment("fcn", preset, PRESETS, MODIFIERS, scratch=small)
-    if small and modifiers:
-        raise ValueError(f"the preset {base} has no modifier {modifiers[0]!r}: it is an FCN-8s")
+    if modifiers and (modifiers[0] == "fcn8s") == small:
+        why = "it is an FCN-8s" if small else "give the file with --config.init.backbone=FILE"
+        raise ValueError(f"the preset {base} has no modifier {modifiers[0]!r}: {why}")
+    large = "vgg16" in modifiers
     eight = small or "fcn8s" in modifiers
+    light = "vgg16_narrow" if large else "vgg16_small"
     config.net.update(
         dict(
             architecture="fcn",
-            backbone="vgg16_small" if small else "vgg16" if eight else "alexnet",
+            backbone=light if small else "vgg16" if eight else "alexnet",
             rates=None,  # of DeepLab, as the next, on a ResNet
             summed=None,
             stride_in=None,
@@ -47,6 +54,12 @@ def get_config(preset: str = "streets"):
     if small:  # from scratch in hundreds of steps
         gen.lr, gen.clip = 1e-2, 1.0
         config.train.update(dict(batch=4, steps=700, eval_every=140))
+        if large:  # thirteen convolutions at full width are as much as two cores can do
+            config.init.backbone = "vgg16_hed"
+            gen.lr = 1e-3
+            size = (64, 128) if base == "streets" else (96, 128)
+            config.data.source.size = config.data.target.size = size
+            config.train.update(dict(steps=200, eval_every=50))
     else:
         gen.lr, gen.power = 1e-4, 0.0  # of the mean over the pixels; it stays as it is
         options = config.data.target.options

@@ -151,5 +151,7 @@ def test_packages_that_do_not_hold_up(monkeypatch, tmp_path):
         packaged.find("efficientnet_lite0")
     config = small_config("baseline", tmp_path)
     config.init.backbone = "efficientnet_lite0"
-    with pytest.raises(UserError, match="give the two the same name"):
+    with pytest.raises(
+        UserError, match="weights of the backbone efficientnet_lite0, not of config.net.backbone"
+    ):
         with_initial_weights(config, None, str(tmp_path), print)

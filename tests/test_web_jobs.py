@@ -135,7 +135,7 @@ def test_overrides_are_settings_and_nothing_else():
 
 def test_settings_come_with_the_comments_of_the_configs():
     found = {s["key"]: s for s in recipes.settings("advent", "streets")}
-    assert found["train.steps"]["value"] == "240" and found["train.steps"]["few"]
+    assert found["train.steps"]["value"] == "480" and found["train.steps"]["few"]
     assert found["optim.gen.schedule"]["comment"] == "or linear, cosine, one_cycle, constant"
     assert found["data.threads"]["value"] == "2"
     assert list(found)[0] == recipes.FEW[0]

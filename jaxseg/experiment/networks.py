@@ -46,8 +46,8 @@ def settle(config: ConfigDict, given: Collection[str] = ()) -> None:
       UserError: unknown architecture or backbone; see also `settings.take_translated`.
     """
     take_translated(config)
-    loaded = config.init.backbone in packaged.FILES and "init.backbone" not in given
-    if loaded and config.init.backbone != config.net.backbone:
+    source = packaged.FILES.get(config.init.backbone)
+    if source and "init.backbone" not in given and config.net.backbone not in source.backbones:
         config.init.backbone = ""  # another backbone's weights
     for key in segmenters.unused(config.net):
         if f"net.{key}" not in given and not isinstance(config.net[key], bool):

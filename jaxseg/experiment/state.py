@@ -53,14 +53,9 @@ def with_initial_weights(
     """
     if not config.init.backbone:
         return state
-    from jaxseg.storage.weights import (
-        files,
-        initial,
-        merge,  # only when there is a file to read
-    )
+    from jaxseg.storage.weights import initial, merge  # only when there is a file to read
 
-    path, origin = _weights_file(config)
-    loaded = files.load(path)
+    loaded, origin = _loaded(config)
     architecture = config.net.architecture
     if initial.from_torchvision(loaded) and architecture.startswith("deeplab"):
         _warn_of(config, {"stride_in": "3x3", "preprocess": "imagenet"}, "torchvision's", announce)
@@ -68,6 +63,8 @@ def with_initial_weights(
         _warn_of(config, {"preprocess": "imagenet"}, "EfficientNet-Lite's", announce)
     if initial.from_transformer(loaded):
         _warn_of(config, {"preprocess": "imagenet"}, "a transformer's", announce)
+    if initial.from_hed(loaded):
+        _warn_of(config, {"preprocess": "caffe"}, "HED's VGG-16", announce)
     tensors = initial.to_ours(loaded, architecture)
     excused = tuple(config.init.excused) or initial.excused(architecture, loaded)
     net, stats = jax.device_get((state.params["gen"]["segmenter"], state.stats["segmenter"]))
@@ -81,24 +78,25 @@ def with_initial_weights(
     )
 
 
-def _weights_file(config):
-    """(the file of `config.init.backbone`, one line about its origin)."""
-    from jaxseg.storage.weights import packaged
+def _loaded(config):
+    """(the tensors of `config.init.backbone`, one line about its origin)."""
+    from jaxseg.storage.weights import files, packaged
 
     name = str(config.init.backbone)
     if name not in packaged.FILES:
         path = Path(name).expanduser()
         checksum = packaged.checksum(path) if path.is_file() else "?"
-        return path, f"initial weights: {path}, sha256 {checksum}, licence unknown"
-    if name != config.net.backbone:
+        return files.load(path), f"initial weights: {path}, sha256 {checksum}, licence unknown"
+    source = packaged.FILES[name]
+    if config.net.backbone not in source.backbones:
         raise UserError(
-            f"config.init.backbone={name} holds weights of that backbone, but "
-            f"config.net.backbone={config.net.backbone}: give the two the same name"
+            f"config.init.backbone={name} holds weights of the backbone "
+            f"{' and '.join(source.backbones)}, not of config.net.backbone={config.net.backbone}: "
+            f"give one that fits, or another file"
         )
-    path, source = packaged.find(name), packaged.FILES[name]
-    return path, (
-        f"initial weights: {name}, {path.name} of {source.distribution}, sha256 {source.sha256}, "
-        f"licence {source.licence}"
+    return packaged.load(name), (
+        f"initial weights: {name}, {Path(source.file).name} of {source.distribution}, "
+        f"sha256 {source.sha256}, licence {source.licence}"
     )
 
 

@@ -61,10 +61,10 @@ def offered(files: list[str]) -> list[dict[str, Any]]:
     """
     found = []
     for backbone, entry in packaged.FILES.items():
-        path = _of_package(entry)
+        path = packaged.here(entry)
         found.append({
-            "name": os.path.basename(entry.file), "what": f"{backbone}, ImageNet",
-            "where": f"pip install {entry.distribution}", "licence": entry.licence,
+            "name": os.path.basename(entry.file), "what": f"{entry.backbones[0]}, ImageNet",
+            "where": entry.advice, "licence": entry.licence,
             "sha256": entry.sha256, "bytes": path.stat().st_size if path else None,
             "here": str(path or ""), "backbone": backbone,
         })  # fmt: skip
@@ -74,21 +74,6 @@ def offered(files: list[str]) -> list[dict[str, Any]]:
                       "sha256": digits, "bytes": None, "here": named.get(file, ""),
                       "backbone": ""})  # fmt: skip
     return found
-
-
-def _of_package(entry: packaged.Packaged) -> Path | None:
-    """The file of a package, found without importing it; None if it is not installed."""
-    import importlib.util
-
-    try:
-        spec = importlib.util.find_spec(entry.package)
-    except (ImportError, ValueError):
-        return None
-    for place in (spec and spec.submodule_search_locations) or ():
-        path = Path(place, entry.file)
-        if path.is_file():
-            return path
-    return None
 
 
 def checksum(path: Path) -> str:

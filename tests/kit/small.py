@@ -16,7 +16,7 @@ SIZE = (32, 64)
 TINY = {
     **dict.fromkeys(("small", "resnet50", "resnet101"), "tiny"),
     **dict.fromkeys(("vgg_small", "vgg16", "vgg16_frontend"), "vgg_tiny"),
-    **dict.fromkeys(("vgg16_small",), "vgg16_tiny"),
+    **dict.fromkeys(("vgg16_small", "vgg16_narrow"), "vgg16_tiny"),
     **dict.fromkeys([f"efficientnet_lite{number}" for number in range(3)], "efficientnet_tiny"),
 }
 K, C = 3, 4  # classes and image channels of the linear networks

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from jaxseg.storage.weights import (
+    hed,
     rename,
     rename_efficientnet,
     rename_torchvision,
@@ -22,8 +23,8 @@ def to_ours(tensors: Mapping[str, np.ndarray], architecture: str) -> dict[str, n
       tensors: {name: array} as `files.load` returns it.
       architecture: 'fcn' takes Caffe's AlexNet and VGG-16 (`surgery`) and torchvision's VGG-16,
         'deeplabv3' and 'deeplabv3plus' torchvision's ResNets and DeepLabV3, any other what
-        `rename` knows. All take EfficientNet-Lite's weights, transformers' and files of this
-        project.
+        `rename` knows. All take EfficientNet-Lite's weights, transformers', HED's and files of
+        this project.
 
     Returns:
       {'params/<path>' or 'stats/<path>': array}; unknown names are kept unchanged.
@@ -37,6 +38,8 @@ def to_ours(tensors: Mapping[str, np.ndarray], architecture: str) -> dict[str, n
         return rename_efficientnet.to_ours(tensors)
     if transformers.is_one(tensors):
         return transformers.to_ours(tensors)
+    if hed.is_hed(tensors):
+        return hed.to_ours(tensors)
     if architecture in ("deeplabv3", "deeplabv3plus"):
         return rename_torchvision.to_ours(tensors)
     if architecture == "fcn" and not any(name.startswith("features.") for name in tensors):
@@ -56,6 +59,8 @@ def excused(
     """
     if transformers.is_one(tensors):
         return (*transformers.ENCODER_ONLY, *HEADS)
+    if hed.is_hed(tensors):
+        return hed.EXCUSED
     if architecture == "fcn":
         return surgery.CLASSIFIER_ONLY
     return (*rename.BACKBONE_ONLY, *HEADS, *rename_efficientnet.CLASSIFIER_ONLY)
@@ -75,3 +80,8 @@ def from_efficientnet(tensors: Mapping[str, np.ndarray]) -> bool:
 def from_transformer(tensors: Mapping[str, np.ndarray]) -> bool:
     """Whether a file holds a MiT, a DINOv2 or a DINOv3."""
     return transformers.is_one(tensors)
+
+
+def from_hed(tensors: Mapping[str, np.ndarray]) -> bool:
+    """Whether a file holds the VGG-16 of an edge detector, see `hed`."""
+    return hed.is_hed(tensors)

