@@ -1,6 +1,7 @@
-"""Evaluation and prediction with DeepLabV2 ResNet-101, jaxseg against eager PyTorch, same work.
+"""Evaluation and prediction, jaxseg against eager PyTorch, same work: DeepLabV2 ResNet-101.
 
     python benchmarks/evaluation.py                          # evaluation, 512x1024 to 1024x2048
+    python benchmarks/evaluation.py --size=lite0 --channels_last    # the default network
     python benchmarks/evaluation.py --size=full              # the network sees 1024x2048
     python benchmarks/evaluation.py --mode=scales            # scales 0.5 and 1, mirrored too
     python benchmarks/evaluation.py --mode=scales --size=quarter --scales=recipe
@@ -34,6 +35,7 @@ SIZES = {
     "paper": ("resnet101", (512, 1024), (1024, 2048)),
     "full": ("resnet101", (1024, 2048), (1024, 2048)),
     "half": ("resnet101", (256, 512), (1024, 2048)),
+    "lite0": ("efficientnet_lite0", (128, 256), (512, 1024)),  # with a feature pyramid
     "quarter": ("resnet101", (128, 256), (512, 1024)),
     "tiny": ("small", (64, 128), (128, 256)),
 }

@@ -35,7 +35,7 @@ from benchmarks import turns
 from configs import advent
 from jaxseg.engine import optim
 from jaxseg.experiment import settings
-from jaxseg.models.backbones import resnet
+from jaxseg.models.backbones import build as backbones
 from jaxseg.models.layers import layers
 from jaxseg.run import maps
 
@@ -43,9 +43,14 @@ SHOWN = "shown"  # id of the image whose maps are returned
 
 
 def configured(job: dict):
-    """Returns the paper's preset with the backbone, image size and protocol of the job."""
-    config = advent.get_config("gta5_cityscapes")
-    config.net.backbone = job["backbone"]
+    """Returns the paper's preset, or the default one for EfficientNet, with the backbone, size and
+    protocol of the job.
+    """
+    light = job["backbone"].startswith("efficientnet")
+    config = advent.get_config("streets" if light else "gta5_cityscapes")
+    config.net.backbone, config.init.backbone = job["backbone"], ""
+    if light:
+        config.net.channels = 96  # of the pyramid, as by default
     config.data.target.size = config.data.source.size = tuple(job["size"])
     config.eval.scales, config.eval.flip = tuple(job["scales"]), job["flip"]
     return config
@@ -158,13 +163,17 @@ def checked(result: dict, counts: np.ndarray, classes: tuple[str, ...]) -> None:
 
 def facts(config, classes: int) -> dict:
     """Returns the settings of the config that PyTorch needs."""
-    if config.net.preprocess != "caffe":
-        raise ValueError(f"PyTorch's side normalises as Caffe, not {config.net.preprocess}")
+    net, caffe = config.net, config.net.preprocess == "caffe"
+    if not caffe and net.preprocess != "imagenet":
+        raise ValueError(f"PyTorch's side normalises as Caffe or torchvision, not {net.preprocess}")
     return dict(
         classes=classes,
-        rates=list(config.net.rates),
-        sizes=resnet.SIZES[config.net.backbone]._asdict(),
-        mean=layers.CAFFE_MEAN_BGR,
+        rates=list(net.rates or ()),
+        channels=net.channels if net.architecture == "fpn" else 0,
+        sizes=backbones.sizes_of(net.backbone)._asdict(),
+        mean=layers.CAFFE_MEAN_BGR if caffe else layers.IMAGENET_MEAN,
+        std=(1.0, 1.0, 1.0) if caffe else layers.IMAGENET_STD,
+        order="BGR" if caffe else "RGB",
     )
 
 

@@ -67,11 +67,13 @@ def prepared(row: str, preset: str, steps: int, backbone: str) -> Row:
     import numpy as np
 
     from jaxseg.engine import programs
+    from jaxseg.experiment import batches
     from jaxseg.experiment.method import make_method
     from jaxseg.experiment.optimisers import make_optimisers
     from jaxseg.experiment.state import abstract_state, example, first_state
 
     config, device = config_of(row, preset, backbone), jax.local_devices()[0]
+    config = batches.with_equal_weights(config)  # no label is there to be counted
     method, players = make_method(config), make_optimisers(config)
     rng, batch = np.random.default_rng(0), {}
     for name, one in example(config, method).items():

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import turns
+from benchmarks.torch_lite import LiteFPN
 from benchmarks.torch_networks import DeepLabV2, load
 
 NET = "gen/segmenter/"
@@ -30,31 +31,40 @@ class Evaluation:
     def __init__(self, job: dict, arrays: dict[str, np.ndarray]):
         self.job, self.classes = job, job["classes"]
         layout = torch.channels_last if job["channels_last"] else torch.contiguous_format
-        self.net = DeepLabV2(job["classes"], job["rates"], **job["sizes"])
+        if job["channels"]:
+            self.net = LiteFPN(job["classes"], job["channels"], **job["sizes"])
+        else:
+            self.net = DeepLabV2(job["classes"], job["rates"], **job["sizes"])
         load(self.net, _below(arrays, NET))
         load_statistics(self.net, _below(arrays, "segmenter/"))
         device = self.device = torch.device("cuda" if job["gpu"] else "cpu")
         self.net = self.net.to(device, memory_format=layout).eval()
         self.layout = layout
-        self.mean = torch.tensor(job["mean"], device=device).view(1, 3, 1, 1)
+        self.mean, self.std = (
+            torch.tensor(job[name], device=device).view(1, 3, 1, 1) for name in ("mean", "std")
+        )
         self.image = torch.from_numpy(arrays["image"])
         self.label = torch.from_numpy(arrays["label"])
 
     def _logits(self, images):
         """Logits of the main head, averaged over the image and its mirror image if requested."""
-        logits = self.net.main_head(self.net.backbone(images)[1])
-        if self.job["flip"]:
-            mirrored = self.net.main_head(self.net.backbone(images.flip(3))[1])
-            logits = (logits + mirrored.flip(3)) / 2
-        return logits
+        logits = self._main(images)
+        return (logits + self._main(images.flip(3)).flip(3)) / 2 if self.job["flip"] else logits
+
+    def _main(self, images):
+        stages = self.net.backbone(images)
+        if self.job["channels"]:
+            return self.net.main_head(self.net.decoder(stages))
+        return self.net.main_head(stages[1])
 
     @torch.inference_mode()
     def step(self) -> dict[str, torch.Tensor]:
         """Does all the work on the image once."""
         job = self.job
         image, label = self.image.to(self.device), self.label.to(self.device)
-        images = image.permute(2, 0, 1)[None].float().flip(1) - self.mean  # RGB -> BGR
-        images = images.contiguous(memory_format=self.layout)
+        images = image.permute(2, 0, 1)[None].float()
+        images = images.flip(1) if job["order"] == "BGR" else images
+        images = ((images - self.mean) / self.std).contiguous(memory_format=self.layout)
         size, scales = images.shape[2:], job["scales"]
         resize = dict(mode="bilinear", align_corners=True)
         if scales == [1.0]:
