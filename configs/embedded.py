@@ -36,23 +36,28 @@ def pair(config: ConfigDict, base: str, scratch: bool) -> None:
     if base == "streets_camvid":
         size = (120, 160) if scratch else (192, 256)
         config.data.classes = "camvid"
-        config.data.source = _rendered(_for_photographs(scratch), size)
+        config.data.source = _rendered(_for_photographs(config, scratch), size)
         config.data.target = ConfigDict(
             dict(name="camvid", split="train", val_split="val", size=size, options=ConfigDict())
         )
         if scratch:
             config.train.update(dict(steps=500, warmup_steps=250, eval_every=125))
     if base == "streets_folder":
-        config.data.source.options.domain = _for_photographs(scratch)
+        config.data.source.options.domain = _for_photographs(config, scratch)
         config.data.target.update(dict(name="folder"))
         config.data.target.options = folder(images="photos")
     if base == "folders":
         _folders(config, (96, 128) if scratch else (160, 224))
 
 
-def _for_photographs(scratch) -> str:
-    """The look of a source for photographs, chosen on a part of CamVid's training photographs."""
-    return "rendered_varied" if scratch else "photographic_varied"
+def _for_photographs(config, scratch) -> str:
+    """The look of a source for photographs, and the schedule of a network that sees; chosen on a part
+    of CamVid's training photographs, where 800 steps gained two points only.
+    """
+    if scratch:
+        return "rendered_varied"
+    config.train.update(dict(steps=400, warmup_steps=100, eval_every=100))
+    return "photographic_varied"
 
 
 def _network(config, scratch):
