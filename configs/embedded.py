@@ -51,8 +51,8 @@ def pair(config: ConfigDict, base: str, scratch: bool) -> None:
 
 
 def _for_photographs(config, scratch) -> str:
-    """The look of a source for photographs, and the schedule of a network that sees; chosen on a part
-    of CamVid's training photographs, where 800 steps gained two points only.
+    """The look of a source for photographs, and the schedule of a network that sees, chosen on a
+    part of CamVid's training photographs. There 800 steps gained two points only.
     """
     if scratch:
         return "rendered_varied"
