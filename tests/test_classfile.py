@@ -85,6 +85,8 @@ def test_a_class_file_is_a_label_set_by_its_path(tmp_path):
     assert (labels.remap(labels.UNLABELLED, mine) == 255).all()
     with pytest.raises(UserError, match="nor is there such a file; choose one of cityscapes"):
         classfile.by_name(str(tmp_path / "clases.txt"))
+    with pytest.raises(UserError, match=r"there is no folder .*/nowhere \(--config.data.root"):
+        classfile.by_name(str(tmp_path / "nowhere" / "classes.txt"))
     (tmp_path / "latin.txt").write_bytes("Straße\n".encode("latin-1"))
     with pytest.raises(UserError, match="latin.txt: cannot be read as a class file"):
         classfile.by_name(str(tmp_path / "latin.txt"))

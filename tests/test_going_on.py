@@ -128,6 +128,9 @@ def test_the_network_is_that_of_the_run(records, finished):
     assert fine_tune.adopt(config, (), told.append).net.rates == (1, 2)
     assert told == [f"--init_from={finished}: config.net.rates=(1, 2) (was (1, 3))"]
     assert fine_tune.adopt(config, ("net.rates",)).net.rates == (1, 3)
+    config.net.update(dict(statistics="source", remat=True))  # how it is trained is one's own
+    adopted = fine_tune.adopt(config, ("net.rates",)).net
+    assert (adopted.statistics, adopted.remat, adopted.rates) == ("source", True, (1, 3))
     config.init.weights = ""
     assert fine_tune.adopt(config) is config
 
@@ -136,6 +139,10 @@ def test_what_is_no_run(records, tmp_path):
     config = following(records)
     config.init.weights = str(tmp_path)
     with pytest.raises(UserError, match="neither the folder of a finished run .* nor a weights f"):
+        fine_tune.adopt(config)
+    for name in ("member_00", "member_01"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match="is a sweep; give one of its members, .*member_00 to memb"):
         fine_tune.adopt(config)
 
 

@@ -77,6 +77,20 @@ def test_remap_to_itself_is_the_identity_on_classes():
     assert (table[19:] == 255).all()
 
 
+def test_own_classes_agree_whatever_their_case_unless_that_is_ambiguous():
+    def own(*names):
+        return labels.LabelSet("own", names, ((0, 0, 0),) * len(names), {})
+
+    table = labels.remap(own("Traffic-Light", "ROAD", "moon"), labels.CITYSCAPES)
+    assert table[:3].tolist() == [6, 0, 255]
+    table = labels.remap(own("car", "Road"), own("Car", "CAR", "road"))
+    assert table[:2].tolist() == [255, 2]
+    with pytest.raises(UserError, match=r"\(moon\) has a name of the other .*class_map.txt"):
+        labels.remap(own("moon"), labels.CAMVID)
+    with pytest.raises(UserError, match="cannot be turned"):  # whose classes are coarser
+        labels.remap(labels.CAMVID, labels.CITYSCAPES)
+
+
 def test_cityscapes_to_camvid_reaches_all_eleven_classes():
     table = labels.remap(labels.CITYSCAPES, labels.CAMVID)
     assert set(table[:19].tolist()) == set(range(11))

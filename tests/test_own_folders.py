@@ -117,9 +117,10 @@ def test_an_own_pair(tmp_path, capsys):
         ("source/labels/d.png", np.zeros((3, 4), np.uint8), r"d.png: label \(3, 4\), image"),
         ("target_val/labels/s.png", np.full((30, 20), 8, np.uint8), "s.png: .*8"),
         ("target_val/classes.txt", "9 lake\n7 sea\n", "cannot be turned into"),
+        ("target/images/q.jpg", "no image", "q.jpg: damaged image"),
     ],
 )
-def test_a_wrong_label_of_either_side_is_told_before_anything_is_prepared(
+def test_a_wrong_file_of_either_side_is_told_before_anything_is_prepared(
     file, made, match, tmp_path
 ):
     root = pair(tmp_path)
@@ -422,6 +423,14 @@ def test_palettes_that_differ_between_splits(tmp_path):
     assert opened(tmp_path, "val", label_values="index").labelled
     write(tmp_path / "source_val/classes.txt", "sky\nmoon\nroad\n")  # other indices for the same
     assert len(opened(tmp_path, "train")) == len(opened(tmp_path, "val")) == 2
+
+
+def test_folders_with_a_year_are_splits(tmp_path):
+    for split, names in (("train2017", "abc"), ("val2017", "de")):
+        photographs(tmp_path / f"source/images/{split}", *names)
+        masks(tmp_path / f"source/annotations/{split}", *names)
+    write(tmp_path / "classes.txt", CLASSES)
+    assert ids(opened(tmp_path)) == [*"abc"] and ids(opened(tmp_path, "val")) == [*"de"]
 
 
 def test_transparent_and_16_bit_photographs_become_records(tmp_path):

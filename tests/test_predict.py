@@ -163,13 +163,19 @@ def test_broken_images_are_told_and_the_others_done(tmp_path):
     (tmp_path / "in" / "b.png").write_bytes(data[: len(data) // 2])
     (tmp_path / "in" / "c.png").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     (tmp_path / "in" / "d.jpg").write_bytes(b"no image at all")
+    (tmp_path / "in" / "e.jpg").symlink_to(tmp_path / "gone.jpg")
     done = predict.predict_folder(
         brightness, MODEL, tmp_path / "in", tmp_path / "out", label_set=CAMVID, announce=SEEN.append
     )
-    assert done.count == 2 and len(done.broken) == 3
+    assert done.count == 2 and len(done.broken) == 4
     for line, text in zip(
         done.broken,
-        ("b.png: damaged image", "c.png: .*a Git LFS pointer", "d.jpg: .*no kind of image"),
+        (
+            "b.png: damaged image",
+            "c.png: .*a Git LFS pointer",
+            "d.jpg: .*no kind of image",
+            "e.jpg: a link that leads nowhere",
+        ),
         strict=True,
     ):
         assert re.search(text, line) and "BytesIO" not in line
@@ -283,6 +289,18 @@ def test_videos_are_painted_frame_by_frame(tmp_path, monkeypatch):
     monkeypatch.setattr(video, "available", lambda: False)
     with pytest.raises(UserError, match=r"pip install 'jaxseg\[video\]'"):
         video.painted(tmp_path / "in" / "drive.mp4", tmp_path / "o.mp4", lambda f: f)
+
+
+def test_a_video_that_is_cut_off_is_told_and_painted_so_far(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (40, 48, 64, 3), np.uint8)
+    write_video(tmp_path / "whole.mkv", noise, rate=5)
+    data = (tmp_path / "whole.mkv").read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(data[: len(data) // 2])
+    assert video.painted(tmp_path / "whole.mkv", tmp_path / "whole.mp4", lambda f: f) == 40
+    with pytest.raises(UserError, match=r"cut.mkv: cut off: .* after \d\.\d of 8\.0 s.*mp4"):
+        video.painted(tmp_path / "cut.mkv", tmp_path / "cut.mp4", lambda f: f)
+    with av.open(str(tmp_path / "cut.mp4")) as file:
+        assert 15 < len(list(file.decode(video=0))) < 25
 
 
 def test_errors_name_the_file(tmp_path):

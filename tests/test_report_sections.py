@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -186,6 +187,18 @@ def test_confusion_by_hand():
     )
     assert confusion.predicted({"confusion": COUNTS}) == {"road": 0.65, "sky": 0.0, "<car>": 0.35}
     assert confusion.section({}, {}) == "" and confusion.predicted({}) == {}
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_every_cell_of_the_matrix_has_the_contrast_of_aa(right):
+    for share in np.linspace(0, 1, 201):
+        cell = confusion._cell("a", "b", share, 1, right)
+        red, green, blue, ink = re.search(r"rgb\((\d+), (\d+), (\d+)\);color:#(\w+)", cell).groups()
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+                  for c in (int(part) / 255 for part in (red, green, blue))]  # fmt: skip
+        light = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+        contrast = 1.05 / (light + 0.05) if ink == "fff" else (light + 0.05) / 0.05
+        assert contrast >= 4.5, (share, cell)
 
 
 def test_shares_of_pixels_stand_in_the_table_of_classes():

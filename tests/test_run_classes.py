@@ -50,6 +50,40 @@ def test_a_class_file_in_the_root_is_found(tmp_path, monkeypatch):
     assert config.data.classes == "cityscapes"
 
 
+def test_a_tools_export_brings_its_classes(tmp_path, capsys):
+    config = load("baseline", "folder")
+    config.data.root = str(tmp_path)
+    for place in ("JPEGImages", "SegmentationClass"):
+        (tmp_path / place).mkdir()
+    (tmp_path / "labelmap.txt").write_text("# label:color_rgb:parts:actions\nroad:1,2,3::\n")
+    run_classes.settle(config)
+    assert config.data.classes == f"{tmp_path}/labelmap.txt"
+    assert capsys.readouterr().out == f"classes: those of CVAT in {tmp_path}/labelmap.txt\n"
+    (tmp_path / "classes.txt").write_text("sky\n")  # one of the user's own is preferred
+    config.data.classes = "classes.txt"
+    run_classes.settle(config)
+    assert config.data.classes == f"{tmp_path}/classes.txt"
+
+
+@pytest.mark.parametrize(
+    "file, text, said",
+    [
+        ("images/a.json", '{"shapes": [], "imagePath": "a.jpg"}', "LabelMe's outlines"),
+        ("train/_annotations.coco.json", '{"categories": []}', "COCO's outlines"),
+        ("labels/train/a.txt", "0 0.1 0.1 0.2 0.2\n", "outlines or boxes of YOLO"),
+        ("annotations.xml", "<annotations>\n<version>1.1", "CVAT's XML of outlines"),
+    ],
+)
+def test_outlines_are_refused_by_name_without_a_class_file(tmp_path, file, text, said):
+    config = load("baseline", "folder")
+    config.data.root = str(tmp_path)
+    (tmp_path / "images").mkdir()
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text(text)
+    with pytest.raises(UserError, match=said):
+        run_classes.settle(config)
+
+
 def test_a_list_in_another_order_is_noticed(trained):
     config, file, run = trained
     own = run_folder.read_config(run)

@@ -50,7 +50,10 @@ def by_name(name: str) -> LabelSet:
     """
     if name in SETS:
         return SETS[name]
-    if not Path(name).expanduser().is_file():
+    path = Path(name).expanduser()
+    if not path.is_file():
+        if path.suffix == ".txt" and not path.parent.is_dir():
+            raise UserError(f"{name}: there is no folder {path.parent} (--config.data.root=DIR)")
         raise UserError(
             f"no label set is called {name!r}, nor is there such a file; choose one of "
             f"{', '.join(SETS)}, or give the path of a text file with a class name on each line"
@@ -62,7 +65,11 @@ def read(path: str | os.PathLike) -> ClassFile:
     """Reads a class file; raises UserError with the file and line of an error."""
     try:
         text = Path(path).expanduser().read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: cannot be read as a class file: not UTF-8 ({error.reason}); save it so"
+        ) from error
+    except OSError as error:
         raise UserError(f"{path}: cannot be read as a class file ({error})") from error
     lines = classtext.parse(path, text)
     if not lines:

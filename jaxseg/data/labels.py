@@ -9,6 +9,7 @@ Cityscapes, so that one record serves every protocol: the 16 and 13 classes of S
 Cross-City and the 10 of Virtual KITTI are subsets; `remap` converts to them.
 """
 
+import collections
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
@@ -216,7 +217,8 @@ def remap(source_set: LabelSet, target_set: LabelSet) -> np.ndarray:
     Args:
       source_set: the set of the labels.
       target_set: the wanted set. Classes are matched by name (Cityscapes and its subsets, a user's
-        own classes); from Cityscapes to CamVid by SegNet's grouping.
+        own classes), whatever the case, blanks, dashes and underscores, unless that is ambiguous;
+        from Cityscapes to CamVid by SegNet's grouping.
 
     Returns:
       uint8 [256]; index it with a label image. Classes without a counterpart, and 255, become 255;
@@ -226,15 +228,31 @@ def remap(source_set: LabelSet, target_set: LabelSet) -> np.ndarray:
       UserError: no class has a counterpart (CamVid's coarse classes cannot be split).
     """
     grouped = _CITYSCAPES_TO_CAMVID if target_set.classes == CAMVID.classes else {}
+    loose = SETS.get(source_set.name) != source_set  # a user's own classes
+    alike = collections.Counter(map(plain, target_set.classes))
+    places = {plain(name): i for i, name in enumerate(target_set.classes)}
     ids = {}
     for i, title in enumerate(source_set.classes):
         for name in (title, grouped.get(title)):
             if name in target_set.classes:
                 ids[i] = target_set.classes.index(name)
                 break
+        else:
+            if loose and alike[plain(title)] == 1:
+                ids[i] = places[plain(title)]
     if source_set.classes and not ids:
-        raise UserError(f"labels of {source_set.name!r} cannot be turned into {target_set.name!r}")
+        theirs, ours = (", ".join(each.classes[:9]) for each in (source_set, target_set))
+        raise UserError(
+            f"labels of {source_set.name!r} cannot be turned into {target_set.name!r}: no class of "
+            f"the one ({theirs}) has a name of the other ({ours}); for own classes a class_map.txt "
+            f"says which are which"
+        )
     return id_table(ids)
+
+
+def plain(name: str) -> str:
+    """A class's name without case, blanks, dashes and underscores."""
+    return "".join(c for c in name.casefold() if c not in " _-")
 
 
 def left_out(source_set: LabelSet, target_set: LabelSet) -> list[str]:

@@ -7,7 +7,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from jaxseg.data import codec, preparing, records
+from jaxseg.data import preparing, records
+from jaxseg.data.conversion.tree import size_in
 from jaxseg.data.labels import LabelSet
 from jaxseg.errors import UserError
 
@@ -60,14 +61,15 @@ def check_labels(
     size: tuple[int, int] | None = None,
     **options: Any,
 ) -> None:
-    """Reads all labels of a user's own data that are not prepared yet, so that a wrong one is told
-    before any other data set is prepared. Published sets, whose labels are known, are left alone.
+    """Reads all labels of a user's own data that are not prepared yet, and the headers of all
+    images, so that a wrong one is told before any other data set is prepared. Published sets,
+    whose files are known, are left alone.
 
     Args:
       the same as `records.open_split`.
 
     Raises:
-      UserError: a label that the preparation would refuse.
+      UserError: a label that the preparation would refuse; a file that is no image.
     """
     module, config = records.configured(name, split, raw_dir, size, options)
     check = getattr(module, "check_labels", None)
@@ -112,11 +114,4 @@ def sizes(
     if files is None:
         return None
     tree, pairs = files
-    sizes = []
-    for files in pairs:
-        with codec.naming(tree.where(files.image)):
-            try:  # in some files a thumbnail or a colour profile comes before the size
-                sizes.append(codec.size_of(tree.read(files.image, 2**16), upright=True))
-            except (OSError, SyntaxError, ValueError):
-                sizes.append(codec.size_of(tree.read(files.image), upright=True))
-    return sizes
+    return [size_in(tree, files.image) for files in pairs]

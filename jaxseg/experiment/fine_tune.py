@@ -15,6 +15,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
+from jaxseg.data import labels
 from jaxseg.engine.method import Method, State
 from jaxseg.errors import UserError
 from jaxseg.experiment import networks, restore, settings
@@ -22,12 +23,14 @@ from jaxseg.experiment.state import example, with_initial_weights
 from jaxseg.storage import logs, run_folder
 
 FILE = "initial_weights.txt"
+# Settings that say how a network is trained, on which data and machine, and not what it is.
+OF_TRAINING = ("statistics", "dtype", "remat")
 
 
 def adopt(
     config: ConfigDict, given: Collection[str] = (), announce: Callable[[str], None] = print
 ) -> ConfigDict:
-    """The config with the network's settings of what it begins from.
+    """The config with the network's settings of what it begins from, but for `OF_TRAINING`.
 
     Args:
       config: of the new training; returned as it is without `init.weights`.
@@ -43,8 +46,8 @@ def adopt(
     if folder is None:
         return restore.with_recognised(config, config.init.weights, given, announce)
     own = run_folder.read_config(folder)
-    origin = f"--init_from={folder}"
-    return restore.adopted(config, {"net": own.net}, given, origin, announce)
+    net = {key: value for key, value in own.net.items() if key not in OF_TRAINING}
+    return restore.adopted(config, {"net": net}, given, f"--init_from={folder}", announce)
 
 
 def begin(config: ConfigDict, state: State, workdir: str, announce: Callable[[str], None]) -> State:
@@ -109,6 +112,12 @@ def _place(config: ConfigDict) -> tuple[Path | None, str]:
         folder, step = named, ""
     path = Path(folder).expanduser()
     if not run_folder.holds_steps(run_folder.checkpoints(path)):
+        members = sorted(each.name for each in path.glob("member_*") if each.is_dir())
+        if members:
+            raise UserError(
+                f"--init_from={named} is a sweep; give one of its members, {path / members[0]} to "
+                f"{members[-1]}"
+            )
         raise UserError(
             f"--init_from={named}: neither the folder of a finished run (DIR or DIR@STEP) nor a "
             "weights file"
@@ -144,12 +153,8 @@ def class_axes(config: ConfigDict, method: Method) -> dict[str, int]:
 
 def matches(theirs: Sequence[str], ours: Sequence[str]) -> dict[str, int]:
     """Our class -> the place of theirs that has its name, whatever the case, blanks and dashes."""
-
-    def plain(name: str) -> str:
-        return "".join(c for c in name.casefold() if c not in " _-")
-
-    places = {plain(name): i for i, name in reversed(list(enumerate(theirs)))}
-    return {name: places[plain(name)] for name in ours if plain(name) in places}
+    places = {labels.plain(name): i for i, name in reversed(list(enumerate(theirs)))}
+    return {name: places[labels.plain(name)] for name in ours if labels.plain(name) in places}
 
 
 def by_class(

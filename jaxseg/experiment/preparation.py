@@ -79,7 +79,7 @@ def _check_files(config: ConfigDict, needed: Sequence[_Needed]) -> None:
 
     for check in (raw_files.check, check_classes, raw_files.check_labels):
         for each in needed:
-            if each.labels or check is raw_files.check:
+            if each.labels or check is not check_classes:
                 found = batches.where(config, each.side, each.as_published)
                 check(each.side.name, each.split, **found)
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
+from jaxseg.data import labels
+from jaxseg.data.conversion import layouts
 from jaxseg.errors import UserError
 from jaxseg.experiment import settings
 from jaxseg.storage import run_folder
@@ -14,15 +16,42 @@ FILE = "classes.json"
 
 
 def settle(config: ConfigDict) -> None:
-    """Takes a class file from `data.root` if there is none of its name where the program runs.
+    """Takes a class file from `data.root` if there is none of its name where the program runs, and
+    that of a tool's export if there is none at all.
 
     Args:
       config: changed in place: `data.classes` becomes the file's path.
+
+    Raises:
+      UserError: no class file, and labels of a tool that are outlines; see `layouts.find`.
     """
     name = config.data.classes
     below = Path(config.data.root, name).expanduser()
-    if not Path(name).expanduser().is_file() and below.is_file():
-        config.data.classes = str(below)
+    if name in labels.SETS or Path(name).expanduser().is_file():
+        return
+    file = below if below.is_file() else _of_export(config)
+    if file is not None:
+        config.data.classes = str(file)
+
+
+def _of_export(config: ConfigDict) -> Path | None:
+    """The class file that a tool wrote with the labels to learn, if they are its export."""
+    for side in (config.data.source, config.data.target):
+        paths = [side.options.get(key, "") for key in ("images", "labels")]
+        if side.name == "folder" and all(paths):
+            break
+    else:
+        return None
+    images, masks = (Path(config.data.root, path).expanduser() for path in paths)
+    if images.is_dir() and masks.is_dir():
+        layouts.refuse(masks)
+        return None
+    found = layouts.find(images.parent) if images.parent.is_dir() else None
+    if found is None or not found.classes:
+        return None
+    file = images.parent / found.classes
+    print(f"classes: those of {found.tool} in {file}")
+    return file
 
 
 def write(config: ConfigDict, workdir: str | Path) -> None:

@@ -46,7 +46,8 @@ def section(
             f"<td class=bars>{bars}</td>{cells}</tr>"
         )
     return (
-        f"<div class=scroll><table class=classes><thead>{_heads(before, best, last, two, more)}"
+        "<div class=scroll tabindex=0><table class=classes><thead>"
+        f"{_heads(before, best, last, two, more)}"
         f"{'<th>pixels</th>' if shares else ''}{'<th>predicted</th>' if predicted else ''}"
         "</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></div>"

@@ -89,7 +89,7 @@ def _table(groups: Sequence[Group], here: Path) -> str:
         )
     heads = ("runs", "steps", "mIoU, %", "to the first", "best step's", "pixels", "entropy", "")
     return (
-        "<div class=scroll><table class='classes runs'><thead><tr><th></th>"
+        "<div class=scroll tabindex=0><table class='classes runs'><thead><tr><th></th>"
         f"{''.join(f'<th>{head}</th>' for head in heads)}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></div>"
         "<p class=note>Mean ± sample standard deviation over the runs of a row. The best step is "
@@ -171,7 +171,8 @@ def _classes(groups: Sequence[Group]) -> str:
         rows.append(f"<tr><th>{html.escape(name)}</th>{cells}</tr>")
     heads = "".join(f"<th>{html.escape(group.name)}</th>" for group in groups)
     return (
-        f"<div class=scroll><table class='classes runs'><thead><tr><th></th>{heads}</tr></thead>"
+        "<div class=scroll tabindex=0><table class='classes runs'>"
+        f"<thead><tr><th></th>{heads}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></div>"
         "<p class=note>At the last step, in percent, means over the runs; the highest is bold.</p>"
     )
@@ -217,7 +218,7 @@ def _settings(groups: Sequence[Group]) -> str:
     )
     heads = "".join(f"<th>{html.escape(group.name)}</th>" for group in groups)
     return (
-        f"<div class=scroll><table class=config><thead><tr><th></th>{heads}</tr></thead>"
+        f"<div class=scroll tabindex=0><table class=config><thead><tr><th></th>{heads}</tr></thead>"
         f"<tbody>{rows}</tbody></table></div>"
     )
 

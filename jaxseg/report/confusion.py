@@ -35,7 +35,7 @@ def section(last: Mapping[str, Any], palette: Mapping[str, Sequence[int]]) -> st
         rows.append(f"<tr><th>{_named(name, palette)}</th>{''.join(cells)}</tr>")
     heads = "".join(f"<th><span>{html.escape(name)}</span></th>" for name in names)
     return (
-        f"{_told(names, shares, totals[:, 0] / counts.sum())}<div class=scroll>"
+        f"{_told(names, shares, totals[:, 0] / counts.sum())}<div class=scroll tabindex=0>"
         f"<table class=matrix><thead><tr><th></th>{heads}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></div>"
         "<p class=note>Rows: the ground truth. Columns: the prediction, in percent of the row's "
@@ -58,16 +58,24 @@ def _named(name: str, palette: Mapping[str, Sequence[int]]) -> str:
 
 
 def _cell(truth: str, call: str, share: float, pixels: float, right: bool) -> str:
-    """Shaded by the share; the text is dark or white, whichever stands out."""
+    """Shaded by the share; the text is black or white, whichever stands out."""
     colour = (35, 137, 95) if right else (200, 60, 40)
     shade = [round(255 + (part - 255) * share**0.6) for part in colour]
-    ink = "#fff" if share > 0.45 else "#24262b"
+    # Of black and white the better has a contrast of at least 4.58 on any colour (AA asks for 4.5).
+    ink = "#fff" if luminance(shade) < 0.179 else "#000"
     text = f"{100 * share:.0f}" if share >= LEAST else ""
     tip = f"{truth} predicted as {call}: {bare(share)} %, {int(pixels)} pixels"
     return (
         f'<td style="background:rgb{tuple(shade)};color:{ink}" title="{html.escape(tip)}">'
         f"{text}</td>"
     )
+
+
+def luminance(colour: Sequence[int]) -> float:
+    """Relative luminance of an sRGB colour 0..255, as WCAG 2 defines it."""
+    parts = np.asarray(colour) / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
 
 
 def _told(names: Sequence[str], shares: np.ndarray, sizes: np.ndarray) -> str:

@@ -61,7 +61,7 @@ def _table(before: Mapping[str, Any], last: Mapping[str, Any]) -> str:
         parts.append(f"true depth up to {new['cap']:g} m")
     note = f"<p class=note>{', '.join(parts).capitalize()}.</p>" if parts else ""
     return (
-        "<div class=scroll><table class='classes depth'><thead><tr><th></th>"
+        "<div class=scroll tabindex=0><table class='classes depth'><thead><tr><th></th>"
         f"{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>{note}"
     )
 

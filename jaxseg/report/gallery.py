@@ -17,14 +17,16 @@ KINDS = {"overlay": "overlay", "color": "classes", "entropy": "entropy"}
 LISTED = 5  # classes named below an image
 
 _STYLE = """
-:root{color-scheme:light dark;--line:#8885;--faint:#666}
-@media (prefers-color-scheme:dark){:root{--faint:#aaa}}
-body{font:16px/1.45 system-ui,sans-serif;margin:1.5rem auto;max-width:110rem;padding:0 1rem}
+:root{color-scheme:light dark;--line:#8885;--faint:#666;--page:#fff}
+@media (prefers-color-scheme:dark){:root{--faint:#aaa;--page:#121212}}
+html{background:var(--page)}
+body{overflow-wrap:anywhere;font:16px/1.45 system-ui,sans-serif;
+margin:1.5rem auto;max-width:110rem;padding:0 1rem}
 main{display:grid;gap:1.2rem;grid-template-columns:repeat(auto-fill,minmax(min(24rem,100%),1fr))}
 figure{margin:0;border:1px solid var(--line);border-radius:.5rem;padding:.6rem;min-width:0}
 img,video{width:100%;height:auto;display:block;border-radius:.25rem}
 .small{display:grid;grid-template-columns:1fr 1fr;gap:.4rem;margin-top:.4rem}
-figcaption{overflow-wrap:anywhere;margin-bottom:.4rem}
+figcaption{margin-bottom:.4rem}
 .faint{color:var(--faint);font-size:.9rem}
 .chip{display:inline-block;margin:.1rem .8rem .1rem 0;white-space:nowrap}
 .chip i{display:inline-block;width:.9em;height:.9em;border:1px solid var(--line);

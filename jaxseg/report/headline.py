@@ -163,8 +163,8 @@ def table(
             f"<td class='text faint'>{html.escape(note)}</td></tr>"
         )
     return (
-        "<div class=scroll><table class='classes beside'><thead><tr><th></th><th>steps</th>"
-        "<th>mIoU, %</th><th>to this run</th><th></th></tr></thead>"
+        "<div class=scroll tabindex=0><table class='classes beside'><thead><tr><th></th>"
+        "<th>steps</th><th>mIoU, %</th><th>to this run</th><th></th></tr></thead>"
         f"<tbody>{''.join(cells)}</tbody></table></div>"
         "<p class=note>Other runs are those in the folders beside this one with the same target, "
         "classes, network and batch, at their last step.</p>"

@@ -98,7 +98,7 @@ def cut_control(left: str, right: str) -> str:
 def pictures(cells: Sequence[str], columns: int) -> str:
     """Cells row by row in a grid that scrolls where the page is too narrow."""
     return (
-        f'<div class=scroll><div class=pictures style="--columns:{columns}">'
+        f'<div class=scroll tabindex=0><div class=pictures style="--columns:{columns}">'
         f"{''.join(cells)}</div></div>"
     )
 

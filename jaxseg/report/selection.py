@@ -64,7 +64,7 @@ def _table(comparison: Mapping[str, Any]) -> str:
     since, count = comparison["since"], comparison["evaluations"]
     place = f" from the end of the warm-up on, step {since}" if since else ""
     return (
-        "<div class=scroll><table class='classes choices'><thead><tr><th>criterion</th>"
+        "<div class=scroll tabindex=0><table class='classes choices'><thead><tr><th>criterion</th>"
         f"<th>step it chooses</th><th>its value</th>{_BY_LABELS if labelled else ''}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></div>"
         f"<p class=note>Of the {count} evaluations{place}. {_NOTE if labelled else ''}"

@@ -35,7 +35,7 @@ def section(workdir: Path, before: Mapping[str, Any], last: Mapping[str, Any]) -
             f"{cells}<td>{percent(share, 1, '')}</td></tr>"
         )
     return (
-        "<div class=scroll><table class=classes><thead><tr><th></th><th class=bars></th>"
+        "<div class=scroll tabindex=0><table class=classes><thead><tr><th></th><th class=bars></th>"
         f"{''.join(heads)}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
         "<p class=note>Share of the pixels of all validation images that each class is predicted "
         "for.</p>"

@@ -14,7 +14,10 @@ from jaxseg.data.conversion import layouts
 from jaxseg.errors import UserError
 
 SUFFIXES = layouts.IMAGES  # what training reads
-VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
+VIDEOS = (
+    *(".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".mts", ".m2ts"),
+    *(".3gp", ".ogv", ".flv"),
+)
 
 
 class Item(NamedTuple):
@@ -45,7 +48,8 @@ def find(given: str | Path, output: str | Path) -> list[Item]:
     """The images and videos of --input.
 
     A file is taken whatever its suffix. A folder gives the images and videos in it and its
-    subfolders, links to folders included; hidden files and folders are skipped. A pattern, such as
+    subfolders, links to folders included; hidden files and folders are skipped, and a link that
+    leads nowhere is found, so that it can be told. A pattern, such as
     'shots/*.png' or 'shots/**/front.jpg', gives all that fits it, folders among it as above.
     Images with equal names get their suffix added (a.png, a.jpg -> a_png, a_jpg).
 
@@ -104,7 +108,7 @@ def _below(folder: Path, output: Path) -> Iterator[Path]:
                 real = path.resolve()
                 if real != there and real not in around:  # a link may lead back up
                     yield from walk(path, (*around, real))
-            elif path.suffix.lower() in SUFFIXES + VIDEOS and path.is_file():
+            elif path.suffix.lower() in SUFFIXES + VIDEOS and (path.is_file() or path.is_symlink()):
                 yield path
 
     yield from walk(folder, (ours,))
@@ -116,6 +120,8 @@ def read(path: Path) -> np.ndarray:
     Raises:
       UserError: it cannot be read; the message names the file.
     """
+    if path.is_symlink() and not path.exists():
+        raise UserError(f"{path}: a link that leads nowhere")
     with codec.naming(str(path), "give another file"):
         return photograph.read(path.read_bytes())
 

@@ -255,8 +255,11 @@ def predict(
         label_set=label_set, size=settings.network_size(config), published=ids,
         advise=lambda: memory.of_prediction(config),
     )  # fmt: skip
-    page = Path(output, "index.html")
-    print(f"{done.count} images segmented with {loaded.name} into {output}; {page} shows them")
-    if done.broken:
-        print("\n".join([f"{len(done.broken)} files could not be segmented:", *done.broken]))
+    page, count, wrong = Path(output, "index.html"), done.count, len(done.broken)
+    files = "1 file" if count == 1 else f"{count} files"
+    shown = f"; {page} shows {'it' if count == 1 else 'them'}" if count else ""
+    print(f"{files} segmented with {loaded.name} into {output}{shown}")
+    if wrong:
+        files = "1 file" if wrong == 1 else f"{wrong} files"
+        print("\n".join([f"{files} could not be segmented:", *done.broken]))
     return done

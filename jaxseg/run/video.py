@@ -31,7 +31,8 @@ def painted(path: Path, output: Path, paint: Callable[[np.ndarray], np.ndarray])
       The number of frames.
 
     Raises:
-      UserError: PyAV is missing, or the video is damaged or has no frames; the file is named.
+      UserError: PyAV is missing, or the video is damaged, has no frames, or ends long before the
+        length that it states (what there is was painted); the file is named.
     """
     if not available():
         raise UserError(f"{path}: {REMEDY}")
@@ -54,15 +55,35 @@ def painted(path: Path, output: Path, paint: Callable[[np.ndarray], np.ndarray])
                 count += 1
             for packet in made.encode() if made else ():
                 target.mux(packet)
+            short = _short(source, taken, frame) if count else ""
         if not count:
             raise UserError(f"{path}: no pictures in this video")
         os.replace(temporary, output)
+        if short:
+            raise UserError(f"{path}: {short}; {output} has what there is")
     except av.error.FFmpegError as error:
         where = f" at frame {count}" if count else ""
         raise UserError(f"{path}: damaged video{where} ({error.strerror})") from error
     finally:
         temporary.unlink(missing_ok=True)
     return count
+
+
+def _short(source: Any, stream: Any, last: Any) -> str:
+    """What to say of a video that ends long before it should; '' for others.
+
+    What its file states counts for the pictures where it does so, or else for all streams.
+    """
+    if stream.duration is not None:
+        stated = float(stream.duration * stream.time_base)
+    elif source.duration is not None and len(source.streams) == 1:
+        stated = source.duration / 1e6
+    else:
+        return ""
+    ends = 0.0 if last.time is None else last.time - float((source.start_time or 0) / 1e6)
+    if ends + 1 >= 0.9 * stated:
+        return ""
+    return f"cut off: the pictures end after {ends:.1f} of {stated:.1f} seconds"
 
 
 def _frames(source: Any, stream: Any) -> Iterator[tuple[Any, np.ndarray]]:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from jaxseg.data import codec, labels
+from jaxseg.data import labels
 from jaxseg.data.conversion import common, folder_files, label_files, own_split
 from jaxseg.data.conversion.convert import Readers, convert, in_threads, named
-from jaxseg.data.conversion.tree import Files
+from jaxseg.data.conversion.tree import Files, size_in
 from jaxseg.errors import UserError
 
 LABELS = labels.UNLABELLED  # replaced by the classes of a class file
@@ -152,32 +152,35 @@ def find(config: common.Config) -> tuple[folder_files.Disk, list[Files]]:
 
 
 def check_labels(config: common.Config) -> None:
-    """Reads all labels of the split as the preparation would, and keeps nothing.
+    """Reads all labels of the split as the preparation would, and keeps nothing; of images the
+    header alone.
 
     Raises:
-      UserError: a label that is damaged, holds a value or colour that is not listed, or has not
-        its image's size; what `label_files.check` and `compare_palettes` refuse.
+      UserError: a file that is no image; a label that is damaged, holds a value or colour that is
+        not listed, or has not its image's size; what `label_files.check` and `compare_palettes`
+        refuse.
     """
     options, (disk, pairs) = config.options, find(config)
-    labelled = [files for files in pairs if files.label]
-    if options["classes"] is None or not labelled:
-        return
     seen = label_files.Seen(set(), {})
-    read = label_files.reader(options["classes"], options["label_values"], seen)
+    labelled = options["classes"] and any(files.label for files in pairs)
+    read = label_files.reader(options["classes"], options["label_values"], seen) if labelled else 0
 
     def one(files: Files) -> None:
+        size = size_in(disk, files.image)
+        if not (read and files.label):
+            return
         label = named(disk, files.label, read)
-        with codec.naming(files.image):
-            size = codec.size_of(disk.read(files.image), upright=True)
         if label.shape != size:
             raise UserError(
                 f"{files.label}: label {label.shape}, image {size}; the two must have one size"
             )
 
-    title = f"checking the labels of {options['images']} ({options['split']})"
-    for _ in common.track(in_threads(one, labelled), len(labelled), title):
+    what = "labels" if labelled else "images"
+    title = f"checking the {what} of {options['images']} ({options['split']})"
+    for _ in common.track(in_threads(one, pairs), len(pairs), title):
         pass
-    _check_seen(disk, pairs, options, seen)
+    if labelled:
+        _check_seen(disk, pairs, options, seen)
 
 
 def _check_seen(

@@ -120,8 +120,8 @@ def share(found: list[Files], split: str, val_percent: float, seed: int) -> list
     """
     if split not in ("train", "val", "all"):
         raise UserError(
-            f"folder has no split {split!r}; it has train, val, all; or put {SPLIT} into the "
-            f"paths of images and labels"
+            f"folder has no split {split!r}; it has train, val, all; one of its own needs folders "
+            f"of its own, such as {SPLIT} in the paths of images and labels stands for"
         )
     if not 0 <= val_percent < 100:
         raise UserError(f"folder: val_percent={val_percent} must be at least 0 and below 100")

@@ -14,11 +14,11 @@ from jaxseg.errors import UserError
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 SPLIT = "{split}"
-# The names that a split's folder may have.
+# The names that a split's folder may have; those with a year are COCO's.
 SPLITS = {
-    "train": ("train", "training"),
-    "val": ("val", "validation", "valid", "dev"),
-    "test": ("test", "testing"),
+    "train": ("train", "training", "train2017", "train2014"),
+    "val": ("val", "validation", "valid", "dev", "val2017", "val2014"),
+    "test": ("test", "testing", "test2017", "test2014"),
 }
 _IMAGE_FOLDERS = (
     *("images", "image", "imgs", "img", "img_dir", "JPEGImages", "photos", "rgb", "leftImg8bit"),

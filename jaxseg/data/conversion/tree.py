@@ -4,8 +4,9 @@ import os
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from jaxseg.data import codec
 from jaxseg.errors import UserError
 
 ROOT_FLAG = "--config.data.root=DIR"
@@ -177,3 +178,20 @@ class Tree:
             )
             for stem, path in images.items()
         ]
+
+
+def size_in(tree: Any, path: str) -> tuple[int, int]:
+    """Reads (height, width) of an upright image, mostly from its first bytes alone.
+
+    Args:
+      tree: a `Tree`, or what has its `read` and `where`.
+      path: of the image in it.
+
+    Raises:
+      UserError: it is damaged, or no image; the message names the file.
+    """
+    with codec.naming(tree.where(path)):
+        try:  # in some files a thumbnail or a colour profile comes before the size
+            return codec.size_of(tree.read(path, 2**16), upright=True)
+        except (OSError, SyntaxError, ValueError):
+            return codec.size_of(tree.read(path), upright=True)
