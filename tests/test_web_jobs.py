@@ -1,6 +1,7 @@
 """The queue: one job at a time, ends that are told as they were, and servers that come and go."""
 
 import json
+import os
 import signal
 import sys
 import time
@@ -10,7 +11,7 @@ from kit.web import CONFIG, OWN, fabricate, served
 
 from jaxseg.errors import UserError
 from jaxseg.experiment import of_run, presets
-from jaxseg.web import extension, jobs, launcher, recipes
+from jaxseg.web import attend, extension, jobs, launcher, recipes
 
 SLEEPER = (
     "import signal, sys, time\n"
@@ -109,6 +110,33 @@ def test_jobs_outlive_the_server(tmp_path):
     queue.stop(going["id"])
     assert ended(queue, going)["code"] == 130
     assert ended(queue, waits)["state"] == "done"
+    queue.close()
+
+
+def test_orphans_are_found_by_their_command(tmp_path):
+    """A training whose attendant was killed, and a job whose server was, before it noted the
+    start: both go on as running, and are stopped as others are."""
+    folder = tmp_path / "runs" / ".web" / "jobs"
+    queue = jobs.Queue(folder, 2)
+    names = ("a", "b")
+    made = [queue.add("train", python(f"# {tmp_path} {n}\n{SLEEPER}"), run=n) for n in names]
+    until(lambda: all("begun" in queue.log(job["id"]) for job in made))
+    orphan, unnoted = made
+    os.kill(queue.get(orphan["id"])["pid"], signal.SIGKILL)
+    until(lambda: attend.born(orphan["pid"]) is None)
+    queue.look()
+    assert queue.get(orphan["id"])["state"] == "running"
+    with pytest.raises(UserError, match="a is running already"):
+        queue.add("train", python("0"), run="a")
+    queue.close()
+    path = folder / f"{unnoted['id']}.json"
+    path.write_text(json.dumps({**unnoted, "state": "queued", "pid": None, "born": None}))
+    queue = jobs.Queue(folder, 2)
+    for job in made:
+        assert queue.get(job["id"])["state"] == "running"
+        queue.stop(job["id"])
+        assert ended(queue, job)["state"] == "stopped" and "saved" in queue.log(job["id"])
+    assert queue.get(unnoted["id"])["code"] == 130  # from its attendant
     queue.close()
 
 

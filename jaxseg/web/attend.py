@@ -23,6 +23,28 @@ def born(pid: int | None) -> str | None:
     return None if fields[0] in "ZX" else fields[19]
 
 
+def living(command: list[str], known: set[int]) -> int | None:
+    """The oldest process that attends a command, or else runs it.
+
+    Args:
+      command: with all arguments.
+      known: process ids that are not meant.
+
+    Returns:
+      its id; None if there is none.
+    """
+    wanted, found = "\0".join([*command, ""]).encode(), []
+    for name in os.listdir("/proc"):
+        try:
+            with open(f"/proc/{int(name)}/cmdline", "rb") as file:
+                meant = file.read().endswith(wanted) and int(name) not in known
+        except (OSError, ValueError):  # it has ended meanwhile, or is no process
+            continue
+        if meant and (start := born(int(name))):
+            found.append((int(start), int(name)))
+    return min(found)[1] if found else None
+
+
 def main(code_file: str, command: list[str]) -> int:
     """Runs the command to its end; returns its exit code, negative for a signal."""
     asked: list[int] = []

@@ -53,6 +53,9 @@ class Queue:
                 "give another --runs=DIR"
             ) from error
         self._jobs = {j["id"]: j for j in self._saved()}
+        for job in self._jobs.values():  # begun by a server that was killed before it noted it
+            if job["state"] == "queued" and self._path(job["id"], "log").exists():
+                self._adopt(job)
         self.look()
 
     def _saved(self) -> Iterator[dict]:
@@ -195,14 +198,30 @@ class Queue:
             return
         text = code.read_text() if code.exists() else ""
         ended = int(text) if text.strip().lstrip("-").isdigit() else None
+        if ended is None and self._adopt(job):  # the attendant was killed, and not the training
+            return
         stopped = job["state"] == "stopping" or ended in (130, -signal.SIGINT)
         if ended == 0:
             state = "done"
-        elif stopped and ended is not None:
+        elif stopped and (ended is not None or job.get("adopted")):
             state = "stopped"
         else:
             state, job["said"] = "failed", said(ended, self.log(job["id"]))
+            if job.get("adopted") and ended is None:
+                job["said"] = f"its attendant was killed, its exit code is not known: {job['said']}"
         self._end(job, state, ended)
+
+    def _adopt(self, job: dict) -> bool:
+        """Finds a job's process by its command, where the one that was noted is gone."""
+        known = {j["pid"] for j in self._jobs.values() if j.get("pid") and j["state"] in OPEN}
+        pid = attend.living(job["argv"], known)
+        if pid is None:
+            return False
+        job |= {"pid": pid, "born": attend.born(pid), "adopted": True}
+        if job["state"] == "queued":
+            job |= {"state": "running", "started": time.time()}
+        self._write(job)
+        return True
 
     def _end(self, job: dict, state: str, code: int | None) -> None:
         job |= {"state": state, "ended": time.time(), "code": code}

@@ -9,6 +9,7 @@ import contextlib
 import ipaddress
 import secrets
 import socket
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from jaxseg.web import (
     pages_runs,
     pages_try,
 )
+from jaxseg.web import runs as runs_read
 from jaxseg.web.places import Missing, Places
 
 STATIC = Path(__file__).parent / "static"
@@ -51,6 +53,8 @@ def make_app(places: Places, queue: jobs.Queue, allowed: guard.Allowed):
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         queue.start()
+        # The first list of thousands of runs takes a second: it is made before it is asked for.
+        threading.Thread(target=runs_read.listed, args=(places.runs,), daemon=True).start()
         yield
         queue.close()
         networks.close()

@@ -5,6 +5,15 @@ import {h, short} from "./dom.js";
 const COLOURS = 6;
 const powers = (_, splits) =>
   splits.map(v => (Math.abs(Math.log10(v) - Math.round(Math.log10(v))) < 1e-6 ? v : null));
+/** Numbers beside an axis, with as many decimals as tell them apart. */
+function labels(ticks) {
+  const known = ticks.filter(v => v !== null),
+    plain = known.map(short);
+  const step = known.length > 1 ? Math.abs(known[1] - known[0]) : 0;
+  const alike = step > 1e-9 && new Set(plain).size < plain.length;
+  const text = v => (alike ? v.toFixed(Math.min(9, Math.ceil(-Math.log10(step) - 1e-6))) : short(v));
+  return ticks.map(v => (v === null ? "" : text(v)));
+}
 const style = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 export const colour = number => style(`--line${number % COLOURS}`);
 
@@ -62,7 +71,7 @@ export function chart(
             size: 52,
             gap: 6,
             ...only,
-            values: (_, ticks) => ticks.map(v => (v === null ? "" : short(v))),
+            values: (_, ticks) => labels(ticks),
           },
         ],
         series: [

@@ -146,6 +146,10 @@ export function button(text, act, kind = "") {
   return element;
 }
 
+/** A long name that may go on in the next line after "_", "-" or "/". */
+export const breakable = name =>
+  name.split(/(?<=[_\-/])/).flatMap((part, i) => (i ? [document.createElement("wbr"), part] : [part]));
+
 /** The state of a run or job as a small coloured word. */
 export const badge = state => h("span", {class: `badge ${state}`}, state);
 

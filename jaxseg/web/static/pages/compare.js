@@ -2,7 +2,7 @@
 
 import {get} from "../api.js";
 import {chart, colour} from "../charts.js";
-import {every, fill, h, heading, percent} from "../dom.js";
+import {breakable, every, fill, h, heading, percent} from "../dom.js";
 import {CRITERIA, runLink, stateOf} from "../words.js";
 
 const KEYS = ["miou", "source_miou", "entropy", "agreement", "neighbourhood_density"];
@@ -124,7 +124,7 @@ function scores(runs) {
             h(
               "th",
               {scope: "row"},
-              h("a", {href: runLink(r.name)}, r.name),
+              h("a", {href: runLink(r.name)}, breakable(r.name)),
               h("small", {}, `${r.method} · ${r.data}`),
             ),
             h("td", {class: "n"}, r.seed ?? "–"),

@@ -1,7 +1,7 @@
 // The store of models: trained here, offered by packages and papers, imported from files.
 
 import {get, post, run as address} from "../api.js";
-import {badge, button, bytes, field, fill, h, heading, percent, say, select} from "../dom.js";
+import {badge, breakable, button, bytes, field, fill, h, heading, percent, say, select} from "../dom.js";
 import {listed} from "../tables.js";
 import {CRITERIA, runLink} from "../words.js";
 
@@ -96,7 +96,7 @@ function trained(t) {
     h(
       "th",
       {scope: "row"},
-      h("a", {href: runLink(t.name)}, t.name),
+      h("a", {href: runLink(t.name)}, breakable(t.name)),
       h("small", {}, [t.method, t.data].filter(Boolean).join(" · ")),
     ),
     h("td", {class: "faint"}, t.network),

@@ -1,7 +1,7 @@
 // The list of runs: filtered, sorted and paged by the server, so that thousands stay quick.
 
 import {get} from "../api.js";
-import {ago, badge, every, fill, h, heading, percent} from "../dom.js";
+import {ago, badge, breakable, every, fill, h, heading, percent} from "../dom.js";
 import {runLink, stateOf} from "../words.js";
 
 const PAGE = 100;
@@ -96,7 +96,7 @@ export async function show(root, {query, signal}) {
       h(
         "th",
         {scope: "row"},
-        h("a", {href: runLink(run.name)}, run.name),
+        h("a", {href: runLink(run.name)}, breakable(run.name)),
         " ",
         badge(stateOf(run)),
         h("small", {}, [run.method, run.data].filter(Boolean).join(" · ")),
