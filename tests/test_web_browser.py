@@ -154,6 +154,7 @@ def _make_data(page, address):
 def _train(page, address):
     shown(page, address, "new?config=source_only&source=meadow&target=meadow")
     expect(page.get_by_label("train.steps")).to_be_visible()
+    _choose_preset(page)
     for label, value in (("train.steps", "2000"), ("train.warmup_steps", "0"), ("train.batch", "2"),
                          ("train.eval_every", "5"), ("net.backbone", "tiny"),
                          ("Name of the run", "first")):  # fmt: skip
@@ -179,6 +180,23 @@ def _train(page, address):
     page.get_by_role("button", name="Stop").click()
     expect(state).to_have_text("stopped", timeout=LONG)
     expect(page.locator("table.classes")).to_contain_text("ground")
+
+
+def _choose_preset(page):
+    """One with a modifier from the list, one by its name; a wrong name is refused at once."""
+    preset, backbone = page.get_by_label("Preset"), page.get_by_label("net.backbone")
+    preset.select_option("streets+scratch")
+    expect(backbone).to_have_value("small")
+    preset.select_option("another one, by its name")
+    typed = page.get_by_label("Its name")
+    for name in ("streets+nothing", "streets+scratch+vgg16"):
+        typed.fill(name)
+        typed.press("Tab")
+        problem = page.get_by_text("unknown modifier 'nothing'; choose one of pretrained")
+        expect(problem).to_have_count(int(name == "streets+nothing"))
+    expect(backbone).not_to_have_value("small")
+    preset.select_option("streets")
+    expect(typed).to_be_hidden()
 
 
 def _try(page, address):

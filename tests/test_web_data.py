@@ -101,6 +101,14 @@ def test_an_experiment_with_own_data(where, tmp_path):
     assert config.data.source.name == "folder" and config.data.target.name == "streets"
     assert config.data.source.size == (16, 24) and config.data.classes == options["classes"]
     assert config.data.source.options.images == str(where.data / "own/images")
+    beside = {"base": "advent:streets", "source": None, "target": options, "counts": [2, 1]}
+    (tmp_path / "spec.json").write_text(json.dumps(beside))
+    source = composed.get_config(str(tmp_path / "spec.json")).data.source
+    assert (source.name, source.options.counts.train, source.options.counts.val) == (
+        "streets",
+        2,
+        1,
+    )
     with pytest.raises(UserError, match="no readable"):
         composed.get_config(str(tmp_path / "none.json"))
 

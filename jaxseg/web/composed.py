@@ -3,7 +3,8 @@
 python launch.py --config=jaxseg/web/composed.py:FILE.json
 
 The JSON holds `base`, such as 'advent:streets', and `source` and `target`, each null for the
-base's own, or what the page for data sets has saved; see `datasets`.
+base's own, or what the page for data sets has saved; see `datasets`. It may hold `counts`, the
+images [train, val] of the base's source where that is rendered.
 """
 
 import json
@@ -29,6 +30,9 @@ def get_config(path: str) -> ConfigDict:
     for side in ("source", "target"):
         if spec[side]:
             config.data[side] = _side(spec[side])
+    if spec.get("counts"):
+        counts = config.data.source.options.counts
+        counts.train, counts.val = spec["counts"]
     own = spec["source"] or spec["target"]
     if own["classes"]:  # the labels that are learnt, or else those that are scored
         config.data.classes = own["classes"]

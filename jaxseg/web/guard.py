@@ -128,6 +128,7 @@ async def body(request: Request, limit: int) -> bytes:
                 return bytes(data)
     except ClientDisconnect:
         return b""
+    data.clear()
     await _discard(request, parts)
     raise TooLarge(f"larger than {limit // 2**20} MB")
 

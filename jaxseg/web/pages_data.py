@@ -118,8 +118,9 @@ def begin_create(where: Places, queue: jobs.Queue, form: dict[str, Any]) -> dict
     report = seen(where, queue, options, str(form.get("survey") or ""))
     experiments = where.own / "datasets" / "experiments"
     spec = experiments / f"{name}.json"
-    role = options if options["labels"] else None
-    write_json(spec, {"base": BASE, "source": role, "target": options})
+    # Images without labels are no source: a few rendered ones stand there, which nobody looks at.
+    source = {"source": options} if options["labels"] else {"source": None, "counts": [2, 1]}
+    write_json(spec, {"base": BASE, "target": options, **source})
     datasets.save(where, {**options, "report": report})
     overrides = pages_jobs.data_flags(where, [])
     argv = launcher.inspect(str(spec), experiments / name, overrides)

@@ -57,7 +57,7 @@ function body(who, found) {
     sides.forEach(s => s.paint());
   };
   for (const side of ["source", "target"]) {
-    const parts = found.parts.filter(p => p.side === side);
+    const parts = found.parts.filter(p => p.side === side && (!who.set || p.data === "folder"));
     const same =
       side === "target" &&
       JSON.stringify(parts.map(p => [p.data, p.split, p.images])) ===

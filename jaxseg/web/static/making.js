@@ -133,6 +133,7 @@ export async function show(root, {signal}) {
 
 /** What an inspection found. */
 export function described(report) {
+  // Files with faults are not counted.
   const rows = report.labelled
     ? report.classes.map((c, i) => ({c, i, share: report.share[i], images: report.images_with[i]}))
     : [];
@@ -180,9 +181,10 @@ export function described(report) {
         ),
         report.faulty > report.faults.length && `and ${report.faulty - report.faults.length} more`,
       ),
-    never.length > 0 && h("p", {class: "note"}, badge("note"), ` never shown: ${never.join(", ")}`),
+    !report.faulty && never.length > 0 && h("p", {class: "note"}, badge("note"), ` never shown: ${never.join(", ")}`),
     report.labelled
-      ? h(
+      ? report.faulty < total &&
+        h(
           "div",
           {class: "scroll", tabindex: "0", role: "region", "aria-label": "Shares of the classes"},
           h(
