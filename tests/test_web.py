@@ -196,6 +196,14 @@ def test_facts_and_comparison_of_runs(server):
     assert both[1]["curves"]["miou"] == [[0, 0.1], [10, 0.3]]
 
 
+def test_only_methods_with_a_warm_up_show_its_end(tmp_path):
+    folder = fabricate(tmp_path / "a")
+    assert runs.summary(folder, "a")["warmup"] == 10
+    folder = fabricate(tmp_path / "b")
+    (folder / "method.json").write_text('{"warms_up": false}')
+    assert runs.summary(folder, "b")["warmup"] == 0
+
+
 def test_a_network_is_taken_away_as_a_run_folder(server, tmp_path):
     (tmp_path / "a.tar").write_bytes(server[0].get("/api/runs/a/archive?step=last").content)
     with tarfile.open(tmp_path / "a.tar") as tar:

@@ -125,6 +125,21 @@ def test_every_page_is_accessible_and_fits(address, browser, width, dark):
     assert not faults
 
 
+def test_a_run_that_has_only_begun(address, browser):
+    """Its page is open before the run has its settings, and shows them as they come."""
+    page, faults = opened(browser)
+    begun = Path(page.request.get(f"{address}/api").json()["runs"], "begun")
+    begun.mkdir()
+    (begun / "metrics.jsonl").write_text("")
+    shown(page, address, "run/begun")
+    expect(page.get_by_text("Nothing is logged yet")).to_be_visible()
+    (begun / "method.json").write_text('{"titles": {"loss/gen": "What is lost"}}')
+    fabricate(begun)
+    expect(page.get_by_text("What is lost")).to_be_visible()
+    expect(page.get_by_text("end of the warm-up on the source, step 10")).to_be_visible()
+    assert not faults
+
+
 def test_the_whole_way(address, browser):
     page, faults = opened(browser)
     _make_data(page, address)

@@ -131,7 +131,7 @@ def _summarise(folder: Path, name: str) -> dict[str, Any]:
         "seed": config.get("seed"),
         "step": last,
         "steps": steps,
-        "warmup": int(train.get("warmup_steps") or 0),
+        "warmup": _warmup(folder, int(train.get("warmup_steps") or 0)),
         "miou": scored[-1]["miou"] if scored else None,
         "best": best and best["miou"],
         "best_step": best and best["step"],
@@ -141,6 +141,11 @@ def _summarise(folder: Path, name: str) -> dict[str, Any]:
         "changed": max(times, default=0.0),
         "there": bool(times),
     }
+
+
+def _warmup(folder: Path, steps: int) -> int:
+    """`steps`, or 0 for a method that has no warm-up whatever its config says."""
+    return steps and steps * (read_json(folder / "method.json") or {}).get("warms_up", True)
 
 
 def _evaluations(path: Path) -> tuple[list[dict], int]:

@@ -29,26 +29,28 @@ export function thin(lines) {
   return size <= 1 ? lines : lines.filter((_, i) => i % size === 0 || i === lines.length - 1);
 }
 
-/** Returns draw({train, eval}); charts are made once and then grow. */
-export function curves(place, facts, signal) {
+/** Returns draw({train, eval}, facts); charts are made once and then grow. */
+export function curves(place, signal) {
   const charts = new Map(),
     box = h("div", {class: "charts"}),
-    warmup = facts.warmup || 0;
-  let order = [];
+    note = h("p", {class: "note"});
+  let order = [],
+    warmup = 0;
   const one = (title, options, steps, values, key = title) => {
-    const names = options.names.join();
+    const made = [title, warmup, ...options.names].join();
     // A line that comes later, as the discriminator's after the warm-up, makes the chart anew.
-    if (charts.get(key)?.names !== names) {
+    if (charts.get(key)?.made !== made) {
       charts.get(key)?.element.remove();
-      charts.set(key, {...chart(title, {warmup, ...options}, signal), names});
+      charts.set(key, {...chart(title, {warmup, ...options}, signal), made});
     }
     order.push(charts.get(key).element);
     charts.get(key).set(steps, values);
   };
   const column = (lines, key, factor = 1) => lines.map(l => (l[key] == null ? null : factor * l[key]));
 
-  return ({train, eval: evaluations}) => {
+  return ({train, eval: evaluations}, facts) => {
     order = [];
+    warmup = facts.warmup || 0; // a run that has only been queued has none yet
     const steps = evaluations.map(e => e.step),
       has = key => evaluations.some(e => e[key] != null);
     const scores = [
@@ -88,20 +90,11 @@ export function curves(place, facts, signal) {
       );
     }
     if (order.some((element, i) => box.children[i] !== element)) box.append(...order);
-    if (charts.size && !box.isConnected)
-      fill(
-        place,
-        h("h2", {}, "Curves"),
-        box,
-        h(
-          "p",
-          {class: "note"},
-          warmup > 0 &&
-            warmup <= facts.steps &&
-            `The dashed line is the end of the warm-up on the source, step ${warmup}. `,
-          "Drag over a chart to look closer, double-click to see all.",
-        ),
-      );
+    const marked = warmup > 0 && warmup <= facts.steps;
+    note.textContent =
+      (marked ? `The dashed line is the end of the warm-up on the source, step ${warmup}. ` : "") +
+      "Drag over a chart to look closer, double-click to see all.";
+    if (charts.size && !box.isConnected) fill(place, h("h2", {}, "Curves"), box, note);
     if (!charts.size)
       fill(place, h("p", {class: "empty"}, "Nothing is logged yet: the curves appear here as they grow."));
   };

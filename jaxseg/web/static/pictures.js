@@ -48,7 +48,7 @@ export function pictures(place, name) {
       slider.value = at;
       told.textContent = `step ${steps[at]}`;
       slider.setAttribute("aria-valuetext", told.textContent);
-      fill(grid, blocks(rows(files, steps[at]), name, steps[at]));
+      fill(grid, blocks(rows(files, steps[at]), name, steps[at], facts.brought?.views || {}));
     };
     slider.addEventListener("input", () => {
       chosen = +slider.value === steps.length - 1 ? null : steps[+slider.value];
@@ -70,41 +70,44 @@ export function pictures(place, name) {
   };
 }
 
-/** Rows with the same columns stand in one grid. */
-function blocks(found, name, step) {
-  const grids = new Map();
+/** Rows with the same columns stand in one grid; `views` are the method's own, in its order. */
+function blocks(found, name, step, views) {
+  const grids = new Map(),
+    own = Object.keys(views),
+    title = (row, kind) =>
+      (row.startsWith("views") && views[kind]?.title) || WORDS[kind] || kind.replaceAll("_", " ");
   for (const [row, kinds] of Object.entries(found)) {
-    const order = k => (FIRST.includes(k) ? FIRST.indexOf(k) : 9);
+    const order = k => (FIRST.includes(k) ? FIRST.indexOf(k) : 9 + own.indexOf(k));
     const columns = Object.keys(kinds).sort((a, b) => order(a) - order(b));
     const key = `${row.replace(/\d+/, "")}|${columns.join()}`;
-    if (!grids.has(key)) grids.set(key, {title: row.replace(/ ?\d+/, ""), columns, cells: []});
+    if (!grids.has(key)) grids.set(key, {group: row.replace(/ ?\d+/, ""), columns, cells: []});
     grids
       .get(key)
       .cells.push(
         ...columns.map(c =>
           h("img", {
             loading: "lazy",
-            alt: `${row}: ${WORDS[c] || c}`,
+            alt: `${row}: ${title(row, c)}`,
             src: `${address(name)}/files/pictures/${kinds[c]}?step=${step}`,
           }),
         ),
       );
   }
-  return [...grids.values()].map(({title, columns, cells}) => [
-    title &&
+  return [...grids.values()].map(({group, columns, cells}) => [
+    group &&
       h(
         "h3",
         {},
-        {source: "Source images as the method changes them", views: "What else the method shows"}[title] ||
-          title,
+        {source: "Source images as the method changes them", views: "What else the method shows"}[group] ||
+          group,
       ),
     h(
       "div",
-      {class: "scroll", tabindex: "0", role: "region", "aria-label": `pictures ${title}`},
+      {class: "scroll", tabindex: "0", role: "region", "aria-label": `pictures ${group}`},
       h(
         "div",
         {class: "pictures", css: {"--columns": columns.length}},
-        columns.map(c => h("span", {class: "head"}, WORDS[c] || c.replaceAll("_", " "))),
+        columns.map(c => h("span", {class: "head"}, title(group, c))),
         cells,
       ),
     ),

@@ -71,6 +71,9 @@ export async function show(root, {query, signal}) {
 const cell = (value, by) =>
   h("td", {class: "n"}, percent(value), by != null && h("span", {class: "faint"}, ` ± ${percent(by)}`));
 
+/** What runs have in common that differ by their seeds. */
+const group = r => `${r.method} · ${r.data} · ${r.network} · ${r.steps} steps`;
+
 function scores(runs) {
   const columns = [
     ["miou", "mIoU %"],
@@ -78,9 +81,8 @@ function scores(runs) {
     ["source_miou", "source %"],
     ["entropy", "entropy %"],
   ];
-  const groups = Map.groupBy
-    ? Map.groupBy(runs, r => `${r.method} · ${r.data} · ${r.network}`)
-    : new Map([["all", runs]]);
+  const groups = new Map();
+  for (const r of runs) groups.set(group(r), [...(groups.get(group(r)) || []), r]);
   const means = [...groups]
     .filter(([, own]) => own.length > 1)
     .map(([title, own]) =>
@@ -141,6 +143,7 @@ function scores(runs) {
 function perClass(runs) {
   const names = [...new Set(runs.flatMap(r => Object.keys(r.iou || {})))];
   if (!names.length) return [];
+  const alike = runs.length > 1 && new Set(runs.map(group)).size === 1;
   return [
     h("h2", {}, "IoU of each class at the last evaluation"),
     h(
@@ -157,7 +160,7 @@ function perClass(runs) {
             {},
             h("th", {scope: "col"}, "class"),
             runs.map(r => h("th", {class: "n", scope: "col"}, r.name)),
-            runs.length > 1 && h("th", {class: "n", scope: "col"}, "mean ± deviation"),
+            alike && h("th", {class: "n", scope: "col"}, "mean ± deviation"),
           ),
         ),
         h(
@@ -169,7 +172,7 @@ function perClass(runs) {
               {},
               h("th", {scope: "row"}, name),
               runs.map(r => cell(r.iou?.[name])),
-              runs.length > 1 && cell(...spread(runs.map(r => r.iou?.[name]))),
+              alike && cell(...spread(runs.map(r => r.iou?.[name]))),
             ),
           ),
         ),

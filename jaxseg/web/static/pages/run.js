@@ -29,7 +29,7 @@ export async function show(root, {rest: name, signal}) {
     ].map(key => [key, h("section", {class: `part-${key}`})]),
   );
   root.append(...Object.values(parts));
-  const drawn = curves(parts.curves, facts, signal),
+  const drawn = curves(parts.curves, signal),
     shown = pictures(parts.pictures, name);
   const pre = h("pre", {tabindex: "0", "aria-label": "Log of the run"});
 
@@ -96,7 +96,7 @@ export async function show(root, {rest: name, signal}) {
           lines.warning.slice(-6).map(w => h("div", {}, h("b", {}, `step ${w.step} `), w.text)),
         ),
     );
-    drawn(lines);
+    drawn(lines, facts);
     shown(facts);
     fill(parts.classes, classes(lines.eval, facts));
     fill(parts.snapshots, snapshots(facts));
