@@ -68,7 +68,7 @@ export function chart(
             stroke: style("--faint"),
             grid: {stroke: style("--rule"), width: 1, ...only},
             ticks: {show: false},
-            size: 52,
+            size: (_, texts) => Math.max(52, 14 + 7.5 * Math.max(0, ...(texts || []).map(t => t.length))),
             gap: 6,
             ...only,
             values: (_, ticks) => labels(ticks),
