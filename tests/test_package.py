@@ -147,7 +147,10 @@ def test_mistakes_are_one_line(run, model, tmp_path):
     (tmp_path / "empty").mkdir()
     for call, message in (
         (lambda: jaxseg.load(tmp_path / "nowhere"), "neither the folder of a run nor a weights"),
-        (lambda: jaxseg.load(tmp_path / "empty"), "config.json is not the readable config"),
+        (
+            lambda: jaxseg.load(tmp_path / "empty"),
+            "empty is not the folder of a run: it has no config",
+        ),
         (lambda: jaxseg.load(run, 3), "no checkpoint of step 3"),
         (lambda: jaxseg.load(run, config="advent"), "a run, which has its own config"),
         (lambda: jaxseg.load(run, settings={"eval.flop": 1}), "no setting 'eval.flop'"),

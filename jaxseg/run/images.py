@@ -120,8 +120,10 @@ def read(path: Path) -> np.ndarray:
     Raises:
       UserError: it cannot be read; the message names the file.
     """
-    if path.is_symlink() and not path.exists():
-        raise UserError(f"{path}: a link that leads nowhere")
+    if not path.exists():
+        raise UserError(
+            f"{path}: {'a link that leads nowhere' if path.is_symlink() else 'no such file'}"
+        )
     with codec.naming(str(path), "give another file"):
         return photograph.read(path.read_bytes())
 

@@ -194,6 +194,8 @@ def load(
     if path.is_dir():
         if config is not None:
             raise UserError(f"{source} is a run, which has its own config: leave out config=")
+        if not (path / run_folder.CONFIG).is_file():
+            raise UserError(f"{source} is not the folder of a run: it has no {run_folder.CONFIG}")
         config = run_folder.read_config(path)
         wanted = Wanted(step=str(step))
     else:

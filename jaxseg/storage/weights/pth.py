@@ -239,6 +239,8 @@ def read(path: str | Path) -> Any:
             if zipfile.is_zipfile(file):
                 return _read_zip(file, Path(path).stat().st_size)
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                if content[:4] == b"PK\x03\x04":
+                    raise ValueError("the file ends too early: fetch it again")
                 return _read_stream(content)
         except OSError:
             raise
