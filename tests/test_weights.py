@@ -83,6 +83,9 @@ def test_damaged_and_foreign_files_name_themselves(tmp_path, torch_names):
             (tmp_path / "cut.pth").write_bytes(content[:cut])
             with pytest.raises(UserError, match="cut.pth"):
                 files.load(tmp_path / "cut.pth")
+    (tmp_path / "begun.pth").write_bytes(b"PK\x03\x04" + bytes(99))  # as a download that ended
+    with pytest.raises(UserError, match="begun.pth: .*ends too early: fetch it again"):
+        files.load(tmp_path / "begun.pth")
     for name in ("text.pth", "text.npz", "text.safetensors", "text.bin", "empty.pth"):
         (tmp_path / name).write_bytes(b"" if "empty" in name else b"hello, this is no weights file")
         with pytest.raises(UserError, match=name) as caught:
