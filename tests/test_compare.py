@@ -45,6 +45,9 @@ def test_groups_differ_in_the_seed_only(folder):
     assert report_runs.deviation(last) == pytest.approx(0.05 / 2**0.5)
     line = report_runs.over_steps(groups[0], lambda e: e["miou"])
     assert line == [(20, pytest.approx(0.31)), (40, pytest.approx(0.52))]  # steps that both have
+    longer = {"optim.gen.schedule_steps": 6, "train.steps": 6}  # the one follows the other
+    pair = [groups[0]._replace(name="a", own=own) for own in (longer, dict.fromkeys(longer, 2))]
+    assert [g.name for g in report_runs._told_apart(pair)] == ["a (steps=6)", "a (steps=2)"]
     assert report_runs.mean([]) is None and report_runs.deviation([1.0]) is None
 
 

@@ -147,6 +147,7 @@ def _told_apart(groups: Sequence[Group]) -> list[Group]:
             name: value
             for name, value in group.own.items()
             if any(repr(other.own.get(name)) != repr(value) for other in others)
+            and not (name.endswith(".schedule_steps") and value == group.own.get("train.steps"))
         }
         text = ", ".join(f"{name.rpartition('.')[2]}={value}" for name, value in own.items())
         if len(own) > 3 or len(text) > 60:
