@@ -77,7 +77,8 @@ margin-top:4px}
 .frame.pair::after{content:"";position:absolute;top:0;bottom:0;left:var(--cut);width:2px;
 margin-left:-1px;background:#fff;box-shadow:0 0 0 1px #0008}
 .cap{display:flex;justify-content:space-between;gap:8px;font-size:13px;color:var(--faint)}
-.cap span+span{white-space:nowrap}
+.cap span{min-width:0;overflow-wrap:anywhere}
+.cap span+span{flex:none;white-space:nowrap}
 .cut{display:flex;align-items:center;gap:10px;font-size:13px;color:var(--faint);max-width:520px;
 margin:8px 0 0}.cut input{flex:1;accent-color:var(--accent);min-width:80px}
 dialog{border:0;padding:0;width:100vw;height:100vh;height:100dvh;max-width:none;max-height:none;
