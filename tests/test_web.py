@@ -196,6 +196,22 @@ def test_facts_and_comparison_of_runs(server):
     assert both[1]["curves"]["miou"] == [[0, 0.1], [10, 0.3]]
 
 
+def test_of_a_long_log_every_nth_training_line_is_sent(server, tmp_path):
+    folder = fabricate(tmp_path / "a")
+    logged = [f'{{"kind": "train", "step": {s}}}\n' for s in range(21, 121)]
+    logged.insert(50, '{"kind": "eval", "step": 70, "miou": 0.5}\n')
+    with open(folder / "metrics.jsonl", "a") as file:
+        file.writelines(logged)
+    every, some = (runs.lines(folder, most=m)["lines"] for m in (0, 30))
+    kinds = [[line for line in found if line["kind"] == "eval"] for found in (every, some)]
+    assert kinds[0] == kinds[1] and len(kinds[0]) == 4
+    steps = [line["step"] for line in some if line["kind"] == "train"]
+    trained = [line["step"] for line in every if line["kind"] == "train"]
+    assert steps == [*trained[::4], 120] and len(trained) == 103
+    few = server[0].get("/api/runs/a/metrics?most=1").json()["lines"]
+    assert [line["step"] for line in few if line["kind"] == "train"] == [0, 20]
+
+
 def test_only_methods_with_a_warm_up_show_its_end(tmp_path):
     folder = fabricate(tmp_path / "a")
     assert runs.summary(folder, "a")["warmup"] == 10
@@ -215,8 +231,8 @@ def test_a_network_is_taken_away_as_a_run_folder(server, tmp_path):
 
 def test_the_server_imports_nothing_heavy():
     code = (
-        "import sys, jaxseg.web.site; "
-        "print([m for m in ('jax', 'tensorflow_datasets', 'tensorboardX') if m in sys.modules])"
+        "import sys, jaxseg.web.site; heavy = ('jax', 'numpy', 'tensorflow_datasets', "
+        "'tensorboardX'); print([m for m in heavy if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr

@@ -55,7 +55,10 @@ def routes(places: Places, queue: jobs.Queue) -> list[Route]:
 
     def metrics(request: Request) -> Response:
         folder = folder_of(request.path_params["name"])
-        return JSONResponse(runs.lines(folder, request.query_params.get("from", "")))
+        query = request.query_params
+        most = query.get("most", "")
+        most = int(most) if most.isdecimal() else 0
+        return JSONResponse(runs.lines(folder, query.get("from", ""), most))
 
     def log(request: Request) -> Response:
         return JSONResponse(queue.tail(request.path_params["name"]))

@@ -7,6 +7,7 @@ that it reads (config.json, metrics.jsonl, selection.json) are read here as JSON
 import json
 import math
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ CHUNK = 4 << 20  # most bytes of a log in one answer
 LIVE = 120  # seconds since the last line within which a run may be running elsewhere
 
 _kept: dict[str, tuple[tuple, dict]] = {}  # folder -> (state of its files, summary)
+_reading = threading.Lock()  # thousands of runs are read once, whoever asks meanwhile
 
 
 def find(root: Path) -> list[str]:
@@ -75,7 +77,8 @@ def listed(root: Path, *, query: str = "", sort: str = "-changed") -> list[dict[
       sort: a key of the summaries; '-' in front for descending order. Runs without it come last.
     """
     top = str(root)
-    rows = [found for name in find(root) if (found := summary(f"{top}/{name}", name))["there"]]
+    with _reading:
+        rows = [found for name in find(root) if (found := summary(f"{top}/{name}", name))["there"]]
     words = query.lower().split()
     if words:
         rows = [
@@ -103,8 +106,7 @@ def summary(folder: str | Path, name: str) -> dict[str, Any]:
             _kept[path] = states, made
         else:
             _kept.pop(path, None)
-    age = time.time() - made["changed"]
-    return {**made, "live": age < LIVE and not made["finished"]}
+    return {**made, "live": time.time() - made["changed"] < LIVE and not made["finished"]}
 
 
 def _state(path: str) -> tuple | None:
@@ -192,12 +194,13 @@ def _network(net: Mapping[str, Any]) -> str:
     return ", ".join(str(net[k]) for k in ("architecture", "backbone") if net.get(k))
 
 
-def lines(folder: Path, at: str = "") -> dict[str, Any]:
+def lines(folder: Path, at: str = "", most: int = 0) -> dict[str, Any]:
     """The lines of a run's log from a place on, whole lines only.
 
     Args:
       folder: of the run.
       at: the `at` of an earlier answer; '' for the start.
+      most: training lines that are wanted; of more, every n-th and the last are given. 0 for all.
 
     Returns:
       lines; at, the place to go on from; more, whether there is more already; reset, whether the
@@ -218,9 +221,17 @@ def lines(folder: Path, at: str = "") -> dict[str, Any]:
         return {"lines": [], "at": "", "more": False, "reset": bool(at)}
     data = data[: data.rfind(b"\n") + 1]
     end = start + len(data)
-    found = [line for text in data.splitlines() if (line := _parsed(text))]
+    texts = _thinned(data.splitlines(), most) if most else data.splitlines()
+    found = [line for text in texts if (line := _parsed(text))]
     more = len(data) > 0 and end < state.st_size
     return {"lines": found, "at": f"{state.st_ino}:{end}", "more": more, "reset": reset}
+
+
+def _thinned(texts: list[bytes], most: int) -> list[bytes]:
+    """All lines but those of training, and of these every n-th and the last."""
+    train = [i for i, text in enumerate(texts) if text.startswith(b'{"kind": "train"')]
+    left_out = set(train[:-1]) - set(train[:: max(1, math.ceil(len(train) / most))])
+    return [text for i, text in enumerate(texts) if i not in left_out]
 
 
 def facts(folder: Path, name: str) -> dict[str, Any]:

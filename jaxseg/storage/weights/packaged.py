@@ -6,12 +6,9 @@ A package is looked up and not imported: its code is not run, and what it depend
 import hashlib
 import importlib.util
 from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from jaxseg.errors import UserError
-from jaxseg.storage.weights import files, hed
 
 
 class Packaged(NamedTuple):
@@ -113,13 +110,16 @@ def here(entry: Packaged) -> Path | None:
     return path if path and path.is_file() else None
 
 
-def load(name: str) -> dict[str, np.ndarray]:
+def load(name: str) -> dict[str, Any]:
     """The tensors of packaged weights, {name: array} in the file's own names and layouts.
 
     Raises:
       UserError: see `find`; h5py, which reads HDF5 files, is not installed.
     """
     path = find(name)
+    # Not above: the server of the web page looks packages up, and imports neither flax nor JAX.
+    from jaxseg.storage.weights import files, hed
+
     return hed.load(path) if path.suffix == ".h5" else files.load(path)
 
 

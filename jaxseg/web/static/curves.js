@@ -6,7 +6,7 @@ import {CRITERIA, TITLES} from "./words.js";
 
 const LAST = ["lr", "images_per_second", "input_wait"];
 const LEVELS = {accuracy: [0.5, 1]};
-const POINTS = 1500; // most points of a line; more could not be seen
+export const POINTS = 1500; // most points of a line; more could not be seen
 
 /** {group: {rest: name of the metric}} of training lines, in the order of report.html. */
 export function groups(train) {

@@ -2,7 +2,7 @@
 
 import {get, post, run as address} from "../api.js";
 import {badge, button, clock, every, fill, h, heading, percent, say} from "../dom.js";
-import {curves} from "../curves.js";
+import {curves, POINTS} from "../curves.js";
 import {pictures} from "../pictures.js";
 import {classes, settings, snapshots, tiles} from "../tables.js";
 import {runLink, stateOf} from "../words.js";
@@ -35,7 +35,7 @@ export async function show(root, {rest: name, signal}) {
 
   async function read() {
     for (;;) {
-      const found = await get(`${address(name)}/metrics`, {from: at}, signal);
+      const found = await get(`${address(name)}/metrics`, {from: at, most: POINTS}, signal);
       if (found.reset) for (const kind in lines) lines[kind].length = 0;
       for (const line of found.lines) lines[line.kind]?.push(line);
       at = found.at;
