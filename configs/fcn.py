@@ -56,10 +56,10 @@ def get_config(preset: str = "streets"):
         config.train.update(dict(batch=4, steps=700, eval_every=140))
         if large:  # thirteen convolutions at full width are as much as two cores can do
             config.init.backbone = "vgg16_hed"
-            gen.lr = 1e-3
+            gen.lr, gen.clip = 3e-4, 0.0
             size = (64, 128) if base == "streets" else (96, 128)
             config.data.source.size = config.data.target.size = size
-            config.train.update(dict(steps=200, eval_every=50))
+            config.train.update(dict(steps=200, eval_every=40))
     else:
         gen.lr, gen.power = 1e-4, 0.0  # of the mean over the pixels; it stays as it is
         options = config.data.target.options
