@@ -181,7 +181,8 @@ def test_the_front_page():
     assert shown == set(CONFIGS), "a command for each config, in the table of methods"
     table = text.split("## Results")[1].split("## ")[0]
     plain = table.replace("**", "")
-    rows = re.findall(r"^\| (.*) \| ([\d.]+|-) \| (.*) \| ([\d.]+|-) \|$", plain, flags=re.M)
+    score = r"([\d.]+(?: ± [\d.]+)?|-)"
+    rows = re.findall(rf"^\| (.*) \| {score} \| (.*) \| {score} \|$", plain, flags=re.M)
     results = (DOCS / "results.md").read_text().replace("**", "")
     told = [(name, value) for name, *values in rows for value in values[:2] if value != "-"]
     assert len(told) > 9 and not [x for x in told if f"| {x[0]} | {x[1]} |" not in results]

@@ -125,7 +125,7 @@ def test_the_baseline_as_a_unet():
 def test_wrong_presets_are_told(name):
     for preset, match in (
         ("gta5_cityscapes", "unknown preset 'gta5_cityscapes'; choose one of streets"),
-        ("streets+vgg16", "unknown modifier 'vgg16'; choose one of"),
+        ("streets+vgg19", "unknown modifier 'vgg19'; choose one of"),
         (f"camvid+{'resnet101' if name == 'baseline' else 'fcn8s'}", "camvid has no modifier"),
     ):
         with pytest.raises(ValueError, match=match):
