@@ -1,5 +1,6 @@
 """Parts of `attack.py`: trainings that are started, killed, interrupted and started again."""
 
+import contextlib
 import json
 import random
 import shutil
@@ -149,7 +150,9 @@ def strike(running: list, folder: Path, draw: random.Random, where: str, length:
     else:
         skip, seen = draw.randrange(6), set()
         while victim.poll() is None:
-            seen |= {path.name for path in folder.rglob("*orbax-checkpoint-tmp*")}
+            # While it is being listed, what is written may be renamed.
+            with contextlib.suppress(FileNotFoundError):
+                seen |= {path.name for path in folder.rglob("*orbax-checkpoint-tmp*")}
             if len(seen) > skip:
                 time.sleep(draw.uniform(0, 0.02))
                 break
