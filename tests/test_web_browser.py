@@ -212,6 +212,12 @@ def _choose_preset(page):
     expect(backbone).not_to_have_value("small")
     preset.select_option("streets")
     expect(typed).to_be_hidden()
+    # What is typed before the settings of the preset have arrived is not lost.
+    page.get_by_label("train.steps", exact=True).fill("7")
+    preset.select_option("streets+scratch")
+    expect(backbone).to_have_value("small")
+    expect(page.get_by_label("train.steps", exact=True)).to_have_value("7")
+    preset.select_option("streets")
 
 
 def _try(page, address):

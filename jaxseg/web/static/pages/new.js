@@ -84,6 +84,9 @@ export async function show(root, {query, signal}) {
       name.value = suggested;
     }
     const own = datasets.filter(d => d.job.job_state === "done");
+    const picked = new Map(
+      [...data.querySelectorAll("select")].map(c => [c.dataset.side, c.value]),
+    );
     const side = which => {
       const text = settings
         .filter(s => [`data.${which}.name`, `data.${which}.options.domain`].includes(s.key))
@@ -94,7 +97,7 @@ export async function show(root, {query, signal}) {
           ["", `the preset's: ${text}`],
           ...own.filter(d => which === "target" || d.labels).map(d => [d.name, d.name]),
         ],
-        query.get(which) || "",
+        picked.get(which) ?? (query.get(which) || ""),
       );
       control.dataset.side = which;
       return field(which === "source" ? "Source (labelled)" : "Target", control);
@@ -112,17 +115,23 @@ export async function show(root, {query, signal}) {
           ".",
         ),
     );
+    // What was typed stays, also while the settings of another preset were on their way.
+    const mine = new Map(
+      [...few.querySelectorAll("input[data-mine]")].map(i => [i.dataset.key, i.value]),
+    );
     fill(
       few,
       settings
         .filter(s => s.few)
         .map(s => {
           const control = h("input", {
-            value: s.value,
+            value: mine.get(s.key) ?? s.value,
             spellcheck: "false",
             "data-key": s.key,
             "data-was": s.value,
+            oninput: () => (control.dataset.mine = "1"),
           });
+          if (mine.has(s.key)) control.dataset.mine = "1";
           return field(s.key, control, s.comment);
         }),
     );
