@@ -65,6 +65,26 @@ def test_one_that_was_killed_is_missed(store, capfd):
     mine.close()
 
 
+# As a killed process left them in the others, in an attack.
+CUT_OFF = (
+    "UNKNOWN: Gloo AllGather failed: [external/gloo/gloo/transport/tcp/pair.cc:538] Read error "
+    "[127.0.0.1]:900: Connection reset by peer"
+)
+
+
+@pytest.mark.parametrize("count, who", [(2, "process 1"), (3, "another process")])
+def test_one_that_was_killed_in_a_collective_is_told(count, who, store, capfd):
+    mine = watch.Watch(0, count)
+    threading.Thread(target=mine.fail, args=(ValueError(CUT_OFF),), daemon=True).start()
+    assert store.ended.wait(5) and store.code == 1
+    said = capfd.readouterr().err
+    assert f"process 0 of {count} ends because {who} is gone: it was killed" in said
+    assert len(said.splitlines()) == 1
+    assert watch.cut_off(RuntimeError("NCCL: remote process exited or there was a network error"))
+    assert not watch.cut_off(ValueError("Gloo needs a connection")) and not watch.cut_off(OSError())
+    mine.close()
+
+
 def test_one_that_ended_in_good_order_is_not(store):
     mine = watch.Watch(0, 2)
     signs(store, 1, 0.1)

@@ -8,6 +8,7 @@ gives signs of life: a process that was killed, or whose host is gone, leaves no
 
 import contextlib
 import os
+import re
 import sys
 import threading
 import time
@@ -61,7 +62,7 @@ class Watch:
         self._thread.start()
         self._through = through
         if through:
-            through.watch(lambda what: self._give_up(0, what, silent=True))
+            through.watch(lambda what: self._give_up("process 0", what, silent=True))
 
     def gather(self, what: str, value: str) -> list[str]:
         """See `processes.gather`."""
@@ -82,6 +83,9 @@ class Watch:
         """Prints this process's error, sends it to the others, and ends the process."""
         if not isinstance(error, UserError | KeyboardInterrupt):
             time.sleep(3 * LOOK)  # if another process caused this error, its message is shown
+        if cut_off(error):  # in the middle of a collective
+            other = f"process {1 - self.index}" if self.count == 2 else "another process"
+            self._give_up(other, "is gone")
         self._ending.acquire()  # never released: the thread that has it ends the process
         if isinstance(error, KeyboardInterrupt):
             text, code = "interrupted", signals.code()
@@ -115,7 +119,7 @@ class Watch:
             except Exception:  # process 0 and its store are gone; JAX aborts this process soon
                 self._lost = self._lost or now
                 if now - self._lost > LOST and not self._closed.is_set():
-                    self._give_up(0, "is gone")
+                    self._give_up("process 0", "is gone")
                 continue
             self._lost = None
             for key in entries:
@@ -130,13 +134,13 @@ class Watch:
             if latest != sign or f"{CLOSED}{process}" in entries:
                 self._heard[process] = (latest, now)
             elif now - since > SILENT:
-                self._give_up(process, f"has given no sign of life for {SILENT} s")
+                self._give_up(f"process {process}", f"has given no sign of life for {SILENT} s")
 
-    def _give_up(self, process: int, what: str, *, silent: bool = False) -> None:
+    def _give_up(self, who: str, what: str, *, silent: bool = False) -> None:
         """Ends this process because another one is gone; `silent`: the store does not answer."""
         if self._ending.acquire(blocking=False):
             say(
-                f"process {self.index} of {self.count} ends because process {process} {what}: it "
+                f"process {self.index} of {self.count} ends because {who} {what}: it "
                 "was killed, or its host is gone; the same command in all processes goes on from "
                 "the last checkpoint"
             )
@@ -186,6 +190,15 @@ class Watch:
         except Exception:  # the store is gone already
             pass
         _leave(code)
+
+
+def cut_off(error: BaseException) -> bool:
+    """Whether an error of a collective (Gloo's on CPUs, NCCL's on GPUs) says that the connection to
+    another process broke."""
+    text = str(error)
+    return bool(
+        re.search(r"(?i)gloo.*(by peer|(read|write) error|broken pipe)", text, re.DOTALL)
+    ) or ("remote process exited" in text)
 
 
 def _leave(code: int) -> NoReturn:
