@@ -165,3 +165,13 @@ def test_remedies_are_settings_that_would_help(tmp_path):
         config.train.batch, config.net.remat = 1, True
         config.augment.source.crop = (16, 32)
     assert experiment_memory.remedies(config) == "try a smaller config.augment.source.crop=(16, 32)"
+
+
+def test_images_of_a_step_that_do_not_fit_are_refused_before_they_are_read(tmp_path, monkeypatch):
+    config = small_config("advent", tmp_path)
+    shapes = {"source_image": jax.ShapeDtypeStruct((100, 1000, 1000, 3), np.uint8)}
+    monkeypatch.setattr(memory, "host_memory", lambda: 3 * 10**8)
+    experiment_memory.check_batch(config, shapes)
+    monkeypatch.setattr(memory, "host_memory", lambda: 2 * 10**8)
+    with pytest.raises(UserError, match="take 300.0 MB, but 200.0 MB of memory are free: try"):
+        experiment_memory.check_batch(config, shapes)

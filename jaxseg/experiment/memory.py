@@ -1,7 +1,8 @@
 """What to do about an experiment that does not fit into memory: the settings that help."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -31,13 +32,7 @@ def remedies(config: ConfigDict, devices: int = 1, how: str = "", factor: float 
     if (slices := next(wanted, share)) > train.accumulate:
         each = f"{share // slices} images at a time" if slices < share else "images one by one"
         parts.append(f"--config.train.accumulate={slices} ({each})")
-    smaller = [] if train.batch == 1 else [f"config.train.batch={train.batch}"]
-    side = "source" if tuple(config.augment.source.crop) else "target"
-    if side == "source":
-        smaller.append(f"config.augment.source.crop={tuple(config.augment.source.crop)}")
-    else:
-        smaller.append(f"config.data.target.size={tuple(config.data.target.size)}")
-    parts.append(f"a smaller {' or '.join(smaller)}")
+    parts.append(_smaller(config))
     if not config.net.remat and _has_remat(config.net):
         parts.append("--config.net.remat=True (more time)")
     if config.net.dtype == "float32" and routes.current() != "cpu":  # a CPU computes in float32
@@ -45,9 +40,35 @@ def remedies(config: ConfigDict, devices: int = 1, how: str = "", factor: float 
     return "try " + ", ".join(parts[:-1]) + f" or {parts[-1]}" if parts[1:] else f"try {parts[0]}"
 
 
+def _smaller(config):
+    smaller = [] if config.train.batch == 1 else [f"config.train.batch={config.train.batch}"]
+    if crop := tuple(config.augment.source.crop):
+        smaller.append(f"config.augment.source.crop={crop}")
+    else:
+        smaller.append(f"config.data.target.size={tuple(config.data.target.size)}")
+    return f"a smaller {' or '.join(smaller)}"
+
+
 def _has_remat(net: ConfigDict) -> bool:
     own_trunk = hasattr(segmenters.find(net.architecture), "BACKBONES")
     return not own_trunk and backbones.has_remat(net.backbone)
+
+
+def check_batch(config: ConfigDict, shapes: Mapping[str, jax.ShapeDtypeStruct]) -> None:
+    """Raises UserError if the images of one step do not fit into the free main memory, before any
+    is read: reading many gigabytes takes minutes in which nothing can be told.
+
+    Args:
+      config: of the experiment.
+      shapes: of what one step reads, by name.
+    """
+    bytes_of = sum(math.prod(x.shape) * x.dtype.itemsize for x in shapes.values())
+    left = memory.host_memory()
+    if left is not None and bytes_of > left:
+        raise UserError(
+            f"the images of a training step take {memory.size(bytes_of)}, but "
+            f"{memory.size(left)} of memory are free: try {_smaller(config)}"
+        )
 
 
 def of_evaluation(config: ConfigDict) -> str:

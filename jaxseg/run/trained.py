@@ -16,7 +16,7 @@ from jaxseg.experiment import batches, check, fine_tune, memory, preparation, ru
 from jaxseg.experiment.method import make_method
 from jaxseg.experiment.optimisers import Players
 from jaxseg.experiment.state import abstract_state, first_states
-from jaxseg.run import sweep, sweep_members, sweep_tables
+from jaxseg.run import describe, sweep, sweep_members, sweep_tables
 from jaxseg.run.sweep_members import Member
 from jaxseg.storage import run_folder
 from jaxseg.storage.checkpoints import checkpoint
@@ -75,6 +75,7 @@ def make_trained(config: ConfigDict, workdir: str) -> Trained:
     for folder in folders:
         processes.shared_folder(folder)
     method, players = checked[0].method, [each.players for each in checked]
+    memory.check_batch(config, describe.batch_of(config, method, config.train.batch))
     preparation.check_read(config, method.reads)  # before labels are counted, which prepares them
     counted = _with_class_weights(members)
     if counted is not members:
