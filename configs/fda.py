@@ -7,8 +7,8 @@ python launch.py --config=configs/fda.py                     # streets
 python launch.py --config=configs/fda.py:gta5_cityscapes     # published: 50.45 mIoU, with all below
 
 Multi-band transfer is the mean of runs with --config.augment.source.fda=0.01, 0.05 and 0.09:
---mode=evaluate --ensemble=runs/a,runs/b,runs/c. The published number also has two rounds of
-self-training on the pseudo labels of that mean.
+--mode=evaluate --ensemble=runs/a,runs/b,runs/c --ensemble_of=probabilities. The published number
+also has two rounds of self-training on the pseudo labels of that mean.
 """
 
 from configs import common
@@ -17,7 +17,8 @@ from configs import common
 def get_config(preset: str = "streets"):
     """See `common.PRESETS`."""
     config = common.experiment("fda", preset, family="")
-    config.augment.source.fda = 0.01
+    # Below 100 rows 0.01 of the shorter side is not one frequency.
+    config.augment.source.fda = 0.02 if min(config.data.source.size) < 100 else 0.01
     config.method = common.method(
         "minent",
         segmentation_weights={"main": 1.0, "aux": 0.1},

@@ -113,7 +113,10 @@ def test_a_published_generator_gives_the_references_image():
         kernels, {name: last.get(name, shape[0]) for name, shape in kernels.items()}, 11
     )
     assert rename_cyclegan.is_generator(tensors) and rename_cyclegan.sizes(tensors) == (6, 2)
-    old = {**tensors, "model.2.running_mean": np.zeros(6, np.float32)}
+    old = {
+        **tensors, "model.2.running_mean": np.zeros(6, np.float32),
+        "model.2.num_batches_tracked": np.zeros((), np.int64),
+    }  # fmt: skip
     found = output(
         cyclegan.Generator(6, 2), rename_cyclegan.generator(old), image()[:, :20, :24], "image"
     )

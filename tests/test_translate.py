@@ -5,7 +5,7 @@ import json
 import jax
 import numpy as np
 import pytest
-from kit.small import small_config
+from kit.small import SIZE, small_config
 
 from jaxseg.data import codec
 from jaxseg.errors import UserError
@@ -25,19 +25,29 @@ def records(tmp_path_factory):
     return tmp_path_factory.mktemp("records")
 
 
+def begun(config, workdir):
+    """The folder of a run before its first step."""
+    preparation.prepare(config, ("source_image", "source_label", "target_image"))
+    state = first_state(config, make_method(config), make_optimisers(config))
+    run_folder.write_config(config, workdir)
+    with checkpoint.open_manager(run_folder.checkpoints(workdir)) as manager:
+        checkpoint.save(manager, jax.device_get(state), {}, None)
+    return str(workdir)
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, records):
     """A tiny CycleGAN run before its first step."""
     config = small_config("cyclegan", records)
     config.translator.update(dict(disc_width=2, disc_layers=1))
     config.method.settings.pool = 2
-    workdir = str(tmp_path_factory.mktemp("run"))
-    preparation.prepare(config, ("source_image", "source_label", "target_image"))
-    state = first_state(config, make_method(config), make_optimisers(config))
-    run_folder.write_config(config, workdir)
-    with checkpoint.open_manager(run_folder.checkpoints(workdir)) as manager:
-        checkpoint.save(manager, jax.device_get(state), {}, None)
-    return config, workdir
+    return config, begun(config, tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory, records):
+    """A run of another method, the source alone, as the documentation has it."""
+    return begun(small_config("source_only", records), tmp_path_factory.mktemp("judge"))
 
 
 @pytest.fixture(autouse=True)
@@ -51,10 +61,10 @@ def images(folder, kind):
     return {path.name: codec.decode_any(path.read_bytes()) for path in paths}
 
 
-def test_a_run_translates_and_is_trained_on(trained, tmp_path, records, capsys):
+def test_a_run_translates_and_is_trained_on(trained, judge, tmp_path, records, capsys):
     config, workdir = trained
     folder = tmp_path / "out"
-    told = translate.translate(config, workdir, str(folder), Wanted(step="last"), judge=workdir)
+    told = translate.translate(config, workdir, str(folder), Wanted(step="last"), judge)
     pictures, labels = images(folder, "images"), images(folder, "labels")
     assert len(pictures) == 6 == told["images"] and pictures.keys() == labels.keys()
     assert told["finished"] and told["lite0_frechet"].keys() == {"before", "after"}
@@ -68,7 +78,7 @@ def test_a_run_translates_and_is_trained_on(trained, tmp_path, records, capsys):
     kept = {path: path.stat().st_mtime_ns for path in (folder / "source/images").iterdir()}
     lost = sorted(kept)[-1]
     lost.unlink()
-    assert translate.translate(config, workdir, str(folder), Wanted(step="last"), workdir) == told
+    assert translate.translate(config, workdir, str(folder), Wanted(step="last"), judge) == told
     again = images(folder, "images")
     assert all(np.array_equal(again[name], pictures[name]) for name in pictures)
     other = small_config("source_only", records)
@@ -91,6 +101,35 @@ def test_looks_translate_without_a_run(name, value, tmp_path, records):
     assert all(np.array_equal(one[key], two[key]) for key in one)
     source = [image for image, _ in batches.labelled_images(config, "source", 6)]
     assert any(not np.array_equal(a, b) for a, b in zip(source, one.values(), strict=True))
+
+
+def test_what_would_be_other_images_is_refused(trained, tmp_path, records):
+    """Another network of the same config and step, another source, another target."""
+    config, workdir = trained
+    folder = str(tmp_path / "out")
+    translate.translate(config, workdir, folder)
+    again = config.copy_and_resolve_references()
+    again.seed = 1
+    retrained = begun(again, tmp_path / "retrained")
+    with pytest.raises(UserError, match="by cyclegan_streets with another network: give a new"):
+        translate.translate(again, retrained, folder)
+    config.data.source.size = (16, 32)  # other than the size of the images in the run's pool
+    with pytest.raises(UserError, match="with another source: give a new"):
+        translate.translate(config, workdir, folder)
+    config.data.source.size = SIZE
+    looks = small_config("source_only", records)
+    looks.augment.source.lab = 1.0
+    translate.translate(looks, "", str(tmp_path / "looks"))
+    looks.data.target.options.domain = "rendered"
+    with pytest.raises(UserError, match="by lab with another target"):
+        translate.translate(looks, "", str(tmp_path / "looks"))
+
+
+def test_a_band_without_a_frequency_is_refused(tmp_path, records):
+    config = small_config("fda", records)
+    config.augment.source.fda = 0.03  # 0.96 of a frequency of 32 rows
+    with pytest.raises(UserError, match="less than one frequency: give 0.032 or more"):
+        translate.translate(config, "", str(tmp_path / "out"))
 
 
 def test_a_published_generator_translates(tmp_path, records):
@@ -122,7 +161,7 @@ def test_what_cannot_be_translated(trained, tmp_path, records):
         translate.translate(config, workdir, str(tmp_path / "full"))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "translation.json").write_text(json.dumps({"by": "advent"}))
-    with pytest.raises(UserError, match="holds the translation by advent"):
+    with pytest.raises(UserError, match="holds a translation by advent with another"):
         translate.translate(config, workdir, str(tmp_path / "other"))
     plain.data.translated = str(tmp_path / "other")
     with pytest.raises(UserError, match="unfinished"):

@@ -1,5 +1,6 @@
 """Settings that could not work, found before anything is prepared or compiled."""
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -33,6 +34,7 @@ def check(config: ConfigDict) -> Checked:
     for side in ("source", "target"):
         experiment_settings.size_of(f"data.{side}.size", config.data[side].size)
         transforms.check_augment(config.augment[side].to_dict())
+    _check_band(config)
     if "log" in config:  # runs from before have none
         sinks.check(config.log.sinks, config.log.also)
     settings = config.train
@@ -71,6 +73,16 @@ def check(config: ConfigDict) -> Checked:
                 "rate would be 0 from there on"
             )
     return Checked(method, players)
+
+
+def _check_band(config: ConfigDict) -> None:
+    """FDA's band must hold a frequency, or it would change nothing."""
+    fda, side = config.augment.source.get("fda"), min(config.data.source.size)
+    if fda and not int(side * fda):
+        raise UserError(
+            f"config.augment.source.fda={fda} of config.data.source.size, whose shorter side is "
+            f"{side}, is less than one frequency: give {math.ceil(1000 / side) / 1000} or more"
+        )
 
 
 def _check_depth(config: ConfigDict) -> None:

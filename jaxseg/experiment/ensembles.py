@@ -43,7 +43,7 @@ def load(
     if not all(wanted):
         raise UserError(f"--ensemble={members}: give DIR[@STEP],DIR2,... without empty places")
     shares = _shares(weights, len(wanted))
-    loaded = [_member(config, member, given, announce) for member in wanted]
+    loaded = [one(config, member, given=given, announce=announce) for member in wanted]
     names = []
     for member, one, share in zip(wanted, loaded, shares, strict=True):
         step = one.facts.get("step")
@@ -59,12 +59,32 @@ def load(
     )
 
 
-def _member(config, member, given, announce) -> Loaded:
+def one(
+    config: ConfigDict,
+    member: str,
+    *,
+    step: str = "best",
+    flag: str = "ensemble",
+    given: Collection[str] = (),
+    announce: Callable[[str], None] = print,
+) -> Loaded:
+    """Loads a network that may be of another experiment, but has the same classes.
+
+    Args:
+      config: sets the classes; a run's network and method are those of its own config.json.
+      member: 'DIR' or 'DIR@STEP' of a run, or a weights file.
+      step: of a run where none is given.
+      flag: of the command line, for messages.
+      given, announce: see `restore.from_workdir`.
+
+    Raises:
+      UserError: no such run or file, or one with other classes.
+    """
     if os.path.isfile(os.path.expanduser(member)):
         return restore.from_weights(config, member, given=given, announce=announce)
-    folder, step = _folder_and_step(member)
+    folder, step = _folder_and_step(member, step)
     if not os.path.isdir(folder):
-        raise UserError(f"--ensemble: {folder!r} is neither the folder of a run nor a weights file")
+        raise UserError(f"--{flag}: {folder!r} is neither the folder of a run nor a weights file")
     own = run_folder.read_config(folder)
     try:
         run_classes.compare(config, own, folder)
@@ -77,10 +97,11 @@ def _member(config, member, given, announce) -> Loaded:
         ) from error
 
 
-def _folder_and_step(member: str) -> tuple[str, str]:
+def _folder_and_step(member: str, otherwise: str = "best") -> tuple[str, str]:
     folder, at, step = member.rpartition("@")
     known = step in restore.CHOICES or step.isdigit()
-    return (folder, step) if at and known else (member, "best")
+    folder, step = (folder, step) if at and known else (member, otherwise)
+    return os.path.expanduser(folder), step
 
 
 def _shares(weights: str, count: int) -> list[float]:

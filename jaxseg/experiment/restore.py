@@ -19,7 +19,7 @@ from jaxseg.data import labels
 from jaxseg.engine.method import Method
 from jaxseg.errors import UserError
 from jaxseg.evaluation import selection
-from jaxseg.experiment import networks, run_classes
+from jaxseg.experiment import networks, run_classes, sizes
 from jaxseg.experiment import settings as experiment_settings
 from jaxseg.experiment.method import make_method
 from jaxseg.experiment.optimisers import make_optimisers
@@ -87,7 +87,8 @@ def from_workdir(
         run_classes.compare(config, own, workdir)
         config = adopted(config, own, given, str(saved), announce)
     method = make_method(config)
-    template = abstract_state(config, method, make_optimisers(config))
+    trained = sizes.as_trained(config, own)
+    template = abstract_state(trained, method, make_optimisers(trained))
     wanted = {name: getattr(template, name) for name in ("params", "stats", "memory")}
     folder = run_folder.checkpoints(workdir)
     options = dict(read_only=True, criteria=selection.CRITERIA)

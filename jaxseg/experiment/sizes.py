@@ -81,3 +81,17 @@ def crop_of(size: tuple[int, int]) -> tuple[int, ...]:
     if factor >= 1:
         return ()
     return tuple(max(STRIDE, STRIDE * round(side * factor / STRIDE)) for side in size)
+
+
+def as_trained(config: ConfigDict, own: ConfigDict) -> ConfigDict:
+    """The config with the sizes of images that a run was trained at: what it remembers, such as
+    pools of images, has them, while its networks take others.
+    """
+    config = config.copy_and_resolve_references()
+    with config.unlocked(), config.ignore_type():
+        for side in ("source", "target"):
+            for group, key in (("data", "size"), ("augment", "crop")):
+                saved = own.get(group, {}).get(side, {})
+                if key in saved:
+                    config[group][side][key] = saved[key]
+    return config

@@ -1,5 +1,6 @@
 """How a config or a run translates source images, for writing them to disk."""
 
+import hashlib
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -28,7 +29,8 @@ class Way(NamedTuple):
     """A translation of source images.
 
     Attributes:
-      facts: what it is, for the folder that it writes: {'by': ..., ...}.
+      facts: what it is, for the folder that it writes: {'by': ..., ...}. Two translations with
+        equal facts give equal images of the same source.
       translate: {'id', 'image' uint8 [n,H,W,3], 'label', perhaps 'depth'} -> uint8 [n,H,W,3].
     """
 
@@ -63,7 +65,8 @@ def of_run(loaded: Loaded) -> Way:
         seen = {f"source_{key}": batch[key] for key in ("image", "label", "depth") if key in batch}
         return np.asarray(look(model, seen))
 
-    return Way({"by": loaded.config.name, **loaded.facts}, translate)
+    facts = {"by": loaded.config.name, **loaded.facts, "network": _digest(loaded.model)}
+    return Way(facts, translate)
 
 
 def of_looks(config: ConfigDict) -> Way:
@@ -87,7 +90,8 @@ def of_looks(config: ConfigDict) -> Way:
         rows = zip(batch["id"], batch["image"], batch["label"], strict=True)
         return np.stack([one(*row) if row[0] else row[1] for row in rows])
 
-    return Way({"by": "augment.source", **applied, "seed": config.seed}, translate)
+    facts = {"by": " and ".join(applied), **applied, "seed": config.seed}
+    return Way(facts | {"target": about(config, "target")}, translate)
 
 
 def of_file(path: str) -> Way:
@@ -111,9 +115,22 @@ def of_file(path: str) -> Way:
         lambda params, images: _rounded(to_levels(net.apply(params, {}, images, False)[0]["image"]))
     )
     return Way(
-        {"by": "CycleGAN", "weights": str(path)},
+        {"by": "CycleGAN", "weights": str(path), "network": _digest(params)},
         lambda batch: np.asarray(look(params, to_unit(jnp.asarray(batch["image"])))),
     )
+
+
+def about(config: ConfigDict, side: str) -> dict[str, Any]:
+    """Which images a translation reads from the source or target: name, split, size, options."""
+    return config.data[side].to_dict()
+
+
+def _digest(model: Any) -> str:
+    """Tells networks apart that are alike but for their weights: 16 hexadecimal digits."""
+    found = hashlib.sha256()
+    for leaf in jax.tree.leaves(jax.device_get(model)):
+        found.update(np.ascontiguousarray(leaf).tobytes())
+    return found.hexdigest()[:16]
 
 
 def _rounded(levels: jax.Array) -> jax.Array:

@@ -96,7 +96,7 @@ class Generator(nn.Module):
         """Maps [N, H, W, 3] in -1..1 to {'image': float32 [N, H, W, 3] in -1..1}.
 
         Raises:
-          ValueError: H or W does not divide by 4, or is below 16.
+          ValueError: H or W does not divide by 4, or is below 8.
         """
         del train  # an instance norm is the same function in training
         if x.shape[1] % 4 or x.shape[2] % 4 or min(x.shape[1:3]) < 8:

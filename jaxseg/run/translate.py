@@ -23,7 +23,7 @@ from jaxseg.data.conversion import common
 from jaxseg.errors import UserError
 from jaxseg.evaluation import frechet
 from jaxseg.evaluation.metrics import confusion
-from jaxseg.experiment import features, finished, preparation, settings, translation
+from jaxseg.experiment import ensembles, features, finished, preparation, settings, translation
 from jaxseg.experiment.finished import Wanted
 from jaxseg.report import paint
 from jaxseg.resize import resize_bilinear
@@ -44,8 +44,9 @@ def translate(
       workdir: of that run.
       output: folder to write to; one that holds another translation is refused.
       wanted: which checkpoint; or `weights`, the file of a published CycleGAN generator.
-      judge: folder of a run, whose segmenter is asked whether the content has survived; '' for
-        none. It should have been trained on the source as it is.
+      judge: folder of a run of any method with these classes (DIR, or DIR@STEP; otherwise its last
+        step), whose segmenter is asked whether the content has survived; '' for none. It should
+        have been trained on the source as it is.
 
     Returns:
       What is written to `translation.json`.
@@ -56,13 +57,14 @@ def translate(
     """
     finished.prepare(config)
     way = _way(config, workdir, wanted)
+    facts = way.facts | {"source": translation.about(config, "source")}
     folder = Path(output).expanduser()
-    _claim(folder, way.facts)
-    preparation.prepare(config, ("source_image", "source_label", "target_image"))
     label_set = settings.label_set(config)
+    matrices = _Content(config, judge, len(label_set.classes)) if judge else None
+    _claim(folder, facts)
+    preparation.prepare(config, ("source_image", "source_label", "target_image"))
     run_folder.write_text(folder / "classes.txt", "".join(f"{c}\n" for c in label_set.classes))
     rows, look = _Shown(), features.lite0()
-    matrices = _Content(config, judge, len(label_set.classes)) if judge else None
     before, after = [], []
     count, every = translation.source_batches(config)
     for batch in common.track(every, count, f"translating batches of {config.eval.batch}"):
@@ -83,7 +85,7 @@ def translate(
         look(batch["image"])[batch["valid"]] for batch in translation.target_batches(config)[1]
     ])  # fmt: skip
     told = dict(
-        way.facts, images=sum(map(len, before)), target_images=len(target),
+        facts, images=sum(map(len, before)), target_images=len(target),
         lite0_frechet=dict(
             before=frechet.distance(np.concatenate(before), target),
             after=frechet.distance(np.concatenate(after), target),
@@ -119,10 +121,17 @@ def _claim(folder: Path, facts: dict[str, Any]) -> None:
         found = json.loads(path.read_text())
     except ValueError as error:
         raise UserError(f"{path} cannot be read ({error}): give a new --output") from error
-    if any(found.get(key) != value for key, value in json.loads(json.dumps(facts)).items()):
+    others = [key for key, value in _plain(facts).items() if found.get(key) != value]
+    if others:
         raise UserError(
-            f"--output={folder} holds the translation by {found.get('by')}: give a new folder"
+            f"--output={folder} holds a translation by {found.get('by')} with another "
+            f"{', '.join(others)}: give a new folder"
         )
+
+
+def _plain(facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts as they come back from a file."""
+    return json.loads(json.dumps(facts))
 
 
 def _saved(folder: Path, batch: dict[str, Any], way: translation.Way) -> np.ndarray:
@@ -169,7 +178,7 @@ class _Content:
     """Confusion matrices of a run's segmenter on images before and after."""
 
     def __init__(self, config: ConfigDict, run: str, classes: int):
-        loaded = finished.load(config, run, Wanted(step="last"))
+        loaded = ensembles.one(config, run, step="last", flag="judge")
         model = jax.device_put(tuple(loaded.model[k] for k in ("params", "stats", "memory")))
         predict = loaded.method.predict
 

@@ -41,6 +41,8 @@ def small_config(name, records, preset="streets"):
         config.translator.update(dict(width=4, blocks=1))
     for side in (config.data.source, config.data.target):
         side.size = SIZE
+    if config.augment.source.fda:
+        config.augment.source.fda = 0.05  # of 32 rows: one frequency
     if preset == "streets":
         config.data.source.options.counts.update(dict(train=6, val=3))
         config.data.target.options.counts.train = 6

@@ -3,7 +3,7 @@
 A generator is one PyTorch `nn.Sequential`, so that its tensors are numbered by the layers before
 them, padding and activations included: 'model.1' is the first convolution, 'model.4' and 'model.7'
 halve the size, 'model.10' and the following are residual blocks ('conv_block.1', and 'conv_block.5'
-or, with dropout, 6), then two transposed convolutions and the last one. Files of 2017 also hold
+or, with dropout, 6), then two transposed convolutions and the last one. Older files also hold
 running statistics of the instance norms, which the authors' own loader ignores.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 
 _BLOCK = re.compile(r"model\.(\d+)\.conv_block\.(\d+)\.(weight|bias)")
 _LAYER = re.compile(r"model\.(\d+)\.(weight|bias)")
-_UNUSED = re.compile(r"\.(running_mean|running_var)$")
+_UNUSED = re.compile(r"\.(running_mean|running_var|num_batches_tracked)$")
 
 
 def is_generator(tensors: Mapping[str, np.ndarray]) -> bool:
