@@ -86,7 +86,7 @@ def test_writers_of_other_hosts_count_until_they_are_old(tmp_path, monkeypatch, 
             pass
     assert len(told) == 3
     if not locks:
-        path.write_text(json.dumps(here | {"started": run_lock._started(os.getpid())}))
+        path.write_text(json.dumps(here | {"started": run_lock.started(os.getpid())}))
         with pytest.raises(UserError, match=f"process {os.getpid()}"), run_lock.held([tmp_path]):
             pytest.fail("that process runs")
 

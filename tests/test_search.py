@@ -13,7 +13,7 @@ from kit.small import small_config
 
 from jaxseg.errors import UserError
 from jaxseg.run import search, search_space, search_workers
-from jaxseg.storage import logs
+from jaxseg.storage import logs, run_lock
 
 optuna = pytest.importorskip("optuna")
 
@@ -192,6 +192,24 @@ def test_other_mistakes(made, tmp_path):
     Path(space).write_text(SPACE.replace("1e-1", "2e-1"))
     with pytest.raises(UserError, match="holds a search of another space"):
         search.run(config, workdir, space, 1)
+    Path(space).write_text(SPACE)
+    config.data.records = "elsewhere"  # another host may have its own
+    config.train.steps += 1
+    with pytest.raises(UserError, match=r"a search with config.train.steps=4, not 5: its trials"):
+        search.run(config, workdir, space, 1)
+
+
+def test_a_process_is_told_from_a_later_one_and_from_one_that_has_ended():
+    own = os.getpid()
+    since = run_lock.started(own)
+    assert search_workers.runs(own) and search_workers.runs(own, since)
+    if since is None:
+        pytest.skip("no /proc here")
+    assert not search_workers.runs(own, "1")  # the number was given again
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # ended, its exit code not asked for
+    assert not search_workers.runs(child.pid)
+    child.wait()
 
 
 def test_a_real_trial(tmp_path):

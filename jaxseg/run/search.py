@@ -139,8 +139,17 @@ def _opened(config, workdir, space, criterion, announce) -> Search:
     before = study.user_attrs.get("space")
     if before is not None and before != same:
         raise UserError(f"{folder} holds a search of another space: give another --workdir")
-    study.set_user_attr("space", same)
-    study.set_user_attr("criterion", selection.title(by))
+    own = search_space.others(ranges, config)
+    first = study.user_attrs.get("settings", own)
+    if different := sorted(k for k in own.keys() | first.keys() if own.get(k) != first.get(k)):
+        key = different[0]
+        raise UserError(
+            f"{folder} holds a search with config.{key}={first.get(key)}, not {own.get(key)}: its "
+            "trials could not be compared; give another --workdir"
+        )
+    for name, value in (("space", same), ("settings", own), ("criterion", selection.title(by))):
+        if study.user_attrs.get(name) != value:
+            study.set_user_attr(name, value)
     if start := search_space.defaults(ranges, config):
         study.enqueue_trial(start, skip_if_exists=True)
     announce(f"trials are compared by {selection.title(by)}; the study is {study.study_name}")

@@ -17,6 +17,7 @@ Whole numbers for a setting that is one are drawn as whole numbers; `step` draws
 """
 
 import difflib
+import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,6 +27,9 @@ from ml_collections import ConfigDict
 
 from jaxseg.errors import UserError
 from jaxseg.run.sweep_members import at
+
+# Settings that change no result, or are checked as the data itself.
+OF_HOSTS = ("data.root", "data.records", "data.threads", "compile_cache", "train.devices", "log.")
 
 
 class Range(NamedTuple):
@@ -122,6 +126,18 @@ def _numbers(where: str, found: Range, default: Any) -> Range:
         raise UserError(f"{where}: the setting is a whole number: give low and high as such")
     floats = {key: float(getattr(found, key)) for key in ("low", "high")}
     return found._replace(**floats, step=None if found.step is None else float(found.step))
+
+
+def others(space: Mapping[str, Range], config: ConfigDict) -> dict[str, Any]:
+    """The settings that all trials share, as JSON holds them, without those that hosts may have of
+    their own.
+    """
+    shared = {
+        name: value
+        for name, value in _settings(config)
+        if name not in space and not name.startswith(OF_HOSTS)
+    }
+    return json.loads(json.dumps(shared, default=str))
 
 
 def defaults(space: Mapping[str, Range], config: ConfigDict) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 A worker touches worker.json in its trial's folder as long as it works on it. The file names the
 host and the processes of worker and training. A trial counts as abandoned if both processes are
-gone, or, on another host, if the file has not been touched for some minutes. Then the study marks
-it as failed, and puts its values in the queue again with its folder, whose checkpoint the next
-worker goes on from.
+gone (another may have their number by now), or, on another host, if the file has not been touched
+for some minutes. Then the study marks it as failed, and puts its values in the queue again with its
+folder, whose checkpoint the next worker goes on from.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from jaxseg.storage import run_folder
+from jaxseg.storage import run_folder, run_lock
 
 FILE = "worker.json"
 PATIENCE = 300.0  # seconds
@@ -37,7 +37,9 @@ def at_work(folder: Path) -> Iterator[Callable[[int], None]]:
     def alive(training: int) -> None:
         nonlocal last, shown
         if training != shown:
-            about = {"host": socket.gethostname(), "worker": os.getpid(), "training": training}
+            both = {"worker": os.getpid(), "training": training}
+            since = {role: run_lock.started(process) for role, process in both.items()}
+            about = {"host": socket.gethostname(), **both, "since": since}
             run_folder.write_text(path, json.dumps(about))
         elif time.monotonic() - last > BEAT:
             os.utime(path)
@@ -92,15 +94,20 @@ def _abandoned(folder: Path, trial: Any, patience: float) -> bool:
     except (OSError, ValueError):  # the worker ended between asking and beginning
         return time.time() - started > patience
     if about.get("host") == socket.gethostname():
-        return not any(map(runs, (about.get("worker"), about.get("training"))))
+        since = about.get("since", {})
+        return not any(runs(about.get(role), since.get(role)) for role in ("worker", "training"))
     # The clock of the shared file system, which may not be this host's.
     with tempfile.NamedTemporaryFile(dir=folder) as probe:
         return os.stat(probe.name).st_mtime - touched > patience
 
 
-def runs(process: Any) -> bool:
-    """Whether a process of this number runs on this host."""
+def runs(process: Any, since: str | None = None) -> bool:
+    """Whether a process of this number, and of this start if it is known, runs on this host."""
     if not isinstance(process, int) or process <= 0:
+        return False
+    if (found := run_lock.started(process)) is not None:
+        return since in (None, found)
+    if run_lock.started(os.getpid()) is not None:  # where /proc tells, it has ended
         return False
     try:
         os.kill(process, 0)

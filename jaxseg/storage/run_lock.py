@@ -64,7 +64,7 @@ def _held(folder: Path, announce: Callable[[str], None]) -> Iterator[Path]:
                 raise UserError(_refusal(folder, before))
             announce(f"{path}: {_who(before)} ended without removing it; going on in its place")
         mine = {"pid": os.getpid(), "host": socket.gethostname(), "since": int(time.time()),
-                "started": _started(os.getpid())}  # fmt: skip
+                "started": started(os.getpid())}  # fmt: skip
         os.ftruncate(file, 0)
         os.pwrite(file, json.dumps(mine).encode(), 0)
         try:
@@ -114,14 +114,20 @@ def _lives(writer: dict[str, Any], path: Path, locked: bool) -> bool:
             return os.fstat(now.fileno()).st_mtime - path.stat().st_mtime < OLD
     if locked:
         return False  # the lock of a process on this host ends with it
-    return _started(writer["pid"]) == writer.get("started") is not None
+    return started(writer["pid"]) == writer.get("started") is not None
 
 
-def _started(pid: int) -> str | None:
-    """What tells a process from a later one of the same number, where /proc has it."""
+def started(pid: int) -> str | None:
+    """What tells a running process of this host from a later one of the same number.
+
+    Returns:
+      The time of its start as /proc has it; None without /proc, or for a process that has ended,
+      also where nobody has asked for its exit code yet.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
+        state, *others = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if state in "ZX" else others[18]
+    except (OSError, ValueError, IndexError):
         return None
 
 
