@@ -156,3 +156,11 @@ def test_a_damaged_caffemodel_names_itself(tmp_path):
     (tmp_path / "w.caffemodel").write_bytes(b"hello, this is no weights file")
     with pytest.raises(UserError, match="w.caffemodel: not a readable .caffemodel"):
         files.load(tmp_path / "w.caffemodel")
+
+
+def test_a_distance_to_features_of_nothing_is_told():
+    said = []
+    for name in ("dacs", "daformer"):
+        with_initial_weights(small_config(name, "nowhere"), None, "nowhere", said.append)
+    (line,) = said
+    assert line.startswith("note: config.init.backbone is empty")

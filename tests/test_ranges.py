@@ -39,6 +39,9 @@ IMPOSSIBLE = [
     ("data.target.options.seed", -1),
     ("method.settings.adversarial_weights.main", NAN),
     ("method.settings.adversarial_weights.main", -1.0),
+    ("mic.weight", -1.0), ("mic.block", 0), ("mic.ratio", 1.0), ("mic.decay", 1.0),
+    ("mic.threshold", 1.5), ("mic.margins", (0.5, 0.0)), ("mic.blur_probability", -0.1),
+    ("data.rare_classes.temperature", -0.1), ("data.rare_classes.min_pixels", -1),
     ("init.excused", ("ok", "(")), ("init.excused", ("*",)), ("init.excused", ("a{99999999999}",)),
 ]  # fmt: skip
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from kit.small import K, linear_segmenter, on_one_device, run, three_channels
+from kit.small import QUICK, K, linear_segmenter, on_one_device, run, three_channels
 
 from jaxseg.data import colour
 from jaxseg.engine.method import Carry
@@ -219,6 +219,46 @@ def test_masks_need_target_images():
     assert masked.masked(method, linear_segmenter(), {}, Masking()) is method
     with pytest.raises(UserError, match="ratio=1"):
         masked.masked(method, linear_segmenter(), {}, Masking(1.0, ratio=1.0))
+
+
+def test_tokens_are_hidden_by_the_network():
+    """The masked branch alone is told the share, and its images are whole."""
+    plain, told = three_channels(), []
+
+    def apply(params, stats, images, train, key=None, mask_ratio=0.0):
+        told.append(mask_ratio)
+        return plain.apply(params, stats, images * (1 - mask_ratio), train, key)
+
+    segmenter = plain._replace(apply=apply)
+    method = dacs.make(segmenter, num_classes=K, segmentation_weights={"main": 1.0}, **OFF)
+    settings = Masking(1.0, ratio=0.7, tokens=True, view=VIEW)
+    lifted = masked.masked(method, segmenter, {"main": 1.0}, settings)
+    assert set(lifted.views) == set(method.views)
+    rng = np.random.default_rng(0)
+    batch = {
+        "source_image": rng.uniform(0, 255, (2, 6, 8, 3)).astype(np.float32),
+        "source_label": rng.integers(0, K, (2, 6, 8)),
+        "target_image": rng.uniform(0, 255, (2, 6, 8, 3)).astype(np.float32),
+    }
+
+    def loss(key):
+        params, stats, memory = lifted.init(key, batch)
+        carry = Carry(jnp.zeros((), jnp.int32), stats, memory, {}, {})
+        _, carry = lifted.losses["gen"](params, carry, batch, key)
+        pseudo = carry.shared[self_training.PSEUDO]
+        net, images = params["gen"]["segmenter"], batch["target_image"]
+        outputs, _ = apply(net, stats, images, True, None, 0.7)
+        parts = self_training.level_losses(
+            outputs, {"main": 1.0}, pseudo.labels, pseudo.weights, False
+        )
+        return carry.metrics["masked"], parts["main"]
+
+    programs = jax.jit(on_one_device(loss), compiler_options=QUICK)
+    found, expected = programs(jax.random.PRNGKey(0))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert told == [0.0, 0.0, 0.0, 0.7, 0.7]  # source, teacher, mixture, masked; here
+    with pytest.raises(UserError, match=r"config.mic.margins=\(0.1,\): give \(top, bottom\)"):
+        masked.masked(method, segmenter, {}, Masking(1.0, margins=(0.1,)))
 
 
 # --- thresholds of classes ---

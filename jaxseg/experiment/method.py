@@ -65,6 +65,11 @@ def _masking(config: ConfigDict) -> masked.Masking:
     given = config.get("mic")
     if given is None:
         return masked.Masking()
+    if given.weight and given.get("tokens") and config.net.architecture != "vfm":
+        raise UserError(
+            f"config.mic.tokens=True hides patches of a vision transformer; "
+            f"config.net.architecture={config.net.architecture} has none: give vfm, or False"
+        )
     own = {name: given[name] for name in given if name in masked.Masking._fields}
     view = appearance.StrongView(given.jitter, given.jitter_probability, given.blur_probability)
     return masked.Masking(**own, view=view, hidden=networks.MEAN_COLOURS[config.net.preprocess])

@@ -10,6 +10,7 @@ from jaxseg.engine.method import AXIS
 from jaxseg.errors import UserError
 from jaxseg.experiment.settings import choice, take_translated
 from jaxseg.models import cyclegan
+from jaxseg.models.backbones import dinov2, dinov3
 from jaxseg.models.discriminator import ARCHITECTURES as DISCRIMINATORS
 from jaxseg.models.layers import layers
 from jaxseg.models.named import PREPROCESS
@@ -33,7 +34,8 @@ REPEATS = ((r"/backbone/layer\d\w*/downsample_conv/", 4), (r"/backbone/layer\d\w
 
 def settle(config: ConfigDict, given: Collection[str] = ()) -> None:
     """Takes the source's translated images, if given, and removes what does not belong together: a
-    preset's settings that the chosen architecture does not have.
+    preset's settings that the chosen architecture does not have, and the distance to ImageNet's
+    features of a DINOv2 or DINOv3, which it harms (Englert et al., VFM-UDA++, 2025).
 
     `--config=configs/baseline.py --config.net.architecture=unet` is valid although the preset has
     dilation rates. Settings given on the command line stay, and `check` refuses them.
@@ -52,6 +54,10 @@ def settle(config: ConfigDict, given: Collection[str] = ()) -> None:
     for key in segmenters.unused(config.net):
         if f"net.{key}" not in given and not isinstance(config.net[key], bool):
             config.net[key] = None
+    distance, own = "feature_distance", config.method.settings
+    foundation = config.net.backbone in (*dinov2.SIZES, *dinov3.SIZES)
+    if foundation and own.get(distance) and f"method.settings.{distance}" not in given:
+        own[distance] = 0.0
 
 
 def segmenter(

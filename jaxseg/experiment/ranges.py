@@ -63,7 +63,19 @@ RANGES = (
     Range("eval.depth_cap", above=1e-3),  # metres; nearer than that nothing is scored
     Range("eval.scales", above=0, most=16),
     Range("data.source_share", above=0, most=1),
-    Range("method.settings.weighted", least=0, most=1),
+    *(
+        Range(path, least=0, most=1)
+        for path in (
+            *("method.settings.weighted", "method.settings.threshold", "mic.threshold"),
+            *("*.jitter_probability", "*.blur_probability", "mic.jitter", "method.settings.jitter"),
+        )
+    ),
+    *(Range(path, least=0, below=1) for path in ("mic.decay", "method.settings.decay")),
+    *(Range(path, least=0, below=0.5) for path in ("mic.margins", "method.settings.margins")),
+    Range("mic.weight", least=0),
+    Range("mic.block", least=1),
+    Range("mic.ratio", above=0, below=1),
+    Range("data.rare_classes.*", least=0),
     Range("optim.*.warm", least=0, most=1),
     Range("optim.*.hold", least=0, below=1),
     Range("optim.*.momentum", least=0, below=1),

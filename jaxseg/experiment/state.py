@@ -52,6 +52,11 @@ def with_initial_weights(
       UserError: no such file or package, or weights that do not fit.
     """
     if not config.init.backbone:
+        if config.method.settings.get("feature_distance"):
+            announce(
+                "note: config.init.backbone is empty, so method.settings.feature_distance keeps "
+                "the network near random features: give ImageNet's weights, or 0"
+            )
         return state
     from jaxseg.storage.weights import initial, merge  # only when there is a file to read
 

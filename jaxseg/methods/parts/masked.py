@@ -29,8 +29,11 @@ class Masking(NamedTuple):
       weight: of the loss; 1 in the paper, 0 for none.
       block: side of a hidden block in pixels; 64 for crops of 1024, 32 for 512.
       ratio: share of the blocks that are hidden; 0.7 in the paper.
+      tokens: hides patches of a vision transformer instead of blocks: a learned token takes their
+        place (VFM-UDA). `block` and `hidden` are not used then.
       source: also hides blocks of the source images, which keep their true labels.
-      decay, threshold, margins: of the teacher, where the method has none; see `dacs.make`.
+      decay, threshold: of the teacher, where the method has none; see `dacs.make`.
+      margins: likewise; (top, bottom) or (top, bottom, left, right), in shares of the crop's sides.
       view: what is done to colours before blocks are hidden.
       hidden: red, green and blue of hidden pixels: the colour that the network's normalisation
         turns into 0.
@@ -39,6 +42,7 @@ class Masking(NamedTuple):
     weight: float = 0.0
     block: int = 64
     ratio: float = 0.7
+    tokens: bool = False
     source: bool = False
     decay: float = 0.999
     threshold: float = 0.968
@@ -77,7 +81,7 @@ def masked(
 
     Args:
       method: with the player `gen`, whose network `segmenter` it is, and target images.
-      segmenter: the task network.
+      segmenter: the task network; with `tokens` one whose `apply` takes `mask_ratio` (`vfm.VFM`).
       levels: weight of each output level.
       settings: see `Masking`; the method itself comes back with a weight of 0.
       over_all: see `self_training.mean_loss`.
@@ -94,8 +98,15 @@ def masked(
         )
     if "target_image" not in method.reads:
         raise UserError("config.mic.weight: this method reads no target images to mask")
+    if len(settings.margins) not in (2, 4):
+        raise UserError(
+            f"config.mic.margins={tuple(settings.margins)}: give (top, bottom) or (top, bottom, "
+            "left, right), shares of the crop's sides"
+        )
     follow = Follow(settings.decay)
     teacher.check(follow)
+
+    hidden = {"mask_ratio": settings.ratio} if settings.tokens else {}
 
     def init(key, batch):
         params, stats, memory = method.init(key, batch)
@@ -118,9 +129,10 @@ def masked(
 
     def consistency(params, carry, images, labels, weights, key):
         view_key, hide_key, net_key = jax.random.split(key, 3)
-        images = hide(hide_key, strong_view(view_key, images, settings.view), settings)
+        images = strong_view(view_key, images, settings.view)
+        images = images if settings.tokens else hide(hide_key, images, settings)
         outputs, _ = segmenter.apply(
-            params["gen"]["segmenter"], carry.stats["segmenter"], images, True, net_key
+            params["gen"]["segmenter"], carry.stats["segmenter"], images, True, net_key, **hidden
         )
         parts = level_losses(outputs, levels, labels, weights, over_all)
         return sum(weight * parts[level] for level, weight in levels.items())
@@ -145,6 +157,7 @@ def masked(
         return hide(keys[0], strong_view(keys[1], images, settings.view), settings)
 
     losses: dict[str, Loss] = {**method.losses, "gen": gen}
-    shown = {**method.views, "masked": View(masked_image, IMAGE, TARGET, "masked image")}
+    view = View(masked_image, IMAGE, TARGET, "masked image")
+    shown = method.views if settings.tokens else {**method.views, "masked": view}
     titles = {**method.titles, "masked": "Cross-entropy on masked images"}
     return method._replace(init=init, losses=losses, views=shown, titles=titles)
