@@ -11,6 +11,12 @@ def get_config(preset: str = "streets"):
     """See `common.PRESETS` and `self_training.MODIFIERS`; there is no `vgg16`."""
     config = self_training.experiment("cbst", preset)
     small = self_training.small(preset)
+    if not small:
+        # What a shrunken image leaves empty is no pixel to label, which margins of the whole image
+        # tell. The papers begin with a network that has learnt the source: hence the warm-up.
+        for side in (config.augment.source, config.augment.target):
+            side.update(dict(crop=(512, 1024), scale=(0.5, 1.5)))
+        config.train.warmup_steps = 20_000
     config.method = common.method(
         "cbst",
         segmentation_weights=self_training.levels(config),
@@ -20,7 +26,7 @@ def get_config(preset: str = "streets"):
         portion_steps=300 if small else 20_000,
         forget=0.02,  # what a new batch weighs in the histograms of confidences
         decay=0.99,
-        margins=(0.0, 0.0),
+        margins=(0.0, 0.0) if small else (0.0, 0.0, 0.0, 0.0),
         over_all=self_training.reference(preset),
         of_teacher=small,
         **common.rarity(config),

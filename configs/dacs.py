@@ -15,6 +15,8 @@ def get_config(preset: str = "streets"):
     """See `common.PRESETS` and `self_training.MODIFIERS`; there is no `vgg16`."""
     config = self_training.experiment("dacs", preset)
     small = self_training.small(preset)
+    if not small:  # the paper mirrors nothing
+        config.augment.source.flip = config.augment.target.flip = 0.0
     config.method = common.method(
         "dacs",
         segmentation_weights=self_training.levels(config),
@@ -26,6 +28,7 @@ def get_config(preset: str = "streets"):
         jitter_probability=0.8,
         blur_probability=0.5,
         per_image=True,  # or one draw for the batch
+        ignored=self_training.reference(preset),  # pastes unlabelled pixels as well
         over_all=self_training.reference(preset),  # divides losses by all pixels
         of_teacher=small,  # evaluates the teacher, whose statistics are the target's
         **common.rarity(config),

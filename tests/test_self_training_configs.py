@@ -8,6 +8,8 @@ import pytest
 from kit.experiments import SELF_TRAINING, count, load
 
 from jaxseg.engine import optim
+from jaxseg.errors import UserError
+from jaxseg.experiment import networks
 from jaxseg.experiment.method import make_method
 from jaxseg.experiment.optimisers import make_optimisers
 from jaxseg.experiment.state import abstract_state
@@ -133,7 +135,38 @@ def test_masked_consistency_lifts_any_method_with_target_images(name):
     assert "teacher" in state.memory
     blind = load("source_only", "streets")
     blind.mic.weight = 1.0
-    from jaxseg.errors import UserError
-
     with pytest.raises(UserError, match="no target images"):
         make_method(blind)
+
+
+def test_dacs_and_cbst_have_their_papers_numbers():
+    """DACS mirrors nothing; CBST: crops of 512x1024, scales of 0.5 to 1.5, mirrored."""
+    config = load("dacs", "gta5_cityscapes")
+    assert config.augment.source.flip == 0 == config.augment.target.flip
+    assert (config.method.settings.ignored, config.method.settings.over_all) == (False, False)
+    config = load("dacs", "gta5_cityscapes+reference")
+    assert (config.method.settings.ignored, config.method.settings.over_all) == (True, True)
+    config = load("cbst", "gta5_cityscapes")
+    for side in ("source", "target"):
+        augment = config.augment[side]
+        assert (tuple(augment.crop), tuple(augment.scale)) == ((512, 1024), (0.5, 1.5))
+        assert augment.flip == 0.5
+    # A map tells what a shrunken image leaves empty: no pseudo labels there.
+    assert "target_valid" in make_method(config).reads
+
+
+def test_a_foundation_backbone_with_hidden_tokens():
+    config = load("daformer", "gta5_cityscapes+mic")
+    config.net.update(dict(architecture="vfm", backbone="dinov2_tiny"))
+    config.mic.tokens = True
+    kept = config.copy_and_resolve_references()
+    networks.settle(kept, ("method.settings.feature_distance",))
+    assert kept.method.settings.feature_distance == 0.005
+    networks.settle(config)
+    assert config.method.settings.feature_distance == 0
+    state = abstract_state(config, make_method(config), make_optimisers(config))
+    assert "first" not in state.memory
+    assert "mask_token" in state.memory["teacher"]["params"]["backbone"]
+    config.net.update(dict(architecture="daformer", backbone="mit_tiny"))
+    with pytest.raises(UserError, match="config.mic.tokens=True hides patches of a vision"):
+        make_method(config)

@@ -263,3 +263,31 @@ def test_streams_with_everything_on():
     assert whole[0]["source_image"].shape == (2, 10, 14, 3)
     for batch, other in zip(whole[3:], take(3, 2), strict=True):
         assert_same(batch, other)
+
+
+def test_windows_that_show_a_class_are_varied_as_well():
+    """DAFormer's two loops: each window that is looked at for a class is the first of as many draws
+    that is varied, or the last of them.
+    """
+    label = np.zeros((16, 160), np.uint8)
+    label[:, :24:2] = 1  # the only varied place
+    label[:8, 20:24] = 2
+    sample = {"image": np.zeros((16, 160, 3), np.uint8), "label": label}
+    rounds = []
+    for seed in range(40):
+        rng, tries = np.random.default_rng(seed), 0
+        for _ in range(4):
+            for _ in range(4):
+                top, left = (int(rng.integers(n - 16 + 1)) for n in label.shape)
+                window, tries = label[top : top + 16, left : left + 16], tries + 1
+                if np.bincount(window.ravel()).max() <= 0.75 * window.size:
+                    break
+            if np.count_nonzero(window == 2) > 3:
+                break
+        cut = transforms.augment_sample(
+            sample, np.random.default_rng(seed), crop=(16, 16), crop_cap=0.75, crop_tries=4,
+            shows=(2, 3),
+        )  # fmt: skip
+        np.testing.assert_array_equal(cut["label"], window)
+        rounds.append(tries)
+    assert min(rounds) < 4 and max(rounds) > 4

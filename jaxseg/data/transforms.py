@@ -219,12 +219,17 @@ def _scaled(sample, factor):
 
 
 def _windowed(sample, target, rng, crop_cap, crop_tries, shows):
-    """A window of the sample that shows what it must, or the last one that was tried."""
-    for _ in range(crop_tries if crop_cap or shows else 1):
-        take, put = _window(sample["image"].shape[:2], target, rng)
-        label = sample["label"][take] if crop_cap or shows else None
-        varied = not crop_cap or _varied(label, crop_cap)
-        if varied and (not shows or np.count_nonzero(label == shows[0]) > shows[1]):
+    """A window of the sample that shows what it must, or the last one that was tried.
+
+    Each of the windows that are looked at for what they show is, as in DAFormer's code, the first
+    of as many that is varied enough.
+    """
+    for _ in range(crop_tries if shows else 1):
+        for _ in range(crop_tries if crop_cap else 1):
+            take, put = _window(sample["image"].shape[:2], target, rng)
+            if not crop_cap or _varied(sample["label"][take], crop_cap):
+                break
+        if not shows or np.count_nonzero(sample["label"][take] == shows[0]) > shows[1]:
             break
     return {key: _cut(array, target, take, put, key) for key, array in sample.items()}
 

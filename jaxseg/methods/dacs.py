@@ -31,6 +31,7 @@ def make(
     jitter_probability: float = 0.8,
     blur_probability: float = 0.5,
     per_image: bool = True,
+    ignored: bool = False,
     over_all: bool = False,
     of_teacher: bool = False,
     statistics: str = "both",
@@ -50,6 +51,8 @@ def make(
         bottom, left, right) shares of the whole image's sides (HRDA).
       jitter, jitter_probability, blur_probability, per_image: the strong view, see
         `appearance.StrongView`.
+      ignored: whether pixels without a label are a class that may be pasted, as in the released
+        code; a mixture shows less of the target then, and learns nothing there.
       over_all: see `self_training.mean_loss`.
       of_teacher: evaluates the teacher, whose statistics are the target's, instead of the student.
       statistics: 'both': the source's and the mixture's batches move the running statistics.
@@ -67,7 +70,7 @@ def make(
         num_classes=num_classes,
         follow=Follow(decay, behind=True),
         label=label,
-        mixture=self_training.Mixture(view),
+        mixture=self_training.Mixture(view, ignored=ignored),
         target_weight=target_weight,
         over_all=over_all,
         of_teacher=of_teacher,

@@ -125,15 +125,17 @@ class HRDA(nn.Module):
         return outputs | ({"window": corners[0]} if drawn else {})
 
     def _check(self, size):
+        other = "; to score and predict images of any size, --config.eval.window=HEIGHT,WIDTH"
         for what, sides in (("images", size), ("windows", self.window)):
             if any(side % self.unit for side in sides):
+                remedy = other if what == "images" else ""
                 raise UserError(
-                    f"HRDA: {what} of {sides[0]}x{sides[1]}: give multiples of {self.unit}"
+                    f"HRDA: {what} of {sides[0]}x{sides[1]}: give multiples of {self.unit}{remedy}"
                 )
         if any(part > side for part, side in zip(self.window, size, strict=True)):
             raise UserError(
                 f"HRDA: a window of {self.window[0]}x{self.window[1]} is larger than the image, "
-                f"{size[0]}x{size[1]}"
+                f"{size[0]}x{size[1]}: make config.net.hrda smaller{other}"
             )
 
     def _cells(self, size):

@@ -196,7 +196,10 @@ def _complaint(tensors: Mapping, bare: Mapping, trunk: str) -> str:
     if first is not None and first.shape[2:] == (4, 4):
         return f"a discriminator, not a segmentation network; choose the file of {known}"
     names = ", ".join(list(tensors)[:3])
-    return f"not recognised as {known} on ResNet-101, ResNet-50 or VGG-16; it has {names}"
+    return (
+        f"not recognised as {known} on ResNet-101, ResNet-50 or VGG-16, nor as one of the "
+        f"transformers that docs/weights.md names; it has {names}"
+    )
 
 
 def _ours(tensors: Mapping[str, np.ndarray], path: Any) -> Recognised:

@@ -16,6 +16,7 @@ from jaxseg.storage.weights.tables import Tensors
 UNREAD = (*rename_mit.UNREAD, *rename_dino.UNREAD)
 ENCODER_ONLY = (*rename_mit.ENCODER_ONLY, *rename_dino.ENCODER_ONLY, *rename_mit.UNREAD)
 WINDOW = (512, 512)  # HRDA's and MIC's; a file does not tell it
+SIZES_OF_HRDA = "made for the image sizes of the presets with +hrda"
 
 UNPUBLISHED = r"main_head\.(fuse_layer\.(in_conv|global_relation)|embed_layers\.3\.[01])\."
 
@@ -110,7 +111,7 @@ def _mit(tensors):
         return Found(net, 0, f"{label} without a head")
     net |= ONE_LEVEL
     if any(name.startswith("attention_head.") for name in own):
-        net, name = net | dict(hrda=WINDOW), f"{name} at two scales (HRDA)"
+        net, name = net | dict(hrda=WINDOW), f"{name} at two scales (HRDA), {SIZES_OF_HRDA}"
     return Found(net, len(logits), f"{name}, {len(logits)} classes")
 
 
