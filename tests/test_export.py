@@ -64,6 +64,18 @@ def test_the_example_in_the_page(run, kind, monkeypatch, capsys):
     assert CITYSCAPES.classes[ids[0, 0]] in capsys.readouterr().out
 
 
+def test_mirror_images_and_scales(run, tmp_path):
+    """The protocol of evaluation is part of the file; a bfloat16 network becomes float32."""
+    config, folder = run
+    config = config.copy_and_resolve_references()
+    config.eval.update(dict(flip=True, scales=(0.5, 1.0)))
+    config.net.dtype = "bfloat16"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(export, "BATCHES", (2,))
+        found = export.export(config, str(folder), "onnx", str(tmp_path / "a.onnx"), (28, 52))
+    assert found["difference"] < 1e-5 and found["ids"] == 0
+
+
 def test_unused_weights_are_left_out():
     """Such as an auxiliary head's, whose output nobody asks for."""
 
@@ -116,6 +128,10 @@ def every_operation(image):
     put = jax.vmap(lambda x: jax.lax.dynamic_update_slice(empty, x, (corner[1], corner[0], 0)))(cut)
     _, rows = jax.lax.scan(lambda c, row: (c + row, c * row), x[:, 0], x.swapaxes(0, 1))
     return {
+        "stacked": jnp.stack([x, x[:, :, ::-1]], 2) * jnp.stack([x, 2 * x], -2).reshape(
+            (-1, 7, 2, 8, 3)
+        ),
+        "tiled": jnp.tile(x, (1, 2, 1, 1)) + jnp.unstack(x, axis=2)[3][:, :1, None],
         "cut": jax.lax.dynamic_slice_in_dim(x, corner[1], 3, 1),
         "put": put,
         "mean": x.mean((1, 2), keepdims=True) - x,

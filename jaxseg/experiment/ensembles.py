@@ -71,7 +71,8 @@ def one(
     """Loads a network that may be of another experiment, but has the same classes.
 
     Args:
-      config: sets the classes; a run's network and method are those of its own config.json.
+      config: sets the classes, and the dtype if `given` has 'net.dtype'; all else of a run's
+        network and method is of its own config.json.
       member: 'DIR' or 'DIR@STEP' of a run, or a weights file.
       step: of a run where none is given.
       flag: of the command line, for messages.
@@ -86,9 +87,12 @@ def one(
     if not os.path.isdir(folder):
         raise UserError(f"--{flag}: {folder!r} is neither the folder of a run nor a weights file")
     own = run_folder.read_config(folder)
+    kept = {"net.dtype"} & set(given)
+    if kept:
+        own.net.dtype = config.net.dtype
     try:
         run_classes.compare(config, own, folder)
-        return restore.first(restore.from_workdir(own, folder, step, announce=announce))
+        return restore.first(restore.from_workdir(own, folder, step, given=kept, announce=announce))
     except (AttributeError, KeyError) as error:
         reason = str(error).strip("\"'").splitlines()[0]
         raise UserError(

@@ -43,7 +43,7 @@ def export(
     Args:
       config: of the experiment.
       workdir: of the run.
-      format: 'jax' or 'onnx'; 'onnx' is always float32.
+      format: 'jax' or 'onnx'; both compute in float32.
       output: the file; <workdir>/network.npz or .onnx by default.
       size: (H, W) of images, `data.target.size` by default.
       wanted: the network; see `Wanted`.
@@ -59,9 +59,9 @@ def export(
         raise UserError(f"--format={format}; choose one of {', '.join(SUFFIXES)}")
     _needed(format)
     finished.prepare(config)
-    if format == "onnx":  # no runtime computes convolutions in bfloat16 on a CPU
-        config.net.dtype = "float32"
-        wanted = wanted._replace(given=(*wanted.given, "net.dtype"))
+    # The weights are float32, and no two programs agree in bfloat16 as files are checked here.
+    config.net.dtype = "float32"
+    wanted = wanted._replace(given=(*wanted.given, "net.dtype"))
     loaded = finished.load(config, workdir, wanted)
     size = size or settings.size_of("data.target.size", config.data.target.size)
     predict = make_predictor(loaded.config, loaded.method)

@@ -102,6 +102,8 @@ def _equation(graph, equation, inputs, loose) -> list[Value]:
         return fold.fold(equation, inputs)
     if name == "split":
         return _parts(graph, equation, inputs[0])
+    if name == "unstack":
+        return _slices(graph, equation, inputs[0])
     if name == "broadcast_in_dim" and equation.outvars[0] in loose:
         return [primitives.aligned(graph, equation, inputs)]
     if name not in BECOMES:
@@ -160,6 +162,14 @@ def _parts(graph, equation, x):
         found.append(graph.op("Slice", [x, *bounds]))
         start += size
     return found
+
+
+def _slices(graph, equation, x):
+    axis = equation.params["axis"]
+    if free(equation.invars[0].aval.shape[axis]):
+        raise _unknown("unstack of images")
+    places = range(len(equation.outvars))
+    return [graph.op("Gather", [x, np.array(at, np.int64)], axis=axis) for at in places]
 
 
 def _branch(graph, equation, inputs):

@@ -109,6 +109,16 @@ def _concatenate(graph, equation, inputs):
     return graph.op("Concat", inputs, axis=equation.params["dimension"])
 
 
+def _stack(graph, equation, inputs):
+    axis, given = equation.params["axis"], equation.invars[0].aval.shape
+    one = [*given[:axis], 1, *given[axis:]]
+    return graph.op("Concat", [graph.reshape(x, given, one) for x in inputs], axis=axis)
+
+
+def _tile(graph, equation, inputs):
+    return graph.op("Tile", [inputs[0], np.array(equation.params["reps"], np.int64)])
+
+
 def _slice(graph, equation, inputs):
     given = equation.params
     steps = given["strides"] or [1] * len(given["start_indices"])
@@ -257,7 +267,8 @@ BECOMES: dict[str, Callable] = {
     "erfc": _erfc, "log1p": _log1p, "clamp": _clamp, "select_n": _select_n,
     "convert_element_type": _convert, "reshape": _reshape, "squeeze": _reshape,
     "expand_dims": _reshape, "broadcast_in_dim": _broadcast, "transpose": _transpose,
-    "concatenate": _concatenate, "slice": _slice, "rev": _rev, "pad": _pad, "argmax": _argmax,
+    "concatenate": _concatenate, "stack": _stack, "tile": _tile, "slice": _slice, "rev": _rev,
+    "pad": _pad, "argmax": _argmax,
     "dynamic_slice": _dynamic_slice, "gather": _gather, "scatter": _scatter,
     "dynamic_update_slice": _dynamic_update_slice,
 }  # fmt: skip
