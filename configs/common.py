@@ -42,6 +42,7 @@ PRESETS = (
     "cityscapes_darkzurich",
 )
 MODIFIERS = ("pretrained", "scratch", "vgg16", "reference")
+SELF_TRAINING = " (hrda and mic are of dacs, daformer and cbst)"
 # Whose released code a method comes from: the step at which it stops on GTA5, how often it saves,
 # and how many of the four rates of its heads it sums (0 for all).
 FAMILIES = {
@@ -62,7 +63,11 @@ def parse(preset: str) -> tuple[str, tuple[str, ...]]:
     if base not in PRESETS:
         raise ValueError(f"unknown preset {base!r}; choose one of {', '.join(PRESETS)}")
     if unknown := [m for m in modifiers if m not in MODIFIERS]:
-        raise ValueError(f"unknown modifier {unknown[0]!r}; choose one of {', '.join(MODIFIERS)}")
+        elsewhere = "; any other config takes --config.mic.weight=1" if unknown[0] == "mic" else ""
+        raise ValueError(
+            f"unknown modifier {unknown[0]!r}; choose one of {', '.join(MODIFIERS)}"
+            + (SELF_TRAINING + elsewhere if unknown[0] in ("hrda", "mic") else "")
+        )
     return base, tuple(m for m in MODIFIERS if m in modifiers)
 
 

@@ -33,6 +33,10 @@ def experiment(name: str, preset: str) -> ConfigDict:
       ValueError: unknown preset or modifier; `vgg16` is none here.
     """
     rest, own = split(preset)
+    known = (*(m for m in common.MODIFIERS if m != "vgg16"), *MODIFIERS)
+    unknown = [m for m in rest.split("+")[1:] if m not in (*known, "vgg16")]
+    if unknown:
+        raise ValueError(f"unknown modifier {unknown[0]!r}; choose one of {', '.join(known)}")
     _, modifiers = common.parse(rest)
     if "vgg16" in modifiers:
         raise ValueError("self-training has no preset on VGG-16: leave out 'vgg16'")

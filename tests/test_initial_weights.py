@@ -5,6 +5,7 @@ import re
 import jax
 import numpy as np
 import pytest
+from kit import transformers
 from kit.oracle64 import leaves, shapes
 from kit.small import small_config
 from kit.surgery import ALEXNET, VGG, field, layer
@@ -16,7 +17,7 @@ from jaxseg.experiment.optimisers import make_optimisers
 from jaxseg.experiment.state import abstract_state, with_initial_weights
 from jaxseg.models.segmenters.deeplabv3 import DeepLabV3
 from jaxseg.models.segmenters.fcn import FCN
-from jaxseg.storage.weights import files, initial, vgg
+from jaxseg.storage.weights import files, initial, merge, vgg
 
 
 def caffe(module, left_out=()):
@@ -164,3 +165,22 @@ def test_a_distance_to_features_of_nothing_is_told():
         with_initial_weights(small_config(name, "nowhere"), None, "nowhere", said.append)
     (line,) = said
     assert line.startswith("note: config.init.backbone is empty")
+
+
+def test_another_transformer_is_told_by_name(tmp_path):
+    path = tmp_path / "mit.npz"
+    np.savez(path, **transformers.values(transformers.mit()))
+    config = small_config("daformer", tmp_path)
+    config.net.update(dict(architecture="daformer", aux=False, rates=None, summed=None))
+    config.net.update(dict(stride_in=None, channels=4, backbone="mit_b0"))
+    with pytest.raises(UserError, match="MiT tiny without a head, not .*backbone=mit_tiny, or"):
+        started(config, path, tmp_path)
+    config.net.backbone = "mit_tiny"
+    _, _, said = started(config, path, tmp_path)
+    assert "matched" in said
+
+
+def test_equal_names_of_other_shapes_are_told(tmp_path):
+    wide, narrow = {"a": {"kernel": np.zeros((3, 4))}}, {"params/a/kernel": np.zeros((3, 2))}
+    with pytest.raises(UserError, match=r"first params/a/kernel \(3, 2\) -> \(3, 4\); choose"):
+        merge.merge(wide, {}, narrow)

@@ -20,6 +20,27 @@ def test_probabilities_of_cityscapes():
     np.testing.assert_allclose(sampling.probabilities(CITYSCAPES, 0.01), SHARES, atol=5.1e-5)
 
 
+# Of UrbanSyn; how often its rare classes are drawn, three decimals rounded from four.
+URBANSYN = np.array(
+    [5001354656, 1079972918, 5274134801, 21898227, 55879004, 232220489, 28489154, 108940067,
+     1248500389, 207515294, 1213976766, 204671642, 29909008, 647765381, 93012208, 96830112,
+     23504467, 19330018, 20764575]
+)  # fmt: skip
+RARE = {3: .106, 4: .085, 6: .102, 7: .061, 12: .101, 14: .067, 15: .066, 16: .105, 17: .108,
+        18: .107}  # fmt: skip
+
+
+def test_probabilities_of_urbansyn():
+    found = sampling.probabilities(URBANSYN, 0.01)
+    np.testing.assert_allclose(found[list(RARE)], list(RARE.values()), atol=5.6e-4)
+
+
+def test_a_low_temperature_overflows_nowhere():
+    with np.errstate(over="raise", invalid="raise"):
+        found = sampling.probabilities(np.array([10, 0, 90]), 1e-5)
+    np.testing.assert_array_equal(found, [1, 0, 0])
+
+
 def test_hot_and_absent():
     pixels = np.array([10, 0, 90])
     np.testing.assert_allclose(sampling.probabilities(pixels, 1e9), [0.5, 0, 0.5], atol=1e-6)

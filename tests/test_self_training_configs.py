@@ -122,8 +122,10 @@ def test_hrda_on_the_embedded_pair():
     for name in ("dacs", "cbst"):
         with pytest.raises(ValueError, match="'hrda' is for configs/daformer.py: DeepLabV2 does"):
             load(name, "gta5_cityscapes+hrda")
-    with pytest.raises(ValueError, match="unknown modifier 'mix'"):
+    with pytest.raises(ValueError, match="unknown modifier 'mix'; choose .* reference, hrda, mic"):
         load("dacs", "streets+mix+mic")
+    with pytest.raises(ValueError, match="of dacs, daformer and cbst.*--config.mic.weight=1"):
+        load("advent", "streets+mic")
 
 
 @pytest.mark.parametrize("name", ["advent", "minent", "dacs"])

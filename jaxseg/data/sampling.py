@@ -51,7 +51,7 @@ def probabilities(pixels: np.ndarray, temperature: float) -> np.ndarray:
     if not pixels.sum():
         raise UserError("rare-class sampling needs labels, but none of the pixels is labelled")
     score = (1 - pixels / pixels.sum()) / temperature
-    weight = np.where(pixels > 0, np.exp(score - score[pixels > 0].max()), 0.0)
+    weight = np.exp(np.where(pixels > 0, score - score[pixels > 0].max(), -np.inf))
     return weight / weight.sum()
 
 

@@ -67,6 +67,7 @@ def with_initial_weights(
     if initial.from_efficientnet(loaded):
         _warn_of(config, {"preprocess": "imagenet"}, "EfficientNet-Lite's", announce)
     if initial.from_transformer(loaded):
+        _check_size(config, loaded)
         _warn_of(config, {"preprocess": "imagenet"}, "a transformer's", announce)
     if initial.from_hed(loaded):
         _warn_of(config, {"preprocess": "caffe"}, "HED's VGG-16", announce)
@@ -103,6 +104,22 @@ def _loaded(config):
         f"initial weights: {name}, {Path(source.file).name} of {source.distribution}, "
         f"sha256 {source.sha256}, licence {source.licence}"
     )
+
+
+def _check_size(config, loaded):
+    """Says which transformer a file holds, where it is another one than the config's."""
+    from jaxseg.storage.weights import transformers
+
+    try:
+        found, wanted = transformers.recognise(loaded), config.net.backbone
+    except UserError:  # an encoder under a head that is not known, which is not needed here
+        return
+    if isinstance(wanted, str) and found.net["backbone"] != wanted:
+        raise UserError(
+            f"config.init.backbone={config.init.backbone} holds a {found.origin}, not "
+            f"config.net.backbone={wanted}: give --config.net.backbone={found.net['backbone']}, or "
+            "another file"
+        )
 
 
 def _warn_of(config, made_for, whose, announce):

@@ -127,8 +127,7 @@ def tell_count(builder: Any, pairs: list[Files]) -> None:
     if options["published"] and len(pairs) != options["published"]:
         print(
             f"note: {builder.name} {options['split']} holds {len(pairs)} images, "
-            f"{options['published']} were published; after adding more, delete the prepared "
-            f"records",
+            f"{options['published']} were published; with more of them it is prepared anew",
             flush=True,
         )
 

@@ -69,7 +69,7 @@ def builder(
             if "instances" in self.builder_config.keys and pairs[0].instances is None:
                 print(
                     f"note: {title} {split} has no *_instanceIds.png, hence no instance-weighted "
-                    f"scores; after adding them, delete the prepared records",
+                    f"scores; with them it is prepared anew",
                     flush=True,
                 )
             return {split: self._generate_examples(tree, split, pairs)}

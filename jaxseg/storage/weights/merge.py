@@ -92,6 +92,13 @@ def merge(
     report = Report(
         tuple(name for name in wanted if name in matched), left_over, missing, mismatched, unexcused
     )
+    if not matched and mismatched:
+        name, theirs, ours = mismatched[0]
+        raise UserError(
+            f"no tensor of the weights file fits the network: {len(mismatched)} of the same name "
+            f"have another shape, first {name} {theirs} -> {ours}; choose the network the file was "
+            "made for"
+        )
     if not matched:
         raise UserError(
             "no tensor of the weights file fits the network; the file has "
