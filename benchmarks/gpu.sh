@@ -3,7 +3,7 @@
 #
 #     benchmarks/gpu.sh                    # needs jaxseg[cuda], and PyTorch with CUDA
 #     TORCH_PYTHON=OTHER_VENV/bin/python benchmarks/gpu.sh
-#     benchmarks/gpu.sh --cpu              # the same steps, tiny, on the CPU: a rehearsal
+#     benchmarks/gpu.sh --cpu              # the same steps, tiny, on the CPU: a rehearsal, without the limit
 #
 # Every part has a time limit; a part that fails or is late leaves a gap in the table and does not
 # stop the others. All output is kept in the folder OUT (default runs/gpu). The bars: 1.5x eager
@@ -33,12 +33,12 @@ step() { # step SECONDS NAME FLAGS...: the training step against PyTorch
 
 if [ "${1:-}" = --cpu ]; then
   small="--size=streets --batch=1 --steps=2 --threads=1"
-  step 120 step_float32 $small
-  step 120 step_bfloat16_compiled $small --dtype=bfloat16
-  step 60 step_lite0 --size=lite0 --batch=1 --steps=1 --threads=1
-  part 60 evaluation "$PYTHON" benchmarks/evaluation.py --torch_python="$TORCH_PYTHON" \
+  step 400 step_float32 $small
+  step 400 step_bfloat16_compiled $small --dtype=bfloat16
+  step 400 step_lite0 --size=lite0 --batch=1 --steps=1 --threads=1
+  part 400 evaluation "$PYTHON" benchmarks/evaluation.py --torch_python="$TORCH_PYTHON" \
     --size=tiny --images=2 --threads=1
-  part 60 sweep "$PYTHON" benchmarks/sweep.py --how=vmap --members=2 --size=32x64 --batch=1 --steps=2
+  part 400 sweep "$PYTHON" benchmarks/sweep.py --how=vmap --members=2 --size=32x64 --batch=1 --steps=2
 else
   nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader >"$OUT/device.txt" \
     2>"$OUT/device.err.txt" || { echo "gpu.sh: no GPU (nvidia-smi failed); --cpu rehearses"; exit 2; }
