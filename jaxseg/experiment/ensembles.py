@@ -45,17 +45,17 @@ def load(
     shares = _shares(weights, len(wanted))
     loaded = [one(config, member, given=given, announce=announce) for member in wanted]
     names = []
-    for member, one, share in zip(wanted, loaded, shares, strict=True):
-        step = one.facts.get("step")
+    for member, each, share in zip(wanted, loaded, shares, strict=True):
+        step = each.facts.get("step")
         names.append(member if step is None else f"{_folder_and_step(member)[0]}@{step}")
         announce(f"ensemble: {share:.2f} of {names[-1]}")
-    predict = protocol.ensemble([one.method.predict for one in loaded], shares, of)
+    predict = protocol.ensemble([each.method.predict for each in loaded], shares, of)
     return Loaded(
         f"ensemble of {len(loaded)}",
         {"ensemble": names, "ensemble_weights": shares, "ensemble_of": of},
         config,
         loaded[0].method._replace(predict=predict, views={}),
-        {key: tuple(one.model[key] for one in loaded) for key in ("params", "stats", "memory")},
+        {key: tuple(each.model[key] for each in loaded) for key in ("params", "stats", "memory")},
     )
 
 
