@@ -264,9 +264,13 @@ def test_tokens_are_hidden_by_the_network():
 # --- thresholds of classes ---
 
 
-def test_thresholds_keep_the_surest_share():
+@pytest.mark.parametrize("sure", [False, True])
+def test_thresholds_keep_the_surest_share(sure):
+    """Also where nine in ten pixels have a confidence above 0.996, as those of easy classes."""
     rng = np.random.default_rng(0)
     confidence = rng.uniform(0.4, 1, (1, 50, 40)).astype(np.float32)
+    if sure:
+        confidence = (1 - 10 ** rng.uniform(-5, -2, (1, 50, 40))).astype(np.float32)
     predicted = rng.integers(0, 2, confidence.shape)
     histogram = on_one_device(lambda c, y: cbst.confidences(c, y, 3))(confidence, predicted)
     assert histogram.sum() == 2000 and (histogram[2] == 0).all()

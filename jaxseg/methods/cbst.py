@@ -25,7 +25,9 @@ from jaxseg.methods.parts.teacher import Follow, PseudoLabels
 from jaxseg.models.network import Network
 
 NETWORKS = ("segmenter",)
-BINS = 256  # of the histograms, for confidences from 0 to 1
+# Of the histograms. Bins are equally wide in log(1 - confidence), down to 2^-FINEST: a class that is
+# easy has most of its pixels between 0.99 and 1, and a share of them is to be told apart there.
+BINS, FINEST = 2048, 20
 NAME = "confidences"  # in State.memory
 
 
@@ -116,7 +118,8 @@ def confidences(confidence: jax.Array, predicted: jax.Array, num_classes: int) -
     Returns:
       float32 [K, BINS], counts.
     """
-    place = jnp.clip((confidence * BINS).astype(jnp.int32), 0, BINS - 1)
+    doubt = 1 - confidence + 2.0**-FINEST
+    place = jnp.clip((-jnp.log2(doubt) * BINS / FINEST).astype(jnp.int32), 0, BINS - 1)
     index = predicted.astype(jnp.int32) * BINS + place
     counts = jnp.zeros(num_classes * BINS).at[index.reshape(-1)].add(1.0)
     return lax.psum(counts, AXIS).reshape(num_classes, BINS)
@@ -135,5 +138,5 @@ def thresholds(histogram: jax.Array, share: jax.Array) -> jax.Array:
     total = histogram.sum(-1, keepdims=True)
     above = jnp.cumsum(histogram[:, ::-1], -1)[:, ::-1]  # with at least this bin's confidence
     reached = jnp.sum(above >= share * total, -1) - 1
-    edges = jnp.maximum(reached, 0.5) / BINS
+    edges = 1 + 2.0**-FINEST - 2.0 ** (-jnp.maximum(reached, 0.5) * FINEST / BINS)
     return jnp.where(total[:, 0] > 0, edges, 1.0)

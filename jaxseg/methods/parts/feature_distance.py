@@ -43,7 +43,8 @@ def start(net, stats) -> dict:
 def frozen(segmenter: Network, params, carry: Carry, images: jax.Array):
     """The last features of the segmenter as it began, and the carry that remembers it.
 
-    The first call remembers the parameters it is given, so that loaded weights are what is kept.
+    The first call remembers the parameters and statistics it is given, so that loaded weights are
+    what is kept.
 
     Args:
       segmenter: the task network, with the level 'features'.

@@ -172,10 +172,11 @@ def _on_source(segmenter: Network, learn: Callable, features: FeatureDistance | 
 
     def loss(params, carry, batch, key):
         images, labels = batch["source_image"], batch["source_label"]
+        if features:  # before a batch has moved the running statistics that are remembered
+            first, carry = frozen(segmenter, params, carry, images)
         total, parts, outputs, carry = learn(params, carry, images, labels, None, key)
         metrics = {f"segmentation/{level}": value for level, value in parts.items()}
         if features:
-            first, carry = frozen(segmenter, params, carry, images)
             value = distance(outputs[FEATURES], first, labels, features)
             total += features.weight * value
             metrics["feature_distance"] = value
