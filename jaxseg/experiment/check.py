@@ -34,7 +34,6 @@ def check(config: ConfigDict) -> Checked:
     for side in ("source", "target"):
         experiment_settings.size_of(f"data.{side}.size", config.data[side].size)
         transforms.check_augment(config.augment[side].to_dict())
-    _check_band(config)
     if "log" in config:  # runs from before have none
         sinks.check(config.log.sinks, config.log.also)
     settings = config.train
@@ -75,8 +74,11 @@ def check(config: ConfigDict) -> Checked:
     return Checked(method, players)
 
 
-def _check_band(config: ConfigDict) -> None:
-    """FDA's band must hold a frequency, or it would change nothing."""
+def check_band(config: ConfigDict) -> None:
+    """Raises UserError for a band of FDA that holds no frequency, and so would change nothing.
+
+    Only what augments source images asks for it: runs from before are still evaluated.
+    """
     fda, side = config.augment.source.get("fda"), min(config.data.source.size)
     if fda and not int(side * fda):
         raise UserError(

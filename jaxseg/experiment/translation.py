@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from jaxseg.data import pipeline, transforms
 from jaxseg.engine.method import IMAGE, SOURCE, view_of
 from jaxseg.errors import UserError
-from jaxseg.experiment import batches
+from jaxseg.experiment import batches, check
 from jaxseg.experiment import settings as experiment_settings
 from jaxseg.experiment.method import make_method
 from jaxseg.experiment.restore import Loaded
@@ -71,6 +71,7 @@ def of_run(loaded: Loaded) -> Way:
 
 def of_looks(config: ConfigDict) -> Way:
     """The look of a target image, drawn for each source image by its name: Lab, histogram, FDA."""
+    check.check_band(config)
     chosen = {name: config.augment.source[name] for name in transforms.LOOKS}
     chosen = {name: value for name, value in chosen.items() if value}
     applied = {name: value if name == "fda" else 1.0 for name, value in chosen.items()}
