@@ -45,7 +45,7 @@ CELLS = ABLATIONS | STUDY
 def flags_of(cell: str, seed: int, overrides: list[str]) -> list[str]:
     """Returns the flags of one run, without --workdir."""
     modifier, own = CELLS[cell]
-    where = f"--config=configs/gio_ada.py:streets{modifier}"
+    where = f"--config=configs/gio_ada.py:streets+scratch{modifier}"
     # Evaluate at the end of the warm-up and at the end.
     shared = ["--config.train.eval_every=0", "--config.train.devices=1"]
     return [where, f"--config.seed={seed}", *shared, *own, *overrides]

@@ -4,21 +4,26 @@ python launch.py --config=configs/dada.py                       # streets, minut
 python launch.py --config=configs/dada.py:synthia_cityscapes    # published: 42.6 mIoU (16 classes)
 python launch.py --config=configs/dada.py:virtual_kitti_kitti
 
-`synthia_cityscapes+reference` does what the released code does, see docs/methods.md.
+`streets+scratch` begins without pretrained weights; `synthia_cityscapes+reference` does what the
+released code does, see docs/methods.md.
 """
 
-from configs import common, geometry
+from configs import common, geometry, settings
 
-MODIFIERS = ("reference",)
+MODIFIERS = ("reference", "scratch")
 
 
 def get_config(preset: str = "streets"):
     """See `geometry.PRESETS`."""
     config = geometry.experiment("dada", preset, MODIFIERS)
     base, modifiers = geometry.parse(preset, MODIFIERS)
-    if modifiers and base != "synthia_cityscapes":
+    if "reference" in modifiers and base != "synthia_cityscapes":
         raise ValueError(f"there is no released code of the preset {base}: leave out 'reference'")
     small = base == "streets"
+    if config.init.backbone:  # the pyramid has no features for the depth head to gate
+        config.net = settings.network(
+            "deeplabv2", config.net.backbone, rates=(1, 3, 6, 9), depth=True
+        )
     config.net.fusion = True
     for player in ("gen", "disc"):  # its code stops where the schedule does
         config.optim[player].schedule_steps = config.train.get_ref("steps") * 1

@@ -51,12 +51,12 @@ def pair(config: ConfigDict, base: str, scratch: bool) -> None:
 
 
 def _for_photographs(config, scratch) -> str:
-    """The look of a source for photographs, and the schedule of a network that sees, chosen on a
-    part of CamVid's training photographs. There 800 steps gained two points only.
+    """The look of a source for photographs, and the schedule of a network that sees, both chosen on
+    a part of CamVid's training photographs: self-training gained most from more than 400 steps.
     """
     if scratch:
         return "rendered_varied"
-    config.train.update(dict(steps=400, warmup_steps=100, eval_every=100))
+    config.train.update(dict(steps=800, warmup_steps=200, eval_every=200))
     return "photographic_varied"
 
 

@@ -4,6 +4,8 @@ A preset names the pair of data sets:
   streets              rendered -> photographic, embedded, minutes on a laptop (the default)
   virtual_kitti_kitti  Virtual KITTI 1.3.1 -> KITTI, 10 classes, 384x1248
   synthia_cityscapes   SYNTHIA-RAND-CITYSCAPES -> Cityscapes, 16 classes
+On streets the networks begin with the ImageNet weights of EfficientNet-Lite0; `streets+scratch` is
+a small one without.
 
 KITTI's and Cityscapes' depth, to score the predicted one by, is made from the published disparity:
 --config.data.target.options.depth=disparity. It is not learnt from.
@@ -36,21 +38,19 @@ def parse(preset: str, modifiers: tuple[str, ...]) -> tuple[str, tuple[str, ...]
 
 
 def experiment(name: str, preset: str, modifiers: tuple[str, ...]) -> ConfigDict:
-    """Data, schedule and the papers' DeepLabV2 with a depth head; the method's own follows.
+    """Data, schedule, and the network of these presets with a depth head; the method's own follows.
 
     Args:
       name: of the experiment; with the preset it names the run (`gio_ada_streets`).
       preset: one of PRESETS, with modifiers after plus signs.
-      modifiers: those that the experiment has; `reference` and `vgg16` are `common`'s.
+      modifiers: those that the experiment has; `reference`, `scratch` and `vgg16` are `common`'s.
 
     Raises:
-      ValueError: unknown preset or modifier.
+      ValueError: unknown preset or modifier, or `scratch` of another pair than streets.
     """
     base, given = parse(preset, modifiers)
     pair = "synthia_cityscapes" if base == "virtual_kitti_kitti" else base
     shared = [m for m in given if m in common.MODIFIERS]
-    if base == "streets":  # depth heads are for DeepLab, which starts from scratch here
-        shared.append("scratch")
     config = common.experiment(name, "+".join((pair, *shared)))
     config.name = "_".join((name, base, *given))
     if base == "virtual_kitti_kitti":

@@ -10,7 +10,8 @@ A preset may carry modifiers, as in `streets+output`. Parts of the method, for a
   depth   with depth, nothing adapted
   input   depth and the transformed images, with their discriminator
   output  depth and the discriminator of outputs
-and `vgg16`, DeepLabV2 on VGG-16 with a depth head, as in the paper (a small VGG on streets).
+and `vgg16`, DeepLabV2 on VGG-16 with a depth head, as in the paper (a small VGG on streets);
+`scratch`, on streets: a small DeepLabV3+ at 96x192 without pretrained weights.
 """
 
 from configs import common, geometry, settings
@@ -21,7 +22,7 @@ PARTS = {  # modifier: (depth, input level, output level)
     "input": (True, True, False),
     "output": (True, False, True),
 }
-MODIFIERS = (*PARTS, "vgg16")
+MODIFIERS = (*PARTS, "scratch", "vgg16")
 
 
 def get_config(preset: str = "streets"):
@@ -32,7 +33,8 @@ def get_config(preset: str = "streets"):
     if len(chosen) > 1:
         raise ValueError(f"{chosen[0]} and {chosen[1]} are different ablations: choose one")
     small = base == "streets"
-    if "vgg16" not in modifiers:
+    pretrained = bool(config.init.backbone)
+    if "vgg16" not in modifiers and not pretrained:
         config.net.architecture = "deeplabv3plus"
         config.net.stride_in = "3x3"  # torchvision's ResNets
         config.net.preprocess = "imagenet"
@@ -59,11 +61,12 @@ def get_config(preset: str = "streets"):
     config.optim.gen.head_multiplier = 1.0
     config.optim.gen.translator_multiplier = 0.1 if small else 1.0
     # No rates were published; these are ours.
-    config.optim.gen.lr = 2e-3 if small else 1e-4
+    config.optim.gen.lr = (1e-3 if pretrained else 2e-3) if small else 1e-4
     config.optim.disc.lr = 1e-3 if small else 1e-4
-    if small:  # from scratch, so that kernels begin by He; the transform network as the identity
+    if small:  # kernels begin by He, but for pretrained ones; the transform network as the identity
         config.translator = settings.translator(width=8, blocks=2, kernel=5, init_std=0.0)
-        config.train.update(dict(batch=4, steps=800, warmup_steps=300, eval_every=100))
+        if not pretrained:
+            config.train.update(dict(steps=800, warmup_steps=300, eval_every=100))
         # The networks' rate is past its top when the discriminators begin.
         config.optim.disc.warm = 0.05
     else:  # all but the pretrained backbone begins as N(0, 0.001)

@@ -39,7 +39,7 @@ def network(architecture: str, backbone: str, **given) -> ConfigDict:
         dtype="float32",
         init_std=0.0,  # of all kernels but the backbone's; 0 for the architecture's own
         aux=False,  # an auxiliary head
-        depth=False,  # a depth head (DeepLabV2, DeepLabV3+)
+        depth=False,  # a depth head (DeepLabV2, DeepLabV3+, FPN)
         fusion=False,  # which gates the features of the classifier (DADA, DeepLabV2)
         remat=False,  # computes each block again in the backward pass: less memory, more time
     )

@@ -17,7 +17,9 @@ GIO_PRESETS = ("streets", *PAIRS)
 PARTS = ("task", "depth", "input", "output")
 ASSEMBLED = [
     *(("gio_ada", preset) for preset in GIO_PRESETS),
-    *(("gio_ada", f"streets+{part}") for part in PARTS),
+    *(("gio_ada", f"streets+{part}+scratch") for part in PARTS),
+    ("gio_ada", "streets+scratch"),
+    ("dada", "streets+scratch"),
     *(("gio_ada", f"{pair}+vgg16") for pair in ("streets", "synthia_cityscapes")),
     *(("dada", preset) for preset in (*GIO_PRESETS, "synthia_cityscapes+reference")),
 ]
@@ -113,7 +115,7 @@ def test_every_preset_assembles(name, preset):
     if name == "dada":
         assert found == {"gen": {"segmenter"}, "disc": {"main"}}
         return
-    part = preset.split("+")[-1] if preset.split("+")[-1] in PARTS else ""
+    part = next((part for part in PARTS if part in preset.split("+")), "")
     levels = {"": {"input", "output"}, "input": {"input"}, "output": {"output"}}.get(part, set())
     assert found.get("disc", set()) == levels
     assert found["gen"] == {"segmenter"} | ({"translator"} if "input" in levels else set())

@@ -111,8 +111,8 @@ BEFORE = dict(
         ("advent", "streets+vgg16", dict(aux=False)),
         ("baseline", "camvid+scratch", dict(rates=(2, 4, 6), stride_in="3x3", aux=False)),
         ("fcn", "streets", dict(rates=(), aux=False)),
-        ("gio_ada", "streets", dict(rates=(2, 4, 6), stride_in="3x3", low_level=16, dropout=0.1,
-                                    aux=False, depth=True)),
+        ("gio_ada", "streets+scratch", dict(rates=(2, 4, 6), stride_in="3x3", low_level=16,
+                                            dropout=0.1, aux=False, depth=True)),
     ],
 )  # fmt: skip
 def test_a_run_from_before_is_read_and_goes_on(name, preset, net, tmp_path):

@@ -25,8 +25,8 @@ from jaxseg.methods.parts.teacher import Follow, PseudoLabels
 from jaxseg.models.network import Network
 
 NETWORKS = ("segmenter",)
-# Of the histograms. Bins are equally wide in log(1 - confidence), down to 2^-FINEST: a class that is
-# easy has most of its pixels between 0.99 and 1, and a share of them is to be told apart there.
+# Of the histograms. Bins are equally wide in log(1 - confidence), down to 2^-FINEST: an easy class
+# has most of its pixels between 0.99 and 1, and a share of them is to be told apart there.
 BINS, FINEST = 2048, 20
 NAME = "confidences"  # in State.memory
 
