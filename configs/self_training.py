@@ -15,8 +15,12 @@ THINGS = (
     *("motorcycle", "bicycle", "Car", "Pedestrian", "Bicyclist", "SignSymbol"),
 )
 MODIFIERS = ("hrda", "mic")
-# (height, width) of the source at which DAFormer trains; HRDA's is twice that.
+# (height, width) of the source at which it is trained; HRDA's is twice DAFormer's. DAFormer keeps
+# the proportions of GTA5's images, DACS does not.
 SOURCES = dict(gta5=(720, 1280), synthia=(760, 1280), urbansyn=(512, 1024), cityscapes=(512, 1024))
+
+IN_PROPORTION = dict(SOURCES, gta5=(704, 1280))
+PUBLISHED = dict(gta5=(1052, 1914), synthia=(760, 1280), urbansyn=(1024, 2048))  # else Cityscapes'
 
 
 def split(preset: str) -> tuple[str, tuple[str, ...]]:
@@ -59,6 +63,7 @@ def experiment(name: str, preset: str) -> ConfigDict:
 def transformer(config: ConfigDict) -> None:
     """DAFormer's network and optimiser: MiT-B5, AdamW with warm-up, 40,000 steps."""
     config.net = settings.network("daformer", "mit_b5", preprocess="imagenet", statistics="both")
+    config.data.source.size = IN_PROPORTION[config.data.source.name]
     config.augment.source.crop_cap = 0.75
     config.optim.gen.update(
         dict(
@@ -76,7 +81,16 @@ def transformer(config: ConfigDict) -> None:
         )
     )
     config.data.rare_classes.temperature = 0.01
+    _enough_pixels(config)
     config.train.update(dict(batch=2, steps=40_000, eval_every=4000))
+
+
+def _enough_pixels(config):
+    """Images are drawn for a class of which they show 3000 pixels as they were published."""
+    source = config.data.source
+    published = PUBLISHED.get(source.name, (1024, 2048))
+    share = (source.size[0] * source.size[1]) / (published[0] * published[1])
+    config.data.rare_classes.min_pixels = round(3000 * share)
 
 
 def finish(config: ConfigDict, preset: str) -> ConfigDict:
@@ -103,6 +117,7 @@ def _two_scales(config, embedded):
         for side in ("source", "target"):
             config.data[side].size = tuple(2 * n for n in config.data[side].size)
             config.augment[side].crop = (1024, 1024)
+        _enough_pixels(config)
         config.net.hrda = (512, 512)
         config.eval.update(dict(window=(1024, 1024), stride=(512, 512)))
         config.data.rare_classes.crop_pixels = 6000

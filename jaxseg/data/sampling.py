@@ -63,10 +63,10 @@ def rare_classes(
     Args:
       counts: int64 [images, K] labelled pixels per image and class, from `tally.tally`.
       temperature: see `probabilities`.
-      minimum: an image must have more pixels of the class than this; 3000 in the paper, for
-        images of 1280x720. If no image has that many, the images with the most are used.
-      crop_minimum: a crop should show more pixels of the class than this, at training size; half
-        of `minimum` in the paper.
+      minimum: an image must have more pixels of the class than this; 3000 in the paper, of
+        images as they are published. If no image has that many, those with the most are used.
+      crop_minimum: a crop should show more pixels of the class than this, at training size; 1500
+        in the paper, 6000 with HRDA.
 
     Raises:
       UserError: see `probabilities`.
