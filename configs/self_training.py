@@ -72,6 +72,7 @@ def transformer(config: ConfigDict) -> None:
             betas=(0.9, 0.999),
             weight_decay=0.01,
             head_multiplier=1.0,
+            repeat_backbone=False,  # of the older codes' `reference`, as their schedule
             groups=(
                 (r"segmenter/(main_head|attention_head|decoder)", dict(rate=10.0)),
                 settings.NO_DECAY_OF_NORMS,
@@ -83,6 +84,8 @@ def transformer(config: ConfigDict) -> None:
     config.data.rare_classes.temperature = 0.01
     _enough_pixels(config)
     config.train.update(dict(batch=2, steps=40_000, eval_every=4000))
+    for player in ("gen", "disc"):
+        config.optim[player].schedule_steps = config.train.get_ref("steps") * 1
 
 
 def _enough_pixels(config):

@@ -48,6 +48,17 @@ def test_daformer_has_the_papers_numbers():
         np.testing.assert_allclose(float(rate(step)), value, rtol=2e-5)
 
 
+def test_the_reference_of_daformer_has_its_own_schedule():
+    """Not that of AdvEnt's code, which decays over 250,000 steps and moves a ResNet thrice."""
+    config = load("daformer", "gta5_cityscapes+reference")
+    assert config.method.settings.over_all and not config.optim.gen.repeat_backbone
+    rate = make_optimisers(config).schedules["gen"]
+    for step, value in {750: 2.94375e-5, 20_000: 3e-5, 39_999: 1.5e-9}.items():
+        np.testing.assert_allclose(float(rate(step)), value, rtol=2e-3)
+    config.train.steps = 8000  # a shorter training decays over its own length
+    assert config.optim.gen.schedule_steps == 8000
+
+
 def test_daformer_groups_parameters_as_the_paper():
     """Heads ten times as fast; no decay on the encoder's norms, but on its biases."""
     config = load("daformer", "gta5_cityscapes")
