@@ -71,7 +71,7 @@ def test_a_run_translates_and_is_trained_on(trained, judge, tmp_path, records, c
     assert told["content"].keys() == {"run", "before", "after"}
     assert (folder / "sheet.jpg").stat().st_size > 1000
     out = capsys.readouterr().out
-    assert "data.translated=" in out and "Fréchet" in out
+    assert "data.translated=" in out and "Fréchet distance to the target's 6 images" in out
     for batch in batches.labelled_images(config, "source", 1):
         assert batch[0].shape == next(iter(pictures.values())).shape
     # Again: nothing is computed anew, and a file that is missing comes back.

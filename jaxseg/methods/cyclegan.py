@@ -140,9 +140,9 @@ def _views(translator: Network) -> dict[str, View]:
 
     return {
         "transformed": View(of_source(there), IMAGE, SOURCE, "translated to the target's look"),
-        "source_again": View(of_source(there, back), IMAGE, SOURCE, "and back"),
-        "to_source": View(of_target(back), IMAGE, TARGET, "translated to the source's look"),
-        "target_again": View(of_target(back, there), IMAGE, TARGET, "and back"),
+        "source_again": View(of_source(there, back), IMAGE, SOURCE, "source, there and back"),
+        "to_source": View(of_target(back), IMAGE, TARGET, "target in the source's look"),
+        "target_again": View(of_target(back, there), IMAGE, TARGET, "target, there and back"),
     }
 
 

@@ -142,7 +142,7 @@ def _opened(config, workdir, space, criterion, announce) -> Search:
     own = search_space.others(ranges, config)
     first = study.user_attrs.get("settings", own)
     if different := sorted(k for k in own.keys() | first.keys() if own.get(k) != first.get(k)):
-        key = different[0]
+        key = min(different, key=lambda k: not k.startswith("train."))  # others follow from these
         raise UserError(
             f"{folder} holds a search with config.{key}={first.get(key)}, not {own.get(key)}: its "
             "trials could not be compared; give another --workdir"
@@ -279,7 +279,8 @@ def _conclude(search: Search) -> None:
     title = selection.title(search.criterion)
     found = {"study": search.study.study_name, "compared_by": title, "trials": rows}
     run_folder.write_text(search.folder / "search.json", json.dumps(found, indent=1))
-    search.announce(f"{len(rows)} trials, compared by {title}; the best:")
+    best = "; the best:" if rows else ""
+    search.announce(f"{len(rows)} trials, compared by {title}{best}")
     for row in rows[:5]:
         value = "pruned" if row["state"] == "pruned" else f"{row['value']:.4g}"
         values = " ".join(f"--config.{key}={each}" for key, each in row["values"].items())

@@ -207,7 +207,8 @@ def _print(told: dict[str, Any], folder: Path) -> None:
     table = Table("", "source", "translated", title=f"{told['images']} images by {told['by']}")
     distance = told["lite0_frechet"]
     table.add_row(
-        "Fréchet distance to the target's images (features of EfficientNet-Lite0)",
+        f"Fréchet distance to the target's {told['target_images']} images (features of "
+        "EfficientNet-Lite0; 0: alike)",
         *(f"{distance[key]:.2f}" for key in ("before", "after")),
     )
     for name, key in (("mIoU", "miou"), ("pixel accuracy", "pixel_accuracy")):
