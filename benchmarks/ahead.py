@@ -8,8 +8,8 @@
 For `cuda` install jaxseg[cuda], for `tpu` jaxseg[tpu]; no device and no driver is needed. The step
 is the one that trains: traced with the accelerators' own routes, sharded over a mesh of devices
 that exist as descriptions only, and compiled by XLA for an H100 or a TPU v5e. Nothing is run and no
-data is read. A row takes one to three minutes of one core and up to 3 GiB; the rows of a TPU
-several times as long.
+data is read. A row takes one to three minutes of one core and up to 3 GiB, `hrda` 13 minutes and 9
+GiB; the rows of a TPU several times as long.
 
 What the numbers are:
 
@@ -44,6 +44,9 @@ DEVICES = {
     "tpu": dict(name="TPU v5e", float32=197e12, bfloat16=197e12, bandwidth=0.82e12, memory=16e9),
 }
 TOPOLOGIES = {1: "v5e:1x1", 4: "v5e:2x2", 8: "v5e:2x4"}
+# Kernels cannot be timed without the device. With XLA's defaults a transformer (MiT-B0) was not
+# compiled after 300 s; without Triton's matrix products MiT-B5 takes 720 s.
+XLA_FLAGS = "--xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false"
 VARIANTS = {
     "float32": {},
     "bfloat16": {"net.dtype": "bfloat16", "disc.dtype": "bfloat16"},
@@ -217,6 +220,8 @@ def main(argv: list[str] | None = None) -> int:
         "TPU_WORKER_HOSTNAMES": "localhost", "TPU_ACCELERATOR_TYPE": "v5litepod-4",
         "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     }  # fmt: skip
+    if args.platform == "cuda":
+        os.environ.setdefault("XLA_FLAGS", XLA_FLAGS)
     print(f"One device's share of a step on {DEVICES[args.platform]['name']}; compiled, not run")
     print("| step | variant | devices | peak MiB | of it state | TFLOP | collectives "
           "| bound ms (by) | trace + compile, core s |")  # fmt: skip

@@ -26,7 +26,7 @@ SMALL = (
 )  # fmt: skip
 FAMILIES = {
     "adversarial": ("--config=configs/advent.py:streets+scratch",),
-    "gio_ada": ("--config=configs/gio_ada.py", "--config.translator.width=4"),
+    "gio_ada": ("--config=configs/gio_ada.py:streets+scratch", "--config.translator.width=4"),
     "self_training": ("--config=configs/dacs.py:streets+scratch",),
     "sweep": ("--config=configs/advent.py:streets+scratch", "--config.sweep.over=seed=0,1"),
     "two_processes": ("--config=configs/advent.py:streets+scratch",),
