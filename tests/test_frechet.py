@@ -31,3 +31,12 @@ def test_by_the_matrix_root(images):
 def test_what_has_no_distance(shapes):
     with pytest.raises(UserError, match="two images or more"):
         frechet.distance(*map(np.zeros, shapes))
+
+
+def test_variety_is_the_trace_of_the_covariance():
+    rows = np.random.default_rng(3).normal(size=(9, 4)).astype(np.float32)
+    expected = np.trace(np.cov(rows.astype(np.float64), rowvar=False))
+    assert frechet.variety(rows) == pytest.approx(expected, rel=1e-12)
+    assert frechet.variety(np.tile(rows[:1], (5, 1))) == 0
+    with pytest.raises(UserError, match="two images or more"):
+        frechet.variety(rows[:1])

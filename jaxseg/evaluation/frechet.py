@@ -42,3 +42,22 @@ def distance(first: np.ndarray, second: np.ndarray) -> float:
     common = np.linalg.svd(roots[0] @ roots[1].T, compute_uv=False).sum()
     spread = sum(np.trace(covariance) for covariance in covariances)
     return max(0.0, float(((means[0] - means[1]) ** 2).sum() + spread - 2 * common))
+
+
+def variety(features: np.ndarray) -> float:
+    """How much the images of a set differ: the features' variances, summed, in float64.
+
+    A generator whose mode has collapsed makes all images alike, and this falls towards 0.
+
+    Args:
+      features: [n, D], one row an image.
+
+    Returns:
+      The trace of their covariance, that of `distance`; at least 0.
+
+    Raises:
+      UserError: fewer than two images.
+    """
+    if np.ndim(features) != 2 or len(features) < 2:
+        raise UserError(f"the variety of {np.shape(features)}: give two images or more")
+    return float(np.var(np.asarray(features, np.float64), axis=0, ddof=1).sum())

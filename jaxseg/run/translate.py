@@ -30,6 +30,7 @@ from jaxseg.resize import resize_bilinear
 from jaxseg.storage import run_folder
 
 FACTS, SHEET, SHOWN = "translation.json", "sheet.jpg", 8
+ALIKE = 0.5  # below this share of the source's variety a collapse is told
 DEFAULT = Wanted()
 Row = tuple[str, np.ndarray, np.ndarray, np.ndarray]  # name, before, after, label
 
@@ -84,12 +85,16 @@ def translate(
     target = np.concatenate([
         look(batch["image"])[batch["valid"]] for batch in translation.target_batches(config)[1]
     ])  # fmt: skip
+    sets = dict(before=before, after=after)
     told = dict(
         facts, images=sum(map(len, before)), target_images=len(target),
-        lite0_frechet=dict(
-            before=frechet.distance(np.concatenate(before), target),
-            after=frechet.distance(np.concatenate(after), target),
-        ),
+        lite0_frechet={
+            when: frechet.distance(np.concatenate(found), target) for when, found in sets.items()
+        },
+        lite0_variety={
+            when: frechet.variety(np.concatenate(found)) / frechet.variety(target)
+            for when, found in sets.items()
+        },
         finished=True,
     )  # fmt: skip
     if matrices:
@@ -211,11 +216,21 @@ def _print(told: dict[str, Any], folder: Path) -> None:
         "EfficientNet-Lite0; 0: alike)",
         *(f"{distance[key]:.2f}" for key in ("before", "after")),
     )
+    variety = told["lite0_variety"]
+    table.add_row(
+        "variety of the images (variance of these features; the target's: 1)",
+        *(f"{variety[key]:.2f}" for key in ("before", "after")),
+    )
     for name, key in (("mIoU", "miou"), ("pixel accuracy", "pixel_accuracy")):
         if "content" in told:
             values = (f"{100 * told['content'][when][key]:.1f} %" for when in ("before", "after"))
             table.add_row(f"{name} of {told['content']['run']} on them", *values)
     Console().print(table)
+    if variety["after"] < ALIKE * variety["before"]:
+        print(
+            f"the translated images differ among themselves by less than {ALIKE:.0%} of what the "
+            f"source's do: the translator may have collapsed, look at {SHEET}"
+        )
     if "content" not in told:
         print("--judge=RUN, a run on the source alone, tells whether the content has survived")
     print(f"written to {folder}: source/images, source/labels, classes.txt, {SHEET}, {FACTS}")
