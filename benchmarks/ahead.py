@@ -43,7 +43,7 @@ DEVICES = {
     ),
     "tpu": dict(name="TPU v5e", float32=197e12, bfloat16=197e12, bandwidth=0.82e12, memory=16e9),
 }
-TOPOLOGIES = {1: "v5e:1x1", 4: "v5e:2x2", 8: "v5e:2x4"}
+TOPOLOGIES = {1: "v5e:2x2", 4: "v5e:2x2", 8: "v5e:2x4"}  # of which the first devices are taken
 # Kernels cannot be timed without the device. With XLA's defaults a transformer (MiT-B0) was not
 # compiled after 300 s; without Triton's matrix products MiT-B5 takes 720 s.
 XLA_FLAGS = "--xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false"
