@@ -68,6 +68,7 @@ def test_a_run_translates_and_is_trained_on(trained, judge, tmp_path, records, c
     pictures, labels = images(folder, "images"), images(folder, "labels")
     assert len(pictures) == 6 == told["images"] and pictures.keys() == labels.keys()
     assert told["finished"] and told["lite0_frechet"].keys() == {"before", "after"}
+    assert told["lite0_variety"].keys() == {"before", "after", "target"}
     assert min(told["lite0_variety"].values()) > 0
     assert told["content"].keys() == {"run", "before", "after"}
     assert (folder / "sheet.jpg").stat().st_size > 1000

@@ -85,15 +85,12 @@ def translate(
     target = np.concatenate([
         look(batch["image"])[batch["valid"]] for batch in translation.target_batches(config)[1]
     ])  # fmt: skip
-    sets = dict(before=before, after=after)
+    sets = {when: np.concatenate(found) for when, found in (("before", before), ("after", after))}
     told = dict(
         facts, images=sum(map(len, before)), target_images=len(target),
-        lite0_frechet={
-            when: frechet.distance(np.concatenate(found), target) for when, found in sets.items()
-        },
+        lite0_frechet={when: frechet.distance(found, target) for when, found in sets.items()},
         lite0_variety={
-            when: frechet.variety(np.concatenate(found)) / frechet.variety(target)
-            for when, found in sets.items()
+            when: frechet.variety(found) for when, found in (sets | {"target": target}).items()
         },
         finished=True,
     )  # fmt: skip
@@ -218,7 +215,8 @@ def _print(told: dict[str, Any], folder: Path) -> None:
     )
     variety = told["lite0_variety"]
     table.add_row(
-        "variety of the images (variance of these features; the target's: 1)",
+        "variety of the images (variance of these features; that of the target's: "
+        f"{variety['target']:.2f})",
         *(f"{variety[key]:.2f}" for key in ("before", "after")),
     )
     for name, key in (("mIoU", "miou"), ("pixel accuracy", "pixel_accuracy")):

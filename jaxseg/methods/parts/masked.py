@@ -6,7 +6,7 @@ whole image: it learns to use the context. A method that has a teacher shares it
 other gets one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import jax
@@ -72,6 +72,22 @@ def hide(key: jax.Array, images: jax.Array, settings: Masking) -> jax.Array:
     return jnp.where(seen[..., None], images, jnp.asarray(settings.hidden, jnp.float32))
 
 
+def _check(settings: Masking, reads: Collection[str]) -> None:
+    teacher.check(Follow(settings.decay))
+    if not (settings.weight > 0 and settings.block >= 1 and 0 < settings.ratio < 1):
+        raise UserError(
+            f"config.mic: weight={settings.weight}, block={settings.block}, ratio={settings.ratio}:"
+            " give a weight of 0 or more, a block of at least 1 pixel, a ratio within 0..1"
+        )
+    if "target_image" not in reads:
+        raise UserError("config.mic.weight: this method reads no target images to mask")
+    if len(settings.margins) not in (2, 4):
+        raise UserError(
+            f"config.mic.margins={tuple(settings.margins)}: give (top, bottom) or (top, bottom, "
+            "left, right), shares of the crop's sides"
+        )
+
+
 def masked(
     method: Method, segmenter: Network, levels: dict[str, float], settings: Masking, over_all=False
 ) -> Method:
@@ -91,21 +107,8 @@ def masked(
     """
     if not settings.weight:
         return method
-    if not (settings.weight > 0 and settings.block >= 1 and 0 < settings.ratio < 1):
-        raise UserError(
-            f"config.mic: weight={settings.weight}, block={settings.block}, ratio={settings.ratio}:"
-            " give a weight of 0 or more, a block of at least 1 pixel, a ratio within 0..1"
-        )
-    if "target_image" not in method.reads:
-        raise UserError("config.mic.weight: this method reads no target images to mask")
-    if len(settings.margins) not in (2, 4):
-        raise UserError(
-            f"config.mic.margins={tuple(settings.margins)}: give (top, bottom) or (top, bottom, "
-            "left, right), shares of the crop's sides"
-        )
+    _check(settings, method.reads)
     follow = Follow(settings.decay)
-    teacher.check(follow)
-
     hidden = {"mask_ratio": settings.ratio} if settings.tokens else {}
 
     def init(key, batch):
