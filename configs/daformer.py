@@ -1,9 +1,10 @@
 """DAFormer: self-training, rare-class sampling, a feature distance (Hoyer et al., CVPR 2022), with
-HRDA (ECCV 2022) and MIC (CVPR 2023) on top.
+HRDA (ECCV 2022) and MIC (CVPR 2023) on top, or on a foundation model (VFM-UDA, 2024).
 
 python launch.py --config=configs/daformer.py                        # streets, minutes on two cores
 python launch.py --config=configs/daformer.py:gta5_cityscapes+hrda   # at two scales
 python launch.py --config=configs/daformer.py:gta5_cityscapes+hrda+mic --config.init.backbone=FILE
+python launch.py --config=configs/daformer.py:gta5_cityscapes+vfm --config.init.backbone=FILE
 
 Published mIoU (target validation images; ACDC and Dark Zurich: the test servers'):
 
@@ -14,7 +15,8 @@ cityscapes_acdc                   55.4   68.0     -       70.4
 cityscapes_darkzurich             53.8   55.9     -       60.2
 urbansyn_cityscapes                  -      -     -          -
 
-The papers' presets need the ImageNet weights of MiT-B5: --config.init.backbone=mit_b5.pth.
+The papers' presets need the ImageNet weights of MiT-B5: --config.init.backbone=mit_b5.pth; `+vfm`
+those of DINOv2: dinov2_vitb14_pretrain.pth (published from GTA5: 77.1, with dinov2_vitl14 78.4).
 """
 
 from configs import common, self_training
@@ -43,6 +45,7 @@ def get_config(preset: str = "streets"):
         things=self_training.THINGS,  # names of the classes that the distance is taken on
         over_all=self_training.reference(preset),
         of_teacher=small,
+        mirrored=False,  # labels also by the mirrored image (VFM-UDA)
         **common.rarity(config),
     )
     return self_training.finish(config, preset)

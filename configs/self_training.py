@@ -1,8 +1,9 @@
 """What `dacs`, `daformer` and `cbst` share: crops, networks and optimisers of self-training.
 
-Two modifiers are theirs alone; they follow those of `common`, as in `cityscapes_acdc+hrda+mic`:
+Three modifiers are theirs alone; they follow those of `common`, as in `cityscapes_acdc+hrda+mic`:
   hrda  the network at two scales (HRDA): a DAFormer head, images and crops of twice the size
   mic   masked image consistency, with the settings of its paper for the preset
+  vfm   DAFormer's on a vision foundation model, see `_on_foundation`
 """
 
 from ml_collections import ConfigDict
@@ -14,12 +15,18 @@ THINGS = (
     *("traffic light", "traffic sign", "person", "rider", "car", "truck", "bus", "train"),
     *("motorcycle", "bicycle", "Car", "Pedestrian", "Bicyclist", "SignSymbol"),
 )
-MODIFIERS = ("hrda", "mic")
+MODIFIERS = ("hrda", "mic", "vfm")
 # (height, width) of the source at which it is trained; HRDA's is twice DAFormer's. DAFormer keeps
 # the proportions of GTA5's images, DACS does not.
 SOURCES = dict(gta5=(720, 1280), synthia=(760, 1280), urbansyn=(512, 1024), cityscapes=(512, 1024))
 
 IN_PROPORTION = dict(SOURCES, gta5=(704, 1280))
+# (height, width): the shorter side has 1024 rows, GTA5's 1440; proportions as published.
+VFM_SIZES = dict(
+    gta5=(1440, 2620), synthia=(1024, 1725), urbansyn=(1024, 2048), cityscapes=(1024, 2048),
+    acdc=(1024, 1820), dark_zurich=(1024, 1820),
+)  # fmt: skip
+VFM_MARGINS = (0.03, 0.25, 0.03, 0.03)  # top, bottom, left and right of the whole image
 PUBLISHED = dict(gta5=(1052, 1914), synthia=(760, 1280), urbansyn=(1024, 2048))  # else Cityscapes'
 
 
@@ -97,13 +104,51 @@ def _enough_pixels(config):
 
 
 def finish(config: ConfigDict, preset: str) -> ConfigDict:
-    """Adds what the modifiers `hrda` and `mic` say, once the method is there, and locks it."""
+    """Adds what `hrda`, `mic` and `vfm` say, once the method is there, and locks the config."""
     _, own = split(preset)
+    if "vfm" in own:
+        _on_foundation(config, own, small(preset))
     if "hrda" in own:
         _two_scales(config, small(preset))
     if "mic" in own:
         _masked(config)
     return config.lock()
+
+
+def _on_foundation(config, own, embedded):
+    """VFM-UDA (Englert et al., CVPR workshops 2024), by its released code: network, crops, colours,
+    optimiser and masking, once the method is there; what differs is listed in docs/methods.md.
+
+    The rate is 5e-5 times the square root of the batch, as published for 8 images; with another
+    batch it has to be given anew (`optim.gen.lr`).
+    """
+    if embedded or config.method.name != "daformer" or len(own) > 1:
+        raise ValueError(
+            "'vfm' is for the papers' presets of configs/daformer.py, such as gta5_cityscapes+vfm; "
+            "it has masked tokens and no second scale: leave out 'mic' and 'hrda'"
+        )
+    config.net = settings.network("vfm", "dinov2_vitb14", preprocess="imagenet", statistics="both")
+    for side in ("source", "target"):
+        config.data[side].size = VFM_SIZES[config.data[side].name]
+        config.augment[side].update(dict(crop=(1024, 1024), scale=(0.9, 1.1)))
+    config.augment.source.update(
+        dict(brightness=32 / 255, contrast=0.5, saturation=0.5, hue=18 / 360, crop_tries=20)
+    )
+    config.data.rare_classes.update(dict(temperature=0.05, crop_pixels=6000))
+    config.train.update(dict(batch=8, steps=40_000, eval_every=4000))
+    config.optim.gen.update(
+        dict(
+            lr=5e-5 * 8**0.5,
+            groups=((r"segmenter/backbone/", dict(rate=0.1)),),
+            warmup_start=1e-3,
+        )
+    )
+    config.eval.update(dict(window=(1024, 1024), stride=(512, 512)))
+    config.mic.update(dict(weight=1.0, ratio=0.7, tokens=True))
+    config.method.settings.update(
+        dict(feature_distance=0.0, per_image=True, mirrored=True, margins=VFM_MARGINS)
+    )
+    _enough_pixels(config)
 
 
 def _two_scales(config, embedded):

@@ -18,6 +18,7 @@ from jaxseg.methods.parts.feature_distance import FeatureDistance
 from jaxseg.methods.parts.masked import Masking
 from jaxseg.methods.parts.self_training import Mixture
 from jaxseg.methods.parts.teacher import Follow
+from jaxseg.models.network import Network
 from jaxseg.resize import resize_matrix
 
 VIEW = appearance.StrongView(0.0, 0.0, 0.0)
@@ -54,6 +55,28 @@ def test_micro_batches_of_a_step_update_the_teacher_once():
     again = teacher.updated(second, moved, {}, jnp.asarray(1), Follow(0.9))
     assert float(second["params"]["w"][0]) == 2.0 == float(again["params"]["w"][0])
     assert again["updates"] == 2
+
+
+def test_labels_by_the_mirrored_image_as_well():
+    """Probabilities are averaged, not logits, and the statistics see both images."""
+    images = np.random.default_rng(0).normal(size=(2, 3, 5, 2)).astype(np.float32)
+    ramp = np.linspace(0.2, 1.7, 5, dtype=np.float32)[None, None, :, None]  # not symmetric
+
+    def apply(params, stats, images, train, key):
+        return {"main": images * ramp}, {"seen": stats["seen"] + images[:, :, 0].sum()}
+
+    def softmax(x):
+        odds = np.exp(np.float64(x))
+        return odds / odds.sum(-1, keepdims=True)
+
+    student = {"params": {}, "stats": {"seen": jnp.zeros(())}}
+    found, after = teacher.look(Network(None, apply), student, jnp.asarray(images), mirrored=True)
+    expected = (softmax(images * ramp) + softmax(images[:, :, ::-1] * ramp)[:, :, ::-1]) / 2
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    edges = images[:, :, 0].sum() + images[:, :, -1].sum()
+    np.testing.assert_allclose(after["stats"]["seen"], edges, rtol=1e-5)
+    found, _ = teacher.look(Network(None, apply), student, jnp.asarray(images))
+    np.testing.assert_allclose(found, softmax(images * ramp), rtol=1e-5)
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0, float("nan")])
@@ -138,14 +161,20 @@ def test_strong_views_adjust_as_the_host_does():
     np.testing.assert_allclose(appearance.blur(flat, jnp.ones(1), 1.15), 77, rtol=1e-6)
 
 
-def test_one_draw_a_batch_or_an_image():
+def test_whether_is_drawn_for_a_batch_or_an_image_and_how_much_for_each():
+    """As the papers' code: one number tells for a batch whether colours change, each image has its
+    own factors then.
+    """
     images = jnp.broadcast_to(jnp.arange(48.0).reshape(4, 4, 3) * 3 + 50, (6, 4, 4, 3))
-    seen = {}
     for per_image in (False, True):
-        view = appearance.StrongView(0.4, 1.0, 0.0, per_image=per_image)
-        out = appearance.strong_view(jax.random.PRNGKey(1), images, view)
-        seen[per_image] = len({np.asarray(x).tobytes() for x in out})
-    assert seen == {False: 1, True: 6}
+        changed = set()
+        for seed in range(12):
+            view = appearance.StrongView(0.4, 0.5, 0.0, per_image=per_image)
+            out = appearance.strong_view(jax.random.PRNGKey(seed), images, view)
+            moved = [bool((x != y).any()) for x, y in zip(out, images, strict=True)]
+            assert len({np.asarray(x).tobytes() for x in out}) == sum(moved) + (not all(moved))
+            changed.add(sum(moved))
+        assert (changed == {0, 6}) != per_image
     same = appearance.strong_view(jax.random.PRNGKey(1), images, VIEW)
     assert (same == images).all()
 

@@ -137,7 +137,9 @@ def test_hrda_on_the_embedded_pair():
     for name in ("dacs", "cbst"):
         with pytest.raises(ValueError, match="'hrda' is for configs/daformer.py: DeepLabV2 does"):
             load(name, "gta5_cityscapes+hrda")
-    with pytest.raises(ValueError, match="unknown modifier 'mix'; choose .* reference, hrda, mic"):
+    with pytest.raises(
+        ValueError, match="unknown modifier 'mix'; choose .* reference, hrda, mic, vfm"
+    ):
         load("dacs", "streets+mix+mic")
     with pytest.raises(ValueError, match="of dacs, daformer and cbst.*--config.mic.weight=1"):
         load("advent", "streets+mic")
@@ -170,6 +172,46 @@ def test_dacs_and_cbst_have_their_papers_numbers():
         assert augment.flip == 0.5
     # A map tells what a shrunken image leaves empty: no pseudo labels there.
     assert "target_valid" in make_method(config).reads
+
+
+def test_vfm_uda_has_its_numbers():
+    """Rates of the published 8 images: 1.414e-4 for the head, a tenth for the transformer."""
+    config = load("daformer", "gta5_cityscapes+vfm")
+    assert config.name == "daformer_gta5_cityscapes_vfm"
+    assert tuple(config.data.source.size) == (1440, 2620)  # 1052x1914 enlarged
+    for side in ("source", "target"):
+        augment = config.augment[side]
+        assert (tuple(augment.crop), tuple(augment.scale)) == ((1024, 1024), (0.9, 1.1))
+    settings, rare = config.method.settings, config.data.rare_classes
+    assert (settings.feature_distance, settings.mirrored, settings.per_image) == (0, True, True)
+    assert tuple(settings.margins) == (0.03, 0.25, 0.03, 0.03)
+    assert (config.mic.weight, config.mic.ratio, config.mic.tokens) == (1.0, 0.7, True)
+    assert (rare.temperature, rare.crop_pixels) == (0.05, 6000)
+    assert (config.train.batch, config.train.steps) == (8, 40_000)
+    method, players = make_method(config), make_optimisers(config)
+    state = abstract_state(config, method, players)
+    assert "target_valid" in method.reads
+    # DINOv2 ViT-B/14, 86,580,480, without its classifier; and the plain head.
+    heads = {k: v for k, v in state.params["gen"]["segmenter"].items() if k != "backbone"}
+    assert count(state.params["gen"]) - count(heads) == 86_580_480
+    head = 4 * 768 * 384 + 2 * 384 + 4 * 384 * 192 + 2 * 192 + 9 * 192 * 192 + 2 * 192 + 19 * 192
+    assert count(heads) == head
+    rate = players.schedules["gen"]
+    for step, value in {0: 1.4142e-7, 1500: 1.3612e-4, 20_000: 7.0711e-5, 40_000: 0}.items():
+        np.testing.assert_allclose(float(rate(step)), value, rtol=2e-4, atol=1e-12)
+    paths = [optim.path_name(p) for p, _ in jax.tree_util.tree_leaves_with_path(state.params)]
+    ((slow, factor),) = config.optim.gen.groups
+    assert factor == {"rate": 0.1}
+    assert {bool(re.search(slow, p)) == ("/backbone/" in p) for p in paths} == {True}
+    for preset in ("cityscapes_acdc+vfm", "synthia_cityscapes+vfm"):
+        make_method(load("daformer", preset))
+    for name, preset in (("daformer", "streets+vfm"), ("dacs", "gta5_cityscapes+vfm")):
+        with pytest.raises(
+            ValueError, match="'vfm' is for the papers' presets of configs/daformer"
+        ):
+            load(name, preset)
+    with pytest.raises(ValueError, match="no second scale: leave out 'mic' and 'hrda'"):
+        load("daformer", "gta5_cityscapes+mic+vfm")
 
 
 def test_a_foundation_backbone_with_hidden_tokens():

@@ -37,6 +37,7 @@ def make(
     things: Sequence[int] = (),
     over_all: bool = False,
     of_teacher: bool = False,
+    mirrored: bool = False,
     statistics: str = "both",
     weighted: float = 0.0,
     class_weights: Sequence[float | str] = (),
@@ -47,6 +48,8 @@ def make(
       segmenter: the task network, with the level 'features' if `feature_distance` is above 0.
       feature_distance: its weight; 0.005 in the paper, 0 for none.
       things: ids of the classes that the distance is taken on; in a config their names.
+      mirrored: the teacher's labels are those of its mean probabilities on the image and on its
+        mirror image (VFM-UDA).
       num_classes, segmentation_weights, target_weight, decay, threshold, margins, jitter,
         jitter_probability, blur_probability, per_image, over_all, of_teacher, statistics: see
         `dacs.make`.
@@ -70,6 +73,7 @@ def make(
         over_all=over_all,
         features=FeatureDistance(feature_distance, tuple(things)) if wanted else None,
         of_teacher=of_teacher,
+        mirrored=mirrored,
         margins=tuple(margins),
         rarity=Rarity(weighted, tuple(class_weights)),
     )

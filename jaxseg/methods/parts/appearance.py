@@ -22,7 +22,9 @@ class StrongView(NamedTuple):
       jitter: probability of changing the colours; 0.8 in the papers.
       blur: probability of blurring; 0.5 in the papers.
       sigma: (lowest, highest) deviation of the Gaussian in pixels, drawn uniformly.
-      per_image: draws for each image; False, once for the batch of a device, as the papers' code.
+      per_image: draws for each image whether its colours are changed and whether it is blurred;
+        False, once for the batch of a device, as the code of DACS and DAFormer. By how much is
+        drawn for each image either way, as there.
     """
 
     strength: float = 0.2
@@ -43,19 +45,18 @@ def strong_view(key: jax.Array, images: jax.Array, view: StrongView) -> jax.Arra
     Returns:
       float32 [N, H, W, 3] in 0..255.
     """
-    count = len(images) if view.per_image else 1
-    chance = jax.random.uniform(key, (count, 7))
-    chance = jnp.broadcast_to(chance, (len(images), 7))
+    chance = jax.random.uniform(key, (len(images), 7))
+    whether = chance if view.per_image else jnp.broadcast_to(chance[:1], chance.shape)
     images = images.astype(jnp.float32)
     if view.jitter > 0 and view.strength > 0:
         factors = 1 + view.strength * (2 * chance[:, :3] - 1)
         turn = view.strength * (2 * chance[:, 3] - 1)
-        changed = (chance[:, 4] < view.jitter)[:, None, None, None]
+        changed = (whether[:, 4] < view.jitter)[:, None, None, None]
         images = jnp.where(changed, adjust(images, factors, turn), images)
     if view.blur > 0:
         low, high = view.sigma
         sigma = low + (high - low) * chance[:, 5]
-        changed = (chance[:, 6] < view.blur)[:, None, None, None]
+        changed = (whether[:, 6] < view.blur)[:, None, None, None]
         images = jnp.where(changed, blur(images, sigma, high), images)
     return images
 

@@ -5,6 +5,7 @@ source image are pasted, with their labels, into a target image whose labels are
 (ClassMix across domains: Olsson et al., WACV 2021; Tranheden et al., DACS, WACV 2021).
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -200,7 +201,8 @@ def _without_margins(pseudo: PseudoLabels, batch, margins: Sequence[float]) -> P
     return pseudo._replace(weights=pseudo.weights * kept)
 
 
-def _check_labels(rarity: Rarity, num_classes: int, over_all: bool) -> None:
+def _check_made_of(follow: Follow, rarity: Rarity, num_classes: int, over_all: bool) -> None:
+    teacher.check(follow)
     check_rarity(rarity, num_classes)
     if rarity.weighted and over_all:
         raise UserError(f"weighted={rarity.weighted} and over_all=True: choose one")
@@ -219,6 +221,7 @@ def make(
     over_all: bool = False,
     features: FeatureDistance | None = None,
     of_teacher: bool = False,
+    mirrored: bool = False,
     margins: Sequence[float] = (0.0, 0.0),
     rarity: Rarity = PLAIN,
 ) -> Method:
@@ -236,6 +239,7 @@ def make(
       over_all: see `mean_loss`.
       features: keeps the backbone near its first weights; None does not.
       of_teacher: whether the teacher is evaluated, or the segmenter itself.
+      mirrored: see `teacher.look`.
       margins: in which pseudo labels weigh nothing: (top, bottom) of the crop; or (top, bottom,
         left, right) of the whole image, which the batch then tells ('target_valid', 0 or 1), as
         crops do not tell where they were.
@@ -244,8 +248,7 @@ def make(
     Raises:
       UserError: a decay that makes no sense, or a rarity that does not fit.
     """
-    teacher.check(follow)
-    _check_labels(rarity, num_classes, over_all)
+    _check_made_of(follow, rarity, num_classes, over_all)
 
     def init(key, batch):
         net, stats = segmenter.init(key, batch["source_image"][:1])
@@ -256,15 +259,14 @@ def make(
 
     learn = _learner(segmenter, levels, over_all)
     on_source = _on_source(segmenter, _learner(segmenter, levels, over_all, rarity), features)
-
-    def mix(key, batch, pseudo):
-        return mixed(key, batch, pseudo, num_classes, mixture)
+    look = functools.partial(teacher.look, segmenter, mirrored=mirrored)
+    mix = functools.partial(mixed, num_classes=num_classes, mixture=mixture)
 
     def gen(params, carry, batch, key):
         source_key, mix_key, net_key = jax.random.split(key, 3)
         followed = _followed(params, carry, follow)
         total, carry = on_source(params, carry, batch, source_key)
-        probabilities, followed = teacher.look(segmenter, followed, batch["target_image"])
+        probabilities, followed = look(followed, batch["target_image"])
         pseudo, carry, metrics = label(probabilities, teacher.remembered(carry, followed))
         pseudo = _without_margins(pseudo, batch, margins)
         if mixture is None:
@@ -283,6 +285,6 @@ def make(
         init, {"gen": gen}, predict, warmup={"gen": on_source},
         reads=READS if len(margins) == 2 else (*READS, VALID), titles=TITLES,
         views=self_training_views.views(
-            segmenter, label, mix if mixture else None, of_teacher, margins
+            segmenter, look, label, mix if mixture else None, of_teacher, margins
         ),
     )  # fmt: skip

@@ -17,6 +17,7 @@ SEED = 0  # of what views draw, so that those of two steps can be compared
 
 def views(
     segmenter: Network,
+    look: Callable,
     label: Callable,
     mix: Callable | None,
     of_teacher: bool,
@@ -29,6 +30,7 @@ def views(
 
     Args:
       segmenter: the task network.
+      look: (the teacher, images) -> (its probabilities, the teacher).
       label: (the teacher's probabilities, carry) -> (pseudo labels, carry, metrics).
       mix: (key, batch, pseudo labels) -> (images, labels, weights); None without mixture.
       of_teacher: whether the prediction that is shown elsewhere is the teacher's; then the
@@ -38,7 +40,7 @@ def views(
 
     def pseudo_of(params, stats, memory, images):
         net = params["gen"]["segmenter"], stats["segmenter"]
-        probabilities, _ = teacher.look(segmenter, teacher.present(memory, *net), images)
+        probabilities, _ = look(teacher.present(memory, *net), images)
         carry = Carry(jnp.zeros((), jnp.int32), stats, memory, {}, {})
         found = label(probabilities, carry)[0]
         kept = teacher.inside(found.weights.shape, margins)

@@ -104,7 +104,7 @@ def updated(teacher: dict[str, Any], net: Any, stats: Any, step: jax.Array, foll
     }
 
 
-def look(segmenter: Network, teacher: dict[str, Any], images: jax.Array):
+def look(segmenter: Network, teacher: dict[str, Any], images: jax.Array, mirrored: bool = False):
     """The teacher's probabilities of the main level, and the teacher with its statistics moved.
 
     BatchNorm uses the statistics of this batch, dropout is off: the references' choice.
@@ -113,12 +113,20 @@ def look(segmenter: Network, teacher: dict[str, Any], images: jax.Array):
       segmenter: the task network.
       teacher: see `updated`.
       images: [N, H, W, 3].
+      mirrored: averages with the probabilities of the mirrored images, mirrored back (VFM-UDA).
 
     Returns:
       float32 [N, H, W, K], constants to differentiation, and the teacher.
     """
-    outputs, stats = segmenter.apply(teacher["params"], teacher["stats"], images, True, NO_DROPOUT)
-    probabilities = jax.nn.softmax(upsampled(outputs["main"], images), -1)
+
+    def seen(images, stats):
+        outputs, stats = segmenter.apply(teacher["params"], stats, images, True, NO_DROPOUT)
+        return jax.nn.softmax(upsampled(outputs["main"], images), -1), stats
+
+    probabilities, stats = seen(images, teacher["stats"])
+    if mirrored:
+        other, stats = seen(images[:, :, ::-1], stats)
+        probabilities = (probabilities + other[:, :, ::-1]) / 2
     return lax.stop_gradient((probabilities, {**teacher, "stats": stats}))
 
 
