@@ -28,8 +28,15 @@ sys.path.insert(0, str(ROOT))
 from jaxseg.evaluation import selection
 from jaxseg.storage import logs
 
+# The presets' own additions to source only, taken away one after the other (the ladder).
+UNWEIGHTED = ["--config.net.statistics=target", "--config.method.settings.weighted=0.0"]
+ANY_IMAGE = ["--config.data.rare_classes.temperature=0.0"]
+OWN_COLOURS = [f"--config.augment.source.{n}=0.0" for n in ("jitter", "hue", "blur", "noise")]
 # Name in the table -> config (with a modifier of the preset), and overrides.
 METHODS = {
+    "adabn_plain": ("source_only", [*UNWEIGHTED, *ANY_IMAGE, *OWN_COLOURS]),
+    "adabn_augmented": ("source_only", [*UNWEIGHTED, *ANY_IMAGE]),
+    "adabn_rare_classes": ("source_only", UNWEIGHTED),
     "source_only": ("source_only", []),
     "source_only_adabn": ("source_only", ["--config.net.statistics=target"]),
     "fcns_in_the_wild": ("fcns_in_the_wild", []),
@@ -46,6 +53,7 @@ METHODS = {
     "dacs": ("dacs", []),
     "dacs_mic": ("dacs+mic", []),
     "daformer": ("daformer", []),
+    "daformer_hrda": ("daformer+hrda", []),
     "cbst": ("cbst", []),
     "lab": ("source_only", ["--config.augment.source.lab=1"]),
     "histogram": ("source_only", ["--config.augment.source.histogram=1"]),
