@@ -85,7 +85,7 @@ def described_devices(platform: str, count: int) -> list:
 
 def configured(step: str, variant: str, devices: int):
     """The config of `name[:preset]`, its batch once for each device; `hrda` is MiT-B5 DAFormer at
-    two scales on crops of 1024x1024, as HRDA has it.
+    two scales on crops of 1024x1024, as HRDA has it, `vfm` VFM-UDA with two of its eight images.
     """
     name, _, preset = step.partition(":")
     if name == "hrda":
@@ -95,6 +95,9 @@ def configured(step: str, variant: str, devices: int):
         config.data.source.size = (1440, 2560)
         for side in ("source", "target"):
             config.augment[side].crop = (1024, 1024)
+    elif name == "vfm":
+        config = importlib.import_module("configs.daformer").get_config("gta5_cityscapes+vfm")
+        config.train.batch = 2
     else:
         config = importlib.import_module(f"configs.{name}").get_config(preset or "streets")
     from jaxseg.experiment.batches import with_equal_weights
@@ -206,7 +209,9 @@ def main(argv: list[str] | None = None) -> int:
     """Prints the table, each row as soon as it is compiled."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--platform", choices=list(DEVICES), default="cuda")
-    parser.add_argument("--steps", default="advent:gta5_cityscapes", help="config:preset, or hrda")
+    parser.add_argument(
+        "--steps", default="advent:gta5_cityscapes", help="config:preset, hrda or vfm"
+    )
     parser.add_argument("--variants", default=",".join(VARIANTS))
     parser.add_argument("--devices", default="1", help="numbers of devices, of 1, 4, 8")
     parser.add_argument("--no_flops", action="store_true", help="which takes a second tracing")
