@@ -20,6 +20,9 @@ if __name__ == "__main__":
         from jaxseg.web import command
 
         sys.exit(command.main("launch.py", [a for a in sys.argv[1:] if a != "--mode=web"]))
+    from jaxseg.engine import pages
+
+    pages.ask()  # may start the program again
     # Until there is a handler: KeyboardInterrupt would show an import's traceback, or be lost.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from jaxseg.engine import signals

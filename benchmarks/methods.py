@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.memory import configured
+from jaxseg.engine import pages
 
 ROWS = (
     *("source_only", "minent", "adaptsegnet", "advent", "advent+mic", "cbst", "dacs", "dacs+mic"),
@@ -140,4 +141,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    pages.ask()  # as launch.py
     sys.exit(main())

@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.turns import Worker, available
+from jaxseg.engine import pages
 
 # Preset, (source size, target size), batch per domain.
 SIZES = {
@@ -59,6 +60,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--gpu", action="store_true", help="on the first GPU instead of the CPU")
     parser.add_argument("--compile", action="store_true", help="torch.compile")
     parser.add_argument("--channels_last", action="store_true", help="PyTorch's memory format")
+    parser.add_argument(
+        "--torch_pages", action="store_true", help="PyTorch's process gets large pages as well"
+    )
     parser.add_argument("--remat", action="store_true", help="config.net.remat of jaxseg")
     parser.add_argument("--torch_python", default=sys.executable, metavar="FILE")
     parser.add_argument("--warm", action="store_true", help="time jaxseg's first step with a cache")
@@ -85,9 +89,13 @@ def largest_difference(ours: dict[str, float], theirs: dict[str, float]) -> floa
 
 
 def start(script: str, python: str, job: dict) -> Worker:
-    """Starts a worker with the number of threads in the job."""
-    threads = {} if job["gpu"] else dict(OMP_NUM_THREADS=str(job["threads"]))
-    return Worker([python, str(ROOT / "benchmarks" / script), json.dumps(job)], threads)
+    """Starts a worker with the number of threads in the job. Ours has large pages, as launch.py
+    asks for them; PyTorch's if the job says so.
+    """
+    environment = {} if job["gpu"] else dict(OMP_NUM_THREADS=str(job["threads"]))
+    if pages.wanted() and (script.startswith("jax") or job.get("pages")):
+        environment |= pages.TUNABLES
+    return Worker([python, str(ROOT / "benchmarks" / script), json.dumps(job)], environment)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -103,7 +111,7 @@ def main(argv: list[str] | None = None) -> int:
         batch=args.batch or batch, dtype=args.dtype, gpu=args.gpu,
         threads=args.threads, cores=available()[: args.threads], warmup=3, remat=args.remat,
         cache=str(folder / "compiled"), arrays=str(folder / "arrays.npz"),
-        compile=args.compile, channels_last=args.channels_last,
+        compile=args.compile, channels_last=args.channels_last, pages=args.torch_pages,
     )  # fmt: skip
     workers = []
     try:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import jaxseg
-from jaxseg.engine import signals
+from jaxseg.engine import pages, signals
 from jaxseg.errors import UserError, one_line_on_files
 
 
@@ -65,6 +65,9 @@ EXAMPLES = {
 
 def main() -> None:
     """The console script `jaxseg`."""
+    command = COMMANDS.get("".join(sys.argv[1:2]))
+    if command and not command.module:
+        pages.ask()  # may start the program again
     sys.exit(run(sys.argv[1:]))
 
 
