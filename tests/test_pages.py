@@ -41,6 +41,19 @@ def test_the_process_starts_again_under_its_number():
         assert not pages.wanted(environment={})
 
 
+def test_a_program_within_another_one_is_left_alone(monkeypatch):
+    """As `%run launch.py` in a notebook, whose own process would be started again."""
+
+    def refuse(*_):
+        raise AssertionError("started again")
+
+    monkeypatch.setattr(pages, "wanted", lambda: True)
+    monkeypatch.setattr(pages.os, "execv", refuse)
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "ipykernel_launcher", "-f", "x.json"])
+    monkeypatch.setattr(sys, "argv", ["launch.py", "--config=configs/advent.py"])
+    pages.ask()
+
+
 @pytest.mark.parametrize("choice", ["[always] madvise never", "always madvise [never]", ""])
 def test_where_nothing_is_gained_nothing_is_started_again(tmp_path, choice):
     enabled = tmp_path / "enabled"

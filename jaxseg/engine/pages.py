@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 ENABLED = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+MODULE = "jaxseg.cli.main"  # python -m jaxseg.cli.main
 TUNABLES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 
@@ -41,8 +42,10 @@ def wanted(enabled: Path = ENABLED, environment=os.environ) -> bool:
 def ask() -> None:
     """Starts the program again with large pages if they are `wanted`.
 
-    Call it first of all: nothing that the program has done until then is kept.
+    Call it first of all: nothing that the program has done until then is kept. A program that runs
+    within another one (a notebook, a debugger that was started with it) is left alone.
     """
-    if sys.executable and wanted():
+    started = {sys.argv[0], MODULE} & set(sys.orig_argv[1:])
+    if sys.executable and started and wanted():
         os.environ.update(TUNABLES)
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
