@@ -10,9 +10,11 @@ Where Linux gives them on request, glibc (2.35 and later) asks for them if the e
 when the process starts. Hence a process starts itself again, under the same number.
 """
 
+import contextlib
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 ENABLED = Path("/sys/kernel/mm/transparent_hugepage/enabled")
@@ -20,7 +22,7 @@ MODULE = "jaxseg.cli.main"  # python -m jaxseg.cli.main
 TUNABLES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 
-def wanted(enabled: Path = ENABLED, environment=os.environ) -> bool:
+def wanted(enabled: Path = ENABLED, environment: Mapping[str, str] = os.environ) -> bool:
     """Whether this process should start again with `TUNABLES`: the system gives large pages to
     those who ask, and nobody has set what the C library does.
 
@@ -48,4 +50,5 @@ def ask() -> None:
     started = {sys.argv[0], MODULE} & set(sys.orig_argv[1:])
     if sys.executable and started and wanted():
         os.environ.update(TUNABLES)
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+        with contextlib.suppress(OSError):  # it goes on as it is
+            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
