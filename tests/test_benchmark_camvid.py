@@ -37,12 +37,15 @@ def test_table_tells_what_exceeds_the_seed_noise(tmp_path):
     assert camvid.seed_noise({"baseline": {0: 0.3}}) is None
 
 
-@pytest.mark.parametrize("cell", camvid.CELLS)
-def test_cells_are_settings_that_work(cell):
-    name, _ = camvid.CELLS[cell]
-    config = {"baseline": baseline, "fcn": fcn}[name].get_config(camvid.PRESETS[name])
+@pytest.mark.parametrize(
+    "preset, cell", [(p, c) for p, cells in camvid.CELLS.items() for c in cells]
+)
+def test_cells_are_settings_that_work(preset, cell):
+    name, _ = camvid.CELLS[preset][cell]
+    module = {"baseline": baseline, "fcn": fcn}[name]
+    config = module.get_config(camvid.preset_of(name, preset))
     changed = {}
-    for flag in camvid.flags_of(cell, 1, [])[1:]:
+    for flag in camvid.flags_of(cell, 1, [], preset)[1:]:
         key, value = flag.removeprefix("--config.").split("=")
         old = functools.reduce(lambda group, part: group[part], key.split("."), config)
         changed[key] = (value,) if isinstance(old, tuple) else type(old)(value)
