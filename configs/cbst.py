@@ -30,5 +30,6 @@ def get_config(preset: str = "streets"):
         over_all=self_training.reference(preset),
         of_teacher=small,
         **common.rarity(config),
+        pseudo_weighted=0.0,  # share of the loss of pseudo labels that weighs classes likewise
     )
     return self_training.finish(config, preset)

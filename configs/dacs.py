@@ -32,5 +32,6 @@ def get_config(preset: str = "streets"):
         over_all=self_training.reference(preset),  # divides losses by all pixels
         of_teacher=small,  # evaluates the teacher, whose statistics are the target's
         **common.rarity(config),
+        pseudo_weighted=0.0,  # share of the loss of pseudo labels that weighs classes likewise
     )
     return self_training.finish(config, preset)

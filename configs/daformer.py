@@ -47,5 +47,6 @@ def get_config(preset: str = "streets"):
         of_teacher=small,
         mirrored=False,  # labels also by the mirrored image (VFM-UDA)
         **common.rarity(config),
+        pseudo_weighted=0.0,  # share of the loss of pseudo labels that weighs classes likewise
     )
     return self_training.finish(config, preset)

@@ -14,6 +14,7 @@ from jaxseg.engine.method import Carry
 from jaxseg.errors import UserError
 from jaxseg.methods import cbst, dacs, daformer
 from jaxseg.methods.parts import appearance, feature_distance, masked, self_training, teacher
+from jaxseg.methods.parts.classes import Rarity
 from jaxseg.methods.parts.feature_distance import FeatureDistance
 from jaxseg.methods.parts.masked import Masking
 from jaxseg.methods.parts.self_training import Mixture
@@ -139,6 +140,35 @@ def test_means_over_labelled_and_over_all_pixels():
         np.testing.assert_allclose(
             on_one_device(mean)(logits, labels, weights), expected, rtol=1e-6
         )
+
+
+def test_pseudo_labels_weigh_classes_by_hand():
+    """Weights 1 and 3, pixels of both and an ignored one: the mean weight of the valid is 5 / 3."""
+    logits = jnp.log(jnp.array([[[[0.5, 0.5], [0.8, 0.2], [0.9, 0.1], [0.5, 0.5]]]]))
+    labels, sure = jnp.array([[[0, 1, 0, 255]]]), jnp.array([[[1.0, 0.5, 0.5, 1.0]]])
+    losses = -np.log([0.5, 0.2, 0.9]) * [1, 0.5, 0.5]
+    for share in (0.0, 0.25, 1.0):
+        factor = 1 - share + share * np.array([1, 3, 1]) / (5 / 3)
+        mean = functools.partial(
+            self_training.mean_loss, over_all=False, rarity=Rarity(0.0, (1, 3), share)
+        )
+        found = on_one_device(mean)(logits, labels, sure)
+        np.testing.assert_allclose(found, (factor * losses).mean(), rtol=1e-6)
+
+
+def test_sure_pseudo_labels_lose_what_true_ones_do():
+    """With weights of 1 both shares mean the same; without any valid pixel the loss is 0."""
+    rng = np.random.default_rng(1)
+    outputs = {"main": jnp.asarray(rng.normal(size=(2, 3, 4, 3)), jnp.float32)}
+    rarity = Rarity(0.4, (1.0, 5.0, 0.5), 0.4)
+
+    def both(labels):
+        of = functools.partial(self_training.level_losses, outputs, {"main": 1.0}, labels)
+        return of(None, False, rarity)["main"], of(jnp.ones((2, 3, 4)), False, rarity)["main"]
+
+    found, expected = on_one_device(both)(jnp.asarray(rng.choice([0, 1, 2, 255], (2, 3, 4))))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert [float(x) for x in on_one_device(both)(jnp.full((2, 3, 4), 255))] == [0, 0]
 
 
 # --- appearance ---

@@ -18,6 +18,7 @@ from jaxseg.evaluation import protocol
 from jaxseg.experiment import networks
 from jaxseg.experiment.settings import label_set
 from jaxseg.methods.parts import appearance, masked
+from jaxseg.methods.parts.classes import Rarity, check_rarity
 
 
 def make_method(config: ConfigDict) -> Method:
@@ -72,7 +73,19 @@ def _masking(config: ConfigDict) -> masked.Masking:
         )
     own = {name: given[name] for name in given if name in masked.Masking._fields}
     view = appearance.StrongView(given.jitter, given.jitter_probability, given.blur_probability)
-    return masked.Masking(**own, view=view, hidden=networks.MEAN_COLOURS[config.net.preprocess])
+    hidden = networks.MEAN_COLOURS[config.net.preprocess]
+    return masked.Masking(**own, view=view, hidden=hidden, rarity=_masked_rarity(config))
+
+
+def _masked_rarity(config):
+    """How masked images' losses weigh classes; runs from before `mic.weighted` did not."""
+    share = config.mic.get("weighted", 0.0)
+    rarity = Rarity(share, tuple(config.method.settings.get("class_weights", ())), share)
+    try:
+        check_rarity(rarity, len(label_set(config).classes))
+    except UserError as error:
+        raise UserError(f"config.mic.weighted={share}: {error}") from error
+    return rarity
 
 
 def _ids(config: ConfigDict, names: Sequence[str]) -> tuple[int, ...]:

@@ -66,7 +66,8 @@ RANGES = (
     *(
         Range(path, least=0, most=1)
         for path in (
-            *("method.settings.weighted", "method.settings.threshold", "mic.threshold"),
+            *("method.settings.*weighted", "method.settings.threshold", "mic.threshold"),
+            "mic.weighted",
             *("*.jitter_probability", "*.blur_probability", "mic.jitter", "method.settings.jitter"),
         )
     ),

@@ -48,6 +48,7 @@ def make(
     statistics: str = "both",
     weighted: float = 0.0,
     class_weights: Sequence[float | str] = (),
+    pseudo_weighted: float = 0.0,
 ) -> Method:
     """Builds the method.
 
@@ -56,8 +57,8 @@ def make(
         `portion_steps` steps; the paper's are 0.2 and 0.5.
       forget: what a new batch weighs in the histograms.
       segmenter, num_classes, segmentation_weights, target_weight, decay, margins, over_all,
-        of_teacher, statistics: see `dacs.make`; there is no mixture, and the target's images are
-        learnt as they are.
+        of_teacher, statistics, weighted, class_weights, pseudo_weighted: see `dacs.make`; there is
+        no mixture, and the target's images are learnt as they are.
 
     Raises:
       UserError: shares that are not above 0 and up to 1.
@@ -103,7 +104,7 @@ def make(
         over_all=over_all,
         of_teacher=of_teacher,
         margins=tuple(margins),
-        rarity=Rarity(weighted, tuple(class_weights)),
+        rarity=Rarity(weighted, tuple(class_weights), pseudo_weighted),
     )
 
 

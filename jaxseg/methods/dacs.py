@@ -37,6 +37,7 @@ def make(
     statistics: str = "both",
     weighted: float = 0.0,
     class_weights: Sequence[float | str] = (),
+    pseudo_weighted: float = 0.0,
 ) -> Method:
     """Builds the method.
 
@@ -56,6 +57,8 @@ def make(
       over_all: see `self_training.mean_loss`.
       of_teacher: evaluates the teacher, whose statistics are the target's, instead of the student.
       statistics: 'both': the source's and the mixture's batches move the running statistics.
+      weighted, class_weights, pseudo_weighted: shares of the source's and of the mixture's loss
+        that weigh classes by their rarity, see `classes.Rarity`.
     """
     self_training.check(statistics, margins)
 
@@ -75,5 +78,5 @@ def make(
         over_all=over_all,
         of_teacher=of_teacher,
         margins=tuple(margins),
-        rarity=Rarity(weighted, tuple(class_weights)),
+        rarity=Rarity(weighted, tuple(class_weights), pseudo_weighted),
     )

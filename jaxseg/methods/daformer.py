@@ -41,6 +41,7 @@ def make(
     statistics: str = "both",
     weighted: float = 0.0,
     class_weights: Sequence[float | str] = (),
+    pseudo_weighted: float = 0.0,
 ) -> Method:
     """Builds the method.
 
@@ -51,8 +52,8 @@ def make(
       mirrored: the teacher's labels are those of its mean probabilities on the image and on its
         mirror image (VFM-UDA).
       num_classes, segmentation_weights, target_weight, decay, threshold, margins, jitter,
-        jitter_probability, blur_probability, per_image, over_all, of_teacher, statistics: see
-        `dacs.make`.
+        jitter_probability, blur_probability, per_image, over_all, of_teacher, statistics, weighted,
+        class_weights, pseudo_weighted: see `dacs.make`.
     """
     self_training.check(statistics, margins)
     wanted = feature_distance > 0 and len(things) > 0
@@ -75,5 +76,5 @@ def make(
         of_teacher=of_teacher,
         mirrored=mirrored,
         margins=tuple(margins),
-        rarity=Rarity(weighted, tuple(class_weights)),
+        rarity=Rarity(weighted, tuple(class_weights), pseudo_weighted),
     )

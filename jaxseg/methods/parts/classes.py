@@ -9,23 +9,31 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from jaxseg.engine.method import global_mean
 from jaxseg.errors import UserError
 from jaxseg.losses import balance
-from jaxseg.losses.segmentation import cross_entropy, weighted_cross_entropy
+from jaxseg.losses.segmentation import cross_entropy, weight_map, weighted_cross_entropy
 
 
 class Rarity(NamedTuple):
-    """weighted: share, 0..1, of the loss that has class weights; class_weights: K numbers, or one
-    word of `balance.KINDS` while they have not been counted: a method can then predict, not train.
+    """How a loss counts classes.
+
+    Attributes:
+      weighted: share, 0..1, of the loss of true labels that has class weights.
+      class_weights: K numbers, or one word of `balance.KINDS` while they have not been counted: a
+        method can then predict, not train.
+      pseudo: as `weighted`, of the loss of labels that have weights of their own, a teacher's.
     """
 
     weighted: float = 0.0
     class_weights: Sequence[float | str] = ()
+    pseudo: float = 0.0
 
 
 PLAIN = Rarity()
+TINY = 1e-12  # where no pixel counts, or none whose class has a weight
 
 
 def uncounted(class_weights: Sequence[float | str], num_classes: int) -> bool:
@@ -47,10 +55,34 @@ def uncounted(class_weights: Sequence[float | str], num_classes: int) -> bool:
 
 def check_rarity(rarity: Rarity, num_classes: int) -> None:
     """Raises UserError for a share outside 0..1, or for class weights that do not fit."""
-    if not 0 <= rarity.weighted <= 1:
-        raise UserError(f"weighted={rarity.weighted}: give a share of the loss, 0 to 1")
-    if rarity.weighted:
+    for name, share in (("weighted", rarity.weighted), ("pseudo_weighted", rarity.pseudo)):
+        if not 0 <= share <= 1:
+            raise UserError(f"{name}={share}: give a share of the loss, 0 to 1")
+    if rarity.weighted or rarity.pseudo:
         uncounted(rarity.class_weights, num_classes)
+
+
+def _counted(rarity: Rarity) -> list[float]:
+    if isinstance(rarity.class_weights[0], str):
+        raise ValueError(f"class_weights={rarity.class_weights[0]!r} must be numbers by now")
+    return [float(weight) for weight in rarity.class_weights]
+
+
+def factors(labels: jax.Array, valid: jax.Array, rarity: Rarity) -> jax.Array:
+    """What each pixel's loss is multiplied by for the share `rarity.pseudo`, float32 [N,H,W].
+
+    It is 1 - pseudo + pseudo * w / mean(w), with w the weight of the pixel's class and the mean
+    over the valid pixels of the batches of all devices, so that its own mean is 1. The mean of a
+    cross-entropy times it is `label_loss` with that share.
+
+    Args:
+      labels: [N, H, W] class ids.
+      valid: [N, H, W], 1 where a label counts, else 0.
+      rarity: `pseudo` and class weights that are numbers.
+    """
+    own = weight_map(labels, _counted(rarity)) * valid
+    mean = global_mean(own, valid)
+    return 1 - rarity.pseudo + rarity.pseudo * own / jnp.maximum(mean, TINY)
 
 
 def label_loss(rarity: Rarity) -> Callable[[jax.Array, jax.Array], jax.Array]:
@@ -63,9 +95,7 @@ def label_loss(rarity: Rarity) -> Callable[[jax.Array, jax.Array], jax.Array]:
     def loss(logits, labels):
         if not rarity.weighted:
             return global_mean(*cross_entropy(logits, labels))
-        if isinstance(rarity.class_weights[0], str):
-            raise ValueError(f"class_weights={rarity.class_weights[0]!r} must be numbers by now")
-        by_class = weighted_cross_entropy(logits, labels, rarity.class_weights)
+        by_class = weighted_cross_entropy(logits, labels, _counted(rarity))
         value = rarity.weighted * global_mean(*by_class)
         if rarity.weighted < 1:
             value += (1 - rarity.weighted) * global_mean(*cross_entropy(logits, labels))

@@ -16,6 +16,7 @@ from jaxseg.engine.method import IMAGE, TARGET, Loss, Method, View
 from jaxseg.errors import UserError
 from jaxseg.methods.parts import teacher
 from jaxseg.methods.parts.appearance import StrongView, strong_view
+from jaxseg.methods.parts.classes import PLAIN, Rarity
 from jaxseg.methods.parts.self_training import PSEUDO, level_losses
 from jaxseg.methods.parts.self_training_views import SEED
 from jaxseg.methods.parts.teacher import Follow
@@ -37,6 +38,7 @@ class Masking(NamedTuple):
       view: what is done to colours before blocks are hidden.
       hidden: red, green and blue of hidden pixels: the colour that the network's normalisation
         turns into 0.
+      rarity: the shares of the loss that weigh classes by how rare they are.
     """
 
     weight: float = 0.0
@@ -49,6 +51,7 @@ class Masking(NamedTuple):
     margins: Sequence[float] = (0.0, 0.0)
     view: StrongView = StrongView()
     hidden: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    rarity: Rarity = PLAIN
 
 
 def hide(key: jax.Array, images: jax.Array, settings: Masking) -> jax.Array:
@@ -137,7 +140,7 @@ def masked(
         outputs, _ = segmenter.apply(
             params["gen"]["segmenter"], carry.stats["segmenter"], images, True, net_key, **hidden
         )
-        parts = level_losses(outputs, levels, labels, weights, over_all)
+        parts = level_losses(outputs, levels, labels, weights, over_all, settings.rarity)
         return sum(weight * parts[level] for level, weight in levels.items())
 
     def gen(params, carry, batch, key):

@@ -18,7 +18,7 @@ from jaxseg.errors import UserError
 from jaxseg.losses.segmentation import cross_entropy
 from jaxseg.methods.parts import align, mixing, mixing_masks, self_training_views, teacher
 from jaxseg.methods.parts.appearance import StrongView, strong_view
-from jaxseg.methods.parts.classes import PLAIN, Rarity, check_rarity, label_loss
+from jaxseg.methods.parts.classes import PLAIN, Rarity, check_rarity, factors, label_loss
 from jaxseg.methods.parts.feature_distance import FeatureDistance, distance, frozen, start
 from jaxseg.methods.parts.levels import FEATURES, beside
 from jaxseg.methods.parts.teacher import Follow, PseudoLabels
@@ -65,7 +65,11 @@ def check(statistics: str, margins: Sequence[float]) -> None:
 
 
 def mean_loss(
-    logits: jax.Array, labels: jax.Array, weights: jax.Array | None, over_all: bool
+    logits: jax.Array,
+    labels: jax.Array,
+    weights: jax.Array | None,
+    over_all: bool,
+    rarity: Rarity = PLAIN,
 ) -> jax.Array:
     """Weighted cross-entropy of a batch.
 
@@ -76,12 +80,15 @@ def mean_loss(
       over_all: divides by the number of all pixels, ignored ones included, as mmsegmentation and so
         DAFormer's code does; otherwise by the number of pixels that are not ignored. Neither
         divides by the weights: where the teacher is unsure the loss is small.
+      rarity: with a share `pseudo`, each pixel also counts by its class, see `classes.factors`.
 
     Returns:
       A float32 number, the mean over the batches of all devices.
     """
     loss, valid = cross_entropy(logits, labels)
     loss = loss if weights is None else loss * weights
+    if rarity.pseudo:
+        loss *= factors(labels, valid, rarity)
     return jnp.mean(loss) if over_all else global_mean(loss, valid)
 
 
@@ -93,17 +100,20 @@ def level_losses(
     over_all: bool,
     rarity: Rarity = PLAIN,
 ) -> dict[str, jax.Array]:
-    """The loss of each level, see `mean_loss`; that of a window ('hr') is over its pixels alone.
+    """The loss of each level; that of a window ('hr') is over its pixels alone.
 
-    With a share of `rarity` it is `rarity.label_loss` of the labels, which have no weights then.
+    Labels without weights are true: theirs is `classes.label_loss` where `rarity.weighted` is above
+    0. All others' is `mean_loss`.
     """
     found = {}
     for level in levels:
         logits, own, share = beside(outputs, level, labels, weights)
-        if rarity.weighted:
+        if weights is not None:
+            found[level] = mean_loss(logits, own, share, over_all, rarity)
+        elif rarity.weighted:
             found[level] = label_loss(rarity)(logits, own)
         else:
-            found[level] = mean_loss(logits, own, share, over_all)
+            found[level] = mean_loss(logits, own, None, over_all)
     return found
 
 
@@ -204,8 +214,11 @@ def _without_margins(pseudo: PseudoLabels, batch, margins: Sequence[float]) -> P
 def _check_made_of(follow: Follow, rarity: Rarity, num_classes: int, over_all: bool) -> None:
     teacher.check(follow)
     check_rarity(rarity, num_classes)
-    if rarity.weighted and over_all:
-        raise UserError(f"weighted={rarity.weighted} and over_all=True: choose one")
+    if over_all and (rarity.weighted or rarity.pseudo):
+        raise UserError(
+            f"weighted={rarity.weighted}, pseudo_weighted={rarity.pseudo} and over_all=True: weigh "
+            "classes, or divide by all pixels"
+        )
 
 
 def make(
@@ -243,7 +256,7 @@ def make(
       margins: in which pseudo labels weigh nothing: (top, bottom) of the crop; or (top, bottom,
         left, right) of the whole image, which the batch then tells ('target_valid', 0 or 1), as
         crops do not tell where they were.
-      rarity: the share of the source's loss that counts classes by their rarity.
+      rarity: the shares of the losses that count classes by their rarity.
 
     Raises:
       UserError: a decay that makes no sense, or a rarity that does not fit.
@@ -257,8 +270,8 @@ def make(
             remembered |= start(net, stats)
         return {"gen": {"segmenter": net}}, {"segmenter": stats}, remembered
 
-    learn = _learner(segmenter, levels, over_all)
-    on_source = _on_source(segmenter, _learner(segmenter, levels, over_all, rarity), features)
+    learn = _learner(segmenter, levels, over_all, rarity)
+    on_source = _on_source(segmenter, learn, features)
     look = functools.partial(teacher.look, segmenter, mirrored=mirrored)
     mix = functools.partial(mixed, num_classes=num_classes, mixture=mixture)
 
