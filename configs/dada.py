@@ -8,7 +8,7 @@ python launch.py --config=configs/dada.py:virtual_kitti_kitti
 released code does, see docs/methods.md.
 """
 
-from configs import common, geometry, settings
+from configs import common, geometry
 
 MODIFIERS = ("reference", "scratch")
 
@@ -20,10 +20,6 @@ def get_config(preset: str = "streets"):
     if "reference" in modifiers and base != "synthia_cityscapes":
         raise ValueError(f"there is no released code of the preset {base}: leave out 'reference'")
     small = base == "streets"
-    if config.init.backbone:  # the pyramid has no features for the depth head to gate
-        config.net = settings.network(
-            "deeplabv2", config.net.backbone, rates=(1, 3, 6, 9), depth=True
-        )
     config.net.fusion = True
     for player in ("gen", "disc"):  # its code stops where the schedule does
         config.optim[player].schedule_steps = config.train.get_ref("steps") * 1

@@ -40,7 +40,7 @@ def network(architecture: str, backbone: str, **given) -> ConfigDict:
         init_std=0.0,  # of all kernels but the backbone's; 0 for the architecture's own
         aux=False,  # an auxiliary head
         depth=False,  # a depth head (DeepLabV2, DeepLabV3+, FPN)
-        fusion=False,  # which gates the features of the classifier (DADA, DeepLabV2)
+        fusion=False,  # which gates the features of the classifier (DADA; DeepLabV2, FPN)
         remat=False,  # computes each block again in the backward pass: less memory, more time
     )
     own = dict(

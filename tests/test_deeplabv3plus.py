@@ -171,7 +171,7 @@ def test_by_config():
         (dict(backbone="vgg17"), "net.backbone='vgg17'; choose one of .*resnet101"),
         (dict(low_level=0), "net.low_level=0: it must be at least 1"),
         (dict(init_std=-1.0), "net.init_std=-1.0: it cannot be negative"),
-        (dict(fusion=True, depth=True), "fusion=True: .* it has .*; fusion is for deeplabv2$"),
+        (dict(fusion=True, depth=True), "fusion=True: .* it has .*; fusion is for deeplabv2, fpn$"),
         (dict(V2, output_stride=None, fusion=True), "fusion=True is for --config.net.depth=True"),
         (dict(V2, low_level=7), "low_level=7: .* it has stride_in, rates, .*; low_level is for"),
         (dict(V2, output_stride=16), "output_stride=16: deeplabv2 of small has no such setting"),

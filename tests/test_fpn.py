@@ -109,3 +109,22 @@ def test_deeplabv3plus_dilated_to_16():
     assert output_shapes(module, (128, 256), 2) == {
         "main": (2, 32, 64, 19), "aux": (2, 8, 16, 19), "features": (2, 8, 16, 6)
     }  # fmt: skip
+
+
+def test_the_depth_head_gates_what_the_main_head_reads():
+    """With a gate of 2 everywhere the logits are twice those of a gate of 1, bias apart."""
+    module = FPN(3, TINY, 16, depth=True, fusion=True)
+    images = jnp.asarray(np.random.default_rng(0).normal(size=(1, 32, 32, 3)), jnp.float32)
+    variables = quick(lambda key: module.init(key, images, False), jax.random.PRNGKey(0))
+    head = variables["params"]["depth_head"]
+    assert count(head) == 16 * 4 + 4 + 9 * 4 * 4 + 4 + 4 + 1 + 16 + 16
+    assert (head["decode"]["bias"] == 1).all()
+    head["decode"]["kernel"] = jnp.zeros_like(head["decode"]["kernel"])
+    logits = []
+    for gate in (1.0, 2.0):
+        head["decode"]["bias"] = jnp.full(16, gate)
+        outputs = quick(lambda v: module.apply(v, images, False), variables)
+        logits.append(outputs["main"] - variables["params"]["main_head"]["bias"])
+        assert outputs["depth"].shape == (1, 8, 8, 1)
+    assert np.abs(logits[0]).max() > 0
+    np.testing.assert_allclose(logits[1], 2 * logits[0], rtol=1e-5, atol=1e-5)

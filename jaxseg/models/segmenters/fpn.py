@@ -10,11 +10,13 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxseg.errors import UserError
 from jaxseg.models.backbones import build as backbones
 from jaxseg.models.backbones.stages import Stages
 from jaxseg.models.layers.blocks import ConvNorm
 from jaxseg.models.layers.layers import Conv, he_normal
 from jaxseg.models.segmenters.deeplabv3 import AuxiliaryHead
+from jaxseg.models.segmenters.depth_head import DepthHead
 from jaxseg.resize import resize_bilinear
 
 STRIDES = (32, 16, 8)  # of the backbone's last stage; the first is the default
@@ -69,6 +71,8 @@ class FPN(nn.Module):
       channels: of the pyramid.
       output_stride: of the backbone's last stage; the output's is always that of the first, 4.
       depth: adds 'depth', one channel without activation, in whatever unit the loss compares.
+      fusion: with `depth`, the depth head is a `DepthHead` on the refined pyramid, whose gate is
+        applied to what the main head reads (DADA); otherwise it is a 1x1 convolution.
       aux: builds DeepLabV3's auxiliary head on the third stage, whose stride is 16 or less.
       features: also returns the last feature map of the backbone.
       dropout, aux_dropout: rates before the main and in the auxiliary head.
@@ -83,6 +87,7 @@ class FPN(nn.Module):
     channels: int = 96
     output_stride: int = 32
     depth: bool = False
+    fusion: bool = False
     aux: bool = False
     features: bool = False
     dropout: float = 0.0
@@ -106,9 +111,13 @@ class FPN(nn.Module):
         )(images, train)  # fmt: skip
         x = Decoder(self.channels, **shared, name="decoder")(stages, train)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        outputs = {"main": Conv(self.num_classes, 1, dtype=self.dtype, name="main_head")(x)}
-        if self.depth:
+        outputs = {}
+        if self.depth and self.fusion:
+            head = DepthHead(True, he_normal, open_gate=True, dtype=self.dtype, name="depth_head")
+            outputs["depth"], x = head(x)
+        elif self.depth:
             outputs["depth"] = Conv(1, 1, dtype=self.dtype, name="depth_head")(x)
+        outputs["main"] = Conv(self.num_classes, 1, dtype=self.dtype, name="main_head")(x)
         if self.aux:
             head = AuxiliaryHead(self.num_classes, self.aux_dropout, **shared, name="aux_head")
             outputs["aux"] = head(stages["stage3"].features, train)
@@ -131,16 +140,19 @@ def make(
     dropout: float = 0.0,
     aux_dropout: float = 0.1,
     depth: bool = False,
+    fusion: bool = False,
     aux: bool = False,
 ) -> FPN:
     """See `FPN`; `output_stride` None is 32.
 
     Raises:
-      UserError: a stride that it does not have.
+      UserError: a stride that it does not have, or fusion without depth.
     """
+    if fusion and not depth:
+        raise UserError("config.net.fusion=True is for --config.net.depth=True")
     stride = backbones.stride_of(backbone, output_stride, STRIDES, "fpn")
     return FPN(
-        num_classes, backbone, channels, stride, depth, aux, features=True, dropout=dropout,
+        num_classes, backbone, channels, stride, depth, fusion, aux, features=True, dropout=dropout,
         aux_dropout=aux_dropout, norm=norm, axis_name=axis_name, dtype=dtype, remat=remat,
         trunk=trunk,
     )  # fmt: skip
