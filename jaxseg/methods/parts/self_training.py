@@ -80,14 +80,14 @@ def mean_loss(
       over_all: divides by the number of all pixels, ignored ones included, as mmsegmentation and so
         DAFormer's code does; otherwise by the number of pixels that are not ignored. Neither
         divides by the weights: where the teacher is unsure the loss is small.
-      rarity: with a share `pseudo`, each pixel also counts by its class, see `classes.factors`.
+      rarity: with a share `pseudo`, pixels with weights count by their class, `classes.factors`.
 
     Returns:
       A float32 number, the mean over the batches of all devices.
     """
     loss, valid = cross_entropy(logits, labels)
     loss = loss if weights is None else loss * weights
-    if rarity.pseudo:
+    if rarity.pseudo and weights is not None:
         loss *= factors(labels, valid, rarity)
     return jnp.mean(loss) if over_all else global_mean(loss, valid)
 
@@ -108,12 +108,10 @@ def level_losses(
     found = {}
     for level in levels:
         logits, own, share = beside(outputs, level, labels, weights)
-        if weights is not None:
-            found[level] = mean_loss(logits, own, share, over_all, rarity)
-        elif rarity.weighted:
+        if weights is None and rarity.weighted:
             found[level] = label_loss(rarity)(logits, own)
         else:
-            found[level] = mean_loss(logits, own, None, over_all)
+            found[level] = mean_loss(logits, own, share, over_all, rarity)
     return found
 
 
@@ -215,10 +213,7 @@ def _check_made_of(follow: Follow, rarity: Rarity, num_classes: int, over_all: b
     teacher.check(follow)
     check_rarity(rarity, num_classes)
     if over_all and (rarity.weighted or rarity.pseudo):
-        raise UserError(
-            f"weighted={rarity.weighted}, pseudo_weighted={rarity.pseudo} and over_all=True: weigh "
-            "classes, or divide by all pixels"
-        )
+        raise UserError("over_all=True and class weights (weighted, pseudo_weighted): choose one")
 
 
 def make(
