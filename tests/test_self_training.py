@@ -156,6 +156,13 @@ def test_pseudo_labels_weigh_classes_by_hand():
         np.testing.assert_allclose(found, (factor * losses).mean(), rtol=1e-6)
 
 
+@pytest.mark.parametrize("share", ["weighted", "pseudo_weighted"])
+def test_class_weights_are_not_divided_by_all_pixels(share):
+    given = {share: 0.5, "class_weights": (1, 2, 3), "over_all": True}
+    with pytest.raises(UserError, match="over_all=True and class weights .*: choose one"):
+        dacs.make(linear_segmenter(), num_classes=K, segmentation_weights={"main": 1.0}, **given)
+
+
 def test_sure_pseudo_labels_lose_what_true_ones_do():
     """With weights of 1 both shares mean the same; without any valid pixel the loss is 0."""
     rng = np.random.default_rng(1)

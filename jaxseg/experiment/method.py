@@ -79,8 +79,12 @@ def _masking(config: ConfigDict) -> masked.Masking:
 
 def _masked_rarity(config):
     """How masked images' losses weigh classes; runs from before `mic.weighted` did not."""
-    share = config.mic.get("weighted", 0.0)
-    rarity = Rarity(share, tuple(config.method.settings.get("class_weights", ())), share)
+    share, settings = config.mic.get("weighted", 0.0), config.method.settings
+    rarity = Rarity(share, tuple(settings.get("class_weights", ())), share)
+    if share and settings.get("over_all", False):
+        raise UserError(
+            f"config.mic.weighted={share} and method.settings.over_all=True: choose one"
+        )
     try:
         check_rarity(rarity, len(label_set(config).classes))
     except UserError as error:
