@@ -9,7 +9,7 @@ For `cuda` install jaxseg[cuda], for `tpu` jaxseg[tpu]; no device and no driver 
 is the one that trains: traced with the accelerators' own routes, sharded over a mesh of devices
 that exist as descriptions only, and compiled by XLA for an H100 or a TPU v5e. Nothing is run and no
 data is read. A row takes one to three minutes of one core and up to 3 GiB, `hrda` 13 minutes and 9
-GiB; the rows of a TPU several times as long.
+GiB. For a TPU XLA is told to optimise least (JAX_EXEC_TIME_OPTIMIZATION_EFFORT=0 for its default).
 
 What the numbers are:
 
@@ -47,6 +47,8 @@ TOPOLOGIES = {1: "v5e:2x2", 4: "v5e:2x2", 8: "v5e:2x4"}  # of which the first de
 # Kernels cannot be timed without the device. With XLA's defaults a transformer (MiT-B0) was not
 # compiled after 300 s; without Triton's matrix products MiT-B5 takes 720 s.
 XLA_FLAGS = "--xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false"
+# For a TPU, XLA compiles several times as fast with the least effort (docs/speed.md).
+TPU_EFFORT = "-1.0"
 VARIANTS = {
     "float32": {},
     "bfloat16": {"net.dtype": "bfloat16", "disc.dtype": "bfloat16"},
@@ -164,7 +166,8 @@ def measured(
     state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     return dict(
         step=step, variant=variant, devices=count, peak=peak, state=state, flops=flops,
-        collectives=scaling.parsed(compiled.as_text()),
+        # Of a device with itself, as compiled with little effort, it is no collective.
+        collectives=scaling.parsed(compiled.as_text()) if count > 1 else {},
         by_rate=(flops or 0) / chip[dtype], by_bandwidth=peak / chip["bandwidth"],
         traced=traced - began, compiled=time.process_time() - traced,
     )  # fmt: skip
@@ -227,6 +230,8 @@ def main(argv: list[str] | None = None) -> int:
     }  # fmt: skip
     if args.platform == "cuda":
         os.environ.setdefault("XLA_FLAGS", XLA_FLAGS)
+    else:
+        os.environ.setdefault("JAX_EXEC_TIME_OPTIMIZATION_EFFORT", TPU_EFFORT)
     print(f"One device's share of a step on {DEVICES[args.platform]['name']}; compiled, not run")
     print("| step | variant | devices | peak MiB | of it state | TFLOP | collectives "
           "| bound ms (by) | trace + compile, core s |")  # fmt: skip

@@ -44,7 +44,40 @@ _self_information.defvjp(_self_information_forward, _self_information_backward)
 
 def entropy(logits: jax.Array) -> jax.Array:
     """Shannon entropy per pixel over its maximum log K: float [..., K] -> float32 [...] in 0..1."""
-    return jnp.sum(self_information(logits), axis=-1)
+    return _entropy(logits.astype(jnp.float32))
+
+
+# With d = logits - their maximum, S = sum e^d and T = sum d e^d, the entropy is log S - T / S. Both
+# sums in one reduction need one exponential for each logit, where two reductions or a softmax need
+# two: on a CPU less than half of the time. The gradient, by hand, takes S and T as they are.
+@jax.custom_vjp
+def _entropy(logits):
+    return _entropy_forward(logits)[0]
+
+
+def _entropy_forward(logits):
+    highest = jnp.max(logits, axis=-1, keepdims=True)
+    difference = logits - highest
+    exponential = jnp.exp(difference)
+    total, weighted = jax.lax.reduce(
+        (exponential, exponential * difference),
+        (jnp.zeros((), logits.dtype), jnp.zeros((), logits.dtype)),
+        lambda a, b: (a[0] + b[0], a[1] + b[1]),
+        (logits.ndim - 1,),
+    )
+    nats = jnp.log(total) - weighted / total
+    return nats / math.log(logits.shape[-1]), (logits, highest, total, weighted)
+
+
+def _entropy_backward(saved, gradient):
+    logits, highest, total, weighted = saved
+    difference = logits - highest
+    scale = gradient / (total * math.log(logits.shape[-1]))
+    mean = weighted / total
+    return (scale[..., None] * jnp.exp(difference) * (mean[..., None] - difference),)
+
+
+_entropy.defvjp(_entropy_forward, _entropy_backward)
 
 
 def charbonnier(values: jax.Array, power: float) -> jax.Array:
