@@ -47,7 +47,8 @@ def columns_of(runs: Sequence[Path], images: Sequence[int]) -> list[list[np.ndar
         for name in same:
             if (run / "pictures" / name).read_bytes() != (pictures / name).read_bytes():
                 raise ValueError(f"{run}: its image {name} is not that of {runs[0]}")
-    first = [[read(pictures / f"{i}_{what}") for i in images] for what in ("image.jpg", "truth.png")]
+    kinds = ("image.jpg", "truth.png")
+    first = [[read(pictures / f"{i}_{kind}") for i in images] for kind in kinds]
     return first + [[read(last_step(run) / f"{i}_prediction.png") for i in images] for run in runs]
 
 
@@ -83,7 +84,8 @@ def main(argv: list[str] | None = None) -> int:
         known = json.loads((runs[0] / "classes.json").read_text())
         picture = sheet(columns, ["image", "ground truth", *captions], args.columns, args.width)
         names, colours = tuple(known["classes"]), tuple(map(tuple, known["palette"]))
-        picture = np.concatenate([picture, paint.legend(LabelSet(known["set"], names, colours, {}), picture.shape[1])])
+        legend = paint.legend(LabelSet(known["set"], names, colours, {}), picture.shape[1])
+        picture = np.concatenate([picture, legend])
         Image.fromarray(picture).save(args.output, "JPEG", quality=args.quality)
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)

@@ -1,4 +1,5 @@
-"""Supervised training as in the MiniCity tutorial (VIPriors 2020): DeepLabV3, losses, mixes, norms.
+"""Supervised training: a pretrained pyramid, or the DeepLabV3 of the MiniCity tutorial (VIPriors
+2020), with its losses, mixes and norms.
 
 python launch.py --config=configs/baseline.py                    # streets
 python launch.py --config=configs/baseline.py:camvid --config.method.settings.mixes.cutmix=0.5
@@ -10,8 +11,10 @@ python launch.py --config=configs/baseline.py:folder --config.data.root=DIR \\
 python launch.py --config=configs/baseline.py:folder+resnet50 ...   # the DeepLabV3 of `minicity`
 
 Other losses: --config.method.settings.losses.cross_entropy=0 and, say,
---config.method.settings.losses.focal=1, or ...weighted=1 with ...settings.class_weights=median.
-Other norms: --config.net.norm=instancenorm, groupnorm, evonorm.
+--config.method.settings.losses.focal=1, or ...weighted=1 with ...settings.class_weights=median; the
+pyramid's loss is half `weighted` already: ...losses.weighted=0 leaves that out.
+Other norms: --config.net.norm=instancenorm, groupnorm, evonorm; not with the pyramid's weights, so
+behind `+scratch`, `minicity` or `folder+resnet50`.
 U-Net: --config.net.architecture=unet --config.net.backbone=small (or unet).
 
 The rate falls along a cosine, as the tutorial means it to; its program passes something else for
@@ -27,7 +30,7 @@ MODIFIERS = ("resnet50", "resnet101", "pretrained", "scratch")
 
 def get_config(preset: str = "streets"):
     """See `supervised` for the presets; `minicity` and `folder` take `+resnet101`, `folder` takes
-    `+resnet50`, which `minicity` is."""
+    `+resnet50`, which `minicity` is, `streets` and `camvid` take `+scratch`."""
     config = supervised.experiment("baseline", preset, PRESETS, MODIFIERS)
     base, *modifiers = preset.split("+")
     embedded, small = base in ("streets", "camvid"), config.net.backbone == "small"

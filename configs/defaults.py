@@ -13,8 +13,9 @@ def experiment(name: str) -> ConfigDict:
     config.name = name
     config.seed = 0
     config.compile_cache = True  # keep compiled programs in the user's cache folder
-    # Initial weights: a .npz, .safetensors, .pth or .caffemodel file. `excused` are regular
-    # expressions for tensors that may be left over or missing; () excuses the classifier and heads.
+    # Initial weights: a package's by name (docs/weights.md), or a weights file. `excused` are
+    # regular expressions for tensors that may be left over or missing; () excuses the classifier
+    # and heads.
     # `weights` is a whole network to begin from (fine-tuning): the folder of a finished run, as DIR
     # or DIR@STEP, or a weights file; --init_from is the same.
     config.init = ConfigDict(dict(backbone="", excused=(), weights=""))

@@ -2,6 +2,7 @@
 
 Three modifiers are theirs alone; they follow those of `common`, as in `cityscapes_acdc+hrda+mic`:
   hrda  the network at two scales (HRDA): a DAFormer head, images and crops of twice the size
+        (embedded pairs: of their own size, with a window of half of it)
   mic   masked image consistency, with the settings of its paper for the preset
   vfm   DAFormer's on a vision foundation model, see `_on_foundation`
 """
@@ -24,7 +25,7 @@ IN_PROPORTION = dict(SOURCES, gta5=(704, 1280))
 # (height, width): the shorter side has 1024 rows, GTA5's 1440; proportions as published.
 VFM_SIZES = dict(
     gta5=(1440, 2620), synthia=(1024, 1725), urbansyn=(1024, 2048), cityscapes=(1024, 2048),
-    acdc=(1024, 1820), dark_zurich=(1024, 1820),
+    acdc=(1024, 1820), dark_zurich=(1024, 1820), crosscity=(1024, 2048),
 )  # fmt: skip
 VFM_MARGINS = (0.03, 0.25, 0.03, 0.03)  # top, bottom, left and right of the whole image
 PUBLISHED = dict(gta5=(1052, 1914), synthia=(760, 1280), urbansyn=(1024, 2048))  # else Cityscapes'

@@ -2,7 +2,7 @@
 
 A preset names the data:
   streets               photographic streets, embedded, minutes on a laptop (the default)
-  camvid                CamVid, train -> val, at 120x160
+  camvid                CamVid, train -> val, at 192x256 (`fcn` and `+scratch`: 120x160)
   minicity              MiniCity, the 200 + 100 images of the VIPriors challenge (`baseline` only)
   folder                a user's own images and labels, at their own size (`baseline` only); see
                         `own_data`

@@ -87,7 +87,8 @@ def _values(arguments: Sequence[str], name: str) -> list[str]:
 
 def _finished(argv: Sequence[str]) -> bool:
     """Whether the mode is one that uses a finished run."""
-    return (_values(argv[1:], "mode") or [""])[-1] in ("evaluate", "predict", "export")
+    modes = ("evaluate", "predict", "translate", "export")
+    return (_values(argv[1:], "mode") or [""])[-1] in modes
 
 
 def _with_config(argv: list[str]) -> list[str]:

@@ -10,8 +10,8 @@
     high = 1e-2
     log = true
 
-    ["net.norm"]
-    choices = ["train", "groupnorm"]
+    ["optim.gen.schedule"]
+    choices = ["cosine", "poly"]
 
 Whole numbers for a setting that is one are drawn as whole numbers; `step` draws multiples.
 """
