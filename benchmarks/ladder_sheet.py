@@ -66,6 +66,7 @@ def sheet(
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Writes the sheet; 2 where a run lacks a picture or shows another image."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", required=True, help="folders, separated by commas")
     parser.add_argument("--captions", default="", help="one for each run; else the folders' names")

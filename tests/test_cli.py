@@ -198,6 +198,10 @@ def test_commands_are_modes_of_a_config(tmp_path):
             ["evaluate", "--workdir=no"],
             "--workdir=no holds no run (no config.json), and --config is",
         ),
+        (
+            ["translate", "--workdir=no"],
+            "--workdir=no holds no run (no config.json), and --config is",
+        ),
         (["train", "--mode=predict"], "the command itself says what to do"),
         (["train", "--config=advnt"], "jaxseg train: no experiment 'advnt'; did you mean advent?"),
         (

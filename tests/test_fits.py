@@ -1,6 +1,7 @@
 """Whether a step fits into memory: numbers by hand, made-up files of the system, a real program."""
 
 from types import SimpleNamespace
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -78,6 +79,10 @@ def test_an_accelerators_limit_counts_as_it_is():
     assert memory.free([silent]) is None
     memory.check(compiled(999 * GB), [silent], "a step", TRY)  # nothing is known, nothing refused
     memory.check(SimpleNamespace(memory_analysis=lambda: None), devices, "a step", TRY)
+    for error in (NotImplementedError(), jax.errors.JaxRuntimeError("UNIMPLEMENTED")):
+        unplanned = SimpleNamespace(memory_analysis=mock.Mock(side_effect=error))
+        assert memory.needs(unplanned) is None
+        memory.check(unplanned, devices, "a step", TRY)
 
 
 def test_a_programs_needs_are_its_arrays():

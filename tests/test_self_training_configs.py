@@ -203,7 +203,7 @@ def test_vfm_uda_has_its_numbers():
     ((slow, factor),) = config.optim.gen.groups
     assert factor == {"rate": 0.1}
     assert {bool(re.search(slow, p)) == ("/backbone/" in p) for p in paths} == {True}
-    for preset in ("cityscapes_acdc+vfm", "synthia_cityscapes+vfm"):
+    for preset in ("cityscapes_acdc+vfm", "synthia_cityscapes+vfm", "cityscapes_crosscity+vfm"):
         make_method(load("daformer", preset))
     for name, preset in (("daformer", "streets+vfm"), ("dacs", "gta5_cityscapes+vfm")):
         with pytest.raises(

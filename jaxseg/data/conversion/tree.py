@@ -89,8 +89,9 @@ class Tree:
             if path.suffix == ".zip" and (path.parent == folder or set(inside.parts) & set(tops)):
                 try:
                     archive = zipfile.ZipFile(path)
-                # zipfile raises NotImplementedError for a version of the format that it lacks.
-                except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+                except NotImplementedError as error:  # zipfile's own: a version that it lacks
+                    raise UserError(f"{path}: cannot be read ({error}); unpack it") from error
+                except (zipfile.BadZipFile, OSError, ValueError) as error:
                     raise UserError(
                         f"{path}: not a complete zip ({error}); fetch it again"
                     ) from error
