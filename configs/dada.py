@@ -1,6 +1,7 @@
 """DADA: depth-aware domain adaptation (Vu et al., ICCV 2019).
 
 python launch.py --config=configs/dada.py                       # streets, minutes on two cores
+python launch.py --config=configs/dada.py:streets_camvid        # on CamVid's photographs
 python launch.py --config=configs/dada.py:synthia_cityscapes    # published: 42.6 mIoU (16 classes)
 python launch.py --config=configs/dada.py:virtual_kitti_kitti
 
@@ -8,7 +9,7 @@ python launch.py --config=configs/dada.py:virtual_kitti_kitti
 released code does, see docs/methods.md.
 """
 
-from configs import common, geometry
+from configs import common, embedded, geometry
 
 MODIFIERS = ("reference", "scratch")
 
@@ -19,7 +20,7 @@ def get_config(preset: str = "streets"):
     base, modifiers = geometry.parse(preset, MODIFIERS)
     if "reference" in modifiers and base != "synthia_cityscapes":
         raise ValueError(f"there is no released code of the preset {base}: leave out 'reference'")
-    small = base == "streets"
+    small = embedded.small(base)
     config.net.fusion = True
     for player in ("gen", "disc"):  # its code stops where the schedule does
         config.optim[player].schedule_steps = config.train.get_ref("steps") * 1

@@ -2,9 +2,11 @@
 
 A preset names the pair of data sets:
   streets              rendered -> photographic, embedded, minutes on a laptop (the default)
+  streets_camvid       rendered streets -> CamVid photographs, 11 classes
+  streets_folder       rendered streets -> your own photographs
   virtual_kitti_kitti  Virtual KITTI 1.3.1 -> KITTI, 10 classes, 384x1248
   synthia_cityscapes   SYNTHIA-RAND-CITYSCAPES -> Cityscapes, 16 classes
-On streets the networks begin with the ImageNet weights of EfficientNet-Lite0; `streets+scratch` is
+On these three the networks begin with the ImageNet weights of EfficientNet-Lite0; `+scratch` is
 a small one without.
 
 KITTI's and Cityscapes' depth, to score the predicted one by, is made from the published disparity:
@@ -15,7 +17,13 @@ from ml_collections import ConfigDict
 
 from configs import common
 
-PRESETS = ("streets", "virtual_kitti_kitti", "synthia_cityscapes")
+PRESETS = (
+    "streets",
+    "streets_camvid",
+    "streets_folder",
+    "virtual_kitti_kitti",
+    "synthia_cityscapes",
+)
 
 
 def parse(preset: str, modifiers: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
@@ -46,7 +54,7 @@ def experiment(name: str, preset: str, modifiers: tuple[str, ...]) -> ConfigDict
       modifiers: those that the experiment has; `reference`, `scratch` and `vgg16` are `common`'s.
 
     Raises:
-      ValueError: unknown preset or modifier, or `scratch` of another pair than streets.
+      ValueError: unknown preset or modifier, or `scratch` of a pair that is not embedded.
     """
     base, given = parse(preset, modifiers)
     pair = "synthia_cityscapes" if base == "virtual_kitti_kitti" else base

@@ -2,6 +2,7 @@
 segmentation and depth aligned together.
 
 python launch.py --config=configs/gio_ada.py                        # streets, minutes on two cores
+python launch.py --config=configs/gio_ada.py:streets_camvid         # on CamVid's photographs
 python launch.py --config=configs/gio_ada.py:virtual_kitti_kitti
 python launch.py --config=configs/gio_ada.py:synthia_cityscapes
 
@@ -10,11 +11,11 @@ A preset may carry modifiers, as in `streets+output`. Parts of the method, for a
   depth   with depth, nothing adapted
   input   depth and the transformed images, with their discriminator
   output  depth and the discriminator of outputs
-and `vgg16`, DeepLabV2 on VGG-16 with a depth head, as in the paper (a small VGG on streets);
-`scratch`, on streets: a small DeepLabV3+ at 96x192 without pretrained weights.
+and `vgg16`, DeepLabV2 on VGG-16 with a depth head, as in the paper (a small VGG on embedded pairs);
+`scratch`, on the embedded pairs: a small DeepLabV3+ at 96x192 without pretrained weights.
 """
 
-from configs import common, geometry, settings
+from configs import common, embedded, geometry, settings
 
 PARTS = {  # modifier: (depth, input level, output level)
     "task": (False, False, False),
@@ -32,7 +33,7 @@ def get_config(preset: str = "streets"):
     chosen = [name for name in PARTS if name in modifiers]
     if len(chosen) > 1:
         raise ValueError(f"{chosen[0]} and {chosen[1]} are different ablations: choose one")
-    small = base == "streets"
+    small = embedded.small(base)
     pretrained = bool(config.init.backbone)
     if "vgg16" not in modifiers and not pretrained:
         config.net.architecture = "deeplabv3plus"

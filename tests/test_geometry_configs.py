@@ -13,7 +13,8 @@ from jaxseg.experiment.optimisers import make_optimisers
 from jaxseg.experiment.state import abstract_state
 
 PAIRS = ("virtual_kitti_kitti", "synthia_cityscapes")
-GIO_PRESETS = ("streets", *PAIRS)
+EMBEDDED = ("streets", "streets_camvid", "streets_folder")
+GIO_PRESETS = (*EMBEDDED, *PAIRS)
 PARTS = ("task", "depth", "input", "output")
 ASSEMBLED = [
     *(("gio_ada", preset) for preset in GIO_PRESETS),
