@@ -91,12 +91,7 @@ def configured(step: str, variant: str, devices: int):
     """
     name, _, preset = step.partition(":")
     if name == "hrda":
-        config = importlib.import_module("configs.daformer").get_config("gta5_cityscapes")
-        config.net.hrda = (512, 512)
-        config.data.target.size = (1024, 2048)
-        config.data.source.size = (1440, 2560)
-        for side in ("source", "target"):
-            config.augment[side].crop = (1024, 1024)
+        config = importlib.import_module("configs.daformer").get_config("gta5_cityscapes+hrda")
     elif name == "vfm":
         config = importlib.import_module("configs.daformer").get_config("gta5_cityscapes+vfm")
         config.train.batch = 2

@@ -12,11 +12,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from jaxseg.evaluation.evaluator import make_evaluator
-from jaxseg.experiment.method import make_method, make_predictor
-from jaxseg.experiment.optimisers import make_optimisers
-from jaxseg.experiment.state import abstract_state
-
 BEGAN = time.perf_counter()
 if __name__ == "__main__":
     JOB = json.loads(sys.argv[1])
@@ -34,7 +29,11 @@ import numpy as np
 from benchmarks import turns
 from configs import advent
 from jaxseg.engine import optim
+from jaxseg.evaluation.evaluator import make_evaluator
 from jaxseg.experiment import settings
+from jaxseg.experiment.method import make_method, make_predictor
+from jaxseg.experiment.optimisers import make_optimisers
+from jaxseg.experiment.state import abstract_state
 from jaxseg.models.backbones import build as backbones
 from jaxseg.models.layers import layers
 from jaxseg.run import maps

@@ -11,10 +11,6 @@ import sys
 import time
 from pathlib import Path
 
-from jaxseg.experiment.method import make_method
-from jaxseg.experiment.optimisers import make_optimisers
-from jaxseg.experiment.state import first_state
-
 BEGAN = time.perf_counter()
 JOB = json.loads(sys.argv[1])
 if hasattr(os, "sched_setaffinity") and JOB["cores"]:
@@ -31,11 +27,11 @@ import numpy as np
 
 from benchmarks import turns
 from configs import advent, settings
-from jaxseg.engine import (
-    optim,
-    programs,
-)
+from jaxseg.engine import optim, programs
 from jaxseg.experiment import settings as experiment_settings
+from jaxseg.experiment.method import make_method
+from jaxseg.experiment.optimisers import make_optimisers
+from jaxseg.experiment.state import first_state
 from jaxseg.models.backbones import build as backbones
 from jaxseg.models.layers import layers
 

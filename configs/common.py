@@ -102,6 +102,7 @@ def experiment(method: str, preset: str, family: str = "advent") -> ConfigDict:
         facts = FAMILIES[family or "advent"]
         config.train.update(dict(steps=facts["steps"], eval_every=facts["every"]))
         _published_pair(config, base)
+    config.mic.block = hidden_block(config)
     for player in ("gen", "disc"):  # follows --config.train.steps unless given a length of its own
         config.optim[player].schedule_steps = config.train.get_ref("steps") * 1
     if "vgg16" in modifiers:
@@ -198,6 +199,12 @@ def learn_target(config: ConfigDict) -> None:
             options=options,
         )
     )
+
+
+def hidden_block(config: ConfigDict) -> int:
+    """Side in pixels of what MIC hides: a sixteenth of the image or crop, as in its paper."""
+    crop = config.augment.target.crop or config.data.target.size
+    return max(8, crop[0] // 16)
 
 
 def weights(preset: str, factor: float, **levels: float) -> dict[str, float]:

@@ -65,7 +65,7 @@ def experiment(name: str) -> ConfigDict:
     config.mic = ConfigDict(
         dict(
             weight=0.0,  # 1 in the paper; 0 for none
-            block=64,  # side of a hidden block in pixels: 64 for crops of 1024, 32 for 512
+            block=64,  # side of a hidden block in pixels; presets: a sixteenth of the image or crop
             ratio=0.7,  # share of the blocks that are hidden
             tokens=False,  # hides patches of a vision transformer instead (net.architecture=vfm)
             source=False,  # hides blocks of source images as well

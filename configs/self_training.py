@@ -111,6 +111,7 @@ def finish(config: ConfigDict, preset: str) -> ConfigDict:
         _on_foundation(config, own, small(preset))
     if "hrda" in own:
         _two_scales(config, small(preset))
+    config.mic.block = common.hidden_block(config)
     if "mic" in own:
         _masked(config)
     return config.lock()
@@ -177,12 +178,11 @@ def _two_scales(config, embedded):
 
 
 def _masked(config):
-    """The block is a sixteenth of the crop. Adverse conditions (ACDC, Dark Zurich) also mask the
+    """Adverse conditions (ACDC, Dark Zurich) also mask the
     source, without other colours: the paper's batch of one source and one target image is here the
     mean over both batches.
     """
-    crop = config.augment.target.crop or config.data.target.size
-    config.mic.update(dict(weight=1.0, block=max(8, crop[0] // 16)))
+    config.mic.weight = 1.0
     if config.data.target.name in ("acdc", "dark_zurich"):
         config.mic.update(dict(weight=0.5, source=True, jitter_probability=0.0))
         config.mic.blur_probability = 0.0

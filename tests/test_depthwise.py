@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from jax import lax
 
+from benchmarks import depthwise as benchmark
+from jaxseg import routes
 from jaxseg.models.layers.depthwise import DepthwiseConv, depthwise, same_padding
 
 
@@ -113,3 +115,19 @@ def test_module_routes_and_complaints():
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
     with pytest.raises(ValueError, match="depthwise wants"):
         depthwise(x, jnp.zeros((3, 3, 6, 1)))
+
+
+def test_accelerators_get_one_grouped_convolution():
+    x = jnp.zeros((1, 8, 8, 6))
+    for platform, count in (("cpu", 0), ("gpu", 1), ("tpu", 1)):
+        with routes.use(platform):
+            traced = jax.make_jaxpr(lambda x: depthwise(x, jnp.zeros((3, 3, 1, 6))))(x)
+        assert str(traced).count("conv_general_dilated[") == count
+        assert str(traced).count("feature_group_count=6") == count
+
+
+def test_the_benchmark_compares_every_layer(capsys):
+    flags = ["--backbone=efficientnet_tiny", "--images=1", "--size=32x64", "--turns=1"]
+    assert benchmark.main(flags) == 0
+    out = capsys.readouterr().out
+    assert "all of them" in out and "3x3/2" in out and "5x5/1" in out

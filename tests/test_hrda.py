@@ -134,6 +134,14 @@ def test_settings():
     assert found["main"] == (1, 128, 192, 5) and found["hr"] == (1, 64, 64, 5)
     assert found["lr"] == (1, 16, 24, 5) and found["features"] == (1, 2, 3, 64)
     assert isinstance(build("segformer").segmenter, segformer.SegFormer)
+    pyramid = build("fpn", backbone="efficientnet_tiny")
+    found = output_shapes(pyramid, (128, 192))
+    assert found["main"] == (1, 128, 192, 5) and found["hr"] == (1, 64, 64, 5)
+    params, _ = shapes(pyramid, (128, 192))
+    heads = {"decoder", "main_head", "attention_head"}
+    assert set(params) == {"backbone", *heads}
+    alone, _ = shapes(build("fpn", backbone="efficientnet_tiny", hrda=None), (64, 64))
+    assert all(count(params[name]) == count(alone[name]) for name in alone)
     with pytest.raises(UserError, match=r"config.net.hrda=\(60, 64\): .* multiples of 8"):
         build("daformer", hrda=(60, 64))
     with pytest.raises(UserError, match="config.net.hrda=.*: deeplabv2 does not work at two"):

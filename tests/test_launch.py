@@ -91,6 +91,14 @@ def test_mistakes_found_later_end_in_one_line_too(arguments, message, tmp_path):
     assert message in done.stderr and "Traceback" not in done.stderr
 
 
+def test_missing_weights_are_told_before_anything_is_prepared(tmp_path):
+    given = ["--config=configs/advent.py", f"--config.data.records={tmp_path / 'records'}"]
+    run = launch(*given, "--config.init.backbone=no.pth", f"--workdir={tmp_path / 'run'}")
+    assert run.returncode == 2 and run.stderr.count("\n") == 1
+    assert "no.pth: no such weights file" in run.stderr
+    assert not (tmp_path / "records").exists()
+
+
 def test_a_missing_data_set_shows_tree_and_flag(tmp_path):
     done = launch(
         "--config=configs/advent.py:gta5_cityscapes", f"--workdir={tmp_path}/new",

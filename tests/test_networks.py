@@ -85,6 +85,20 @@ def test_what_a_preset_says_of_another_architecture_is_taken_back():
     assert config.net.stride_in is None and config.net.rates == (1, 3, 6, 9)
 
 
+def test_packaged_weights_follow_the_backbone():
+    for backbone, weights in (
+        ("efficientnet_lite0", "efficientnet_lite0"),
+        ("efficientnet_lite2", "efficientnet_lite2"),
+        ("resnet50", ""),
+    ):
+        config = load("advent", backbone=backbone)
+        networks.settle(config, {"net.backbone": backbone})
+        assert config.init.backbone == weights
+    config = load("advent", backbone="efficientnet_lite2")
+    networks.settle(config, {"net.backbone": "efficientnet_lite2", "init.backbone": ""})
+    assert config.init.backbone == "efficientnet_lite0"  # as typed; training refuses it
+
+
 @pytest.mark.parametrize(
     "net", [dict(rates=(1, 2)), dict(low_level=7), dict(output_stride=16), dict(stride_in="3x3")]
 )

@@ -49,6 +49,21 @@ def test_streets(tmp_path, capsys):
     assert all(line.startswith(("rendering", "prepared")) for line in said.out.splitlines())
 
 
+def test_streets_of_several_looks(tmp_path):
+    options = {"size": (16, 32), "counts": {"train": 5, "val": 2}}
+    names = open_all("streets", tmp_path, domain="rendered+photographic", **options)
+    looks = [name.split("_")[0] for name in names]
+    assert (looks.count("rendered"), looks.count("photographic")) == (2, 3)
+    alone = open_all("streets", tmp_path, domain="rendered", **options)
+    shared = [name for name in names if name.startswith("rendered")]
+    assert all(names[name]["image"] == alone[name]["image"] for name in shared)
+    for wrong in ("rendered+cartoon", "rendered+rendered", ""):
+        with pytest.raises(UserError, match="choose one of rendered, .*, or several different"):
+            builders_streets.config(domain=wrong)
+    with pytest.raises(UserError, match="cannot render 1 scenes of 'val'; give 2 to"):
+        builders_streets.config(domain="rendered+photographic", counts=dict(train=2, val=1))
+
+
 def test_worker_processes_render_the_same_in_the_same_order():
     indices = range(100, 134)
     found = list(conversion_render.records(0, indices, "rendered", (16, 32), workers=2))

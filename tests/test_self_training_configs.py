@@ -145,6 +145,18 @@ def test_hrda_on_the_embedded_pair():
         load("advent", "streets+mic")
 
 
+@pytest.mark.parametrize(
+    "name, preset, block",
+    [
+        ("advent", "streets", 8), ("minent", "streets_camvid", 12), ("dacs", "streets+mic", 8),
+        ("advent", "gta5_cityscapes", 32), ("daformer", "gta5_cityscapes", 32),
+        ("daformer", "gta5_cityscapes+hrda", 64), ("gio_ada", "virtual_kitti_kitti", 32),
+    ],
+)  # fmt: skip
+def test_the_hidden_block_is_a_sixteenth(name, preset, block):
+    assert load(name, preset).mic.block == block
+
+
 @pytest.mark.parametrize("name", ["advent", "minent", "dacs"])
 def test_masked_consistency_lifts_any_method_with_target_images(name):
     config = load(name, "streets")

@@ -44,6 +44,16 @@ def test_class_weights_count_the_share(monkeypatch):
     assert counted == [1]
 
 
+def test_the_predictors_that_see_nothing_learn_the_share(monkeypatch):
+    memory = Memory([(12, 16)] * 10)
+    monkeypatch.setattr(batches, "open_records", lambda *_, **__: memory)
+    found = {
+        side: [int(label[0, 0]) for _, label in batches.labelled_images(streets(0.2), side, 4)]
+        for side in ("source", "target")
+    }
+    assert found == {"source": [0, 5], "target": [0, 2, 5, 7]}
+
+
 @pytest.mark.parametrize("share", [0.0, 1.5, float("nan")])
 def test_a_share_is_above_0_and_at_most_1(share):
     with pytest.raises(UserError, match="source_share"):

@@ -71,6 +71,16 @@ def test_a_run_translates_and_is_trained_on(trained, judge, tmp_path, records, c
     assert told["lite0_variety"].keys() == {"before", "after", "target"}
     assert min(told["lite0_variety"].values()) > 0
     assert told["content"].keys() == {"run", "before", "after"}
+    for scores in (told["content"]["before"], told["content"]["after"]):
+        np.testing.assert_allclose(np.mean(list(scores["iou"].values())), scores["miou"])
+    content = {when: dict(iou=iou) for when, iou in (
+        ("before", dict(sky=0.9, tree=0.6, road=0.8, car=0.5, bus=0.2)),
+        ("after", dict(sky=0.5, tree=0.1, road=0.8, car=0.4)),
+    )}  # fmt: skip
+    fallen = "tree 60.0 -> 10.0 %, sky 90.0 -> 50.0 %, bus 20.0 -> 0.0 %"
+    assert translate._lost(content) == fallen
+    assert translate._lost(dict(before=content["after"], after=content["after"])) == ""
+    assert translate._lost(None) == ""
     assert (folder / "sheet.jpg").stat().st_size > 1000
     out = capsys.readouterr().out
     assert "data.translated=" in out and "Fréchet distance to the target's 6 images" in out

@@ -140,7 +140,7 @@ def labelled_images(
 
     Args:
       config: of the run.
-      side: 'source' for its training split, 'target' for its validation split.
+      side: 'source' for what is learnt of its training split, 'target' for its validation split.
       most: number of images.
 
     Yields:
@@ -149,9 +149,10 @@ def labelled_images(
     data = config.data[side]
     size = experiment_settings.size_of(f"data.{side}.size", data.size)
     target = side == "target"
-    opened = open_records(
-        config, data, data.val_split if target else data.split, as_published=target
-    )
+    if target:
+        opened = open_records(config, data, data.val_split, as_published=True)
+    else:
+        opened = _learnt(config, side)
     few = _Spread(opened, most)
     read = pipeline.eval_batches(
         few, size=size, label_size=size, batch=1, table=table(config, opened),

@@ -19,10 +19,9 @@ from jaxseg.data import labels
 from jaxseg.engine.method import Method, State
 from jaxseg.errors import UserError
 from jaxseg.experiment import networks, restore, settings
-from jaxseg.experiment.state import example, with_initial_weights
+from jaxseg.experiment.state import FILE, example, with_initial_weights
 from jaxseg.storage import logs, run_folder
 
-FILE = "initial_weights.txt"
 # Settings that say how a network is trained, on which data and machine, and not what it is.
 OF_TRAINING = ("statistics", "dtype", "remat")
 
@@ -90,7 +89,7 @@ def begin(config: ConfigDict, state: State, workdir: str, announce: Callable[[st
         )
     excused = tuple(config.init.excused) or initial.excused(config.net.architecture)
     net, stats, report = merge.merge(net, stats, tensors, excused=excused)
-    origin = f"initial weights: {loaded.name} of {folder}{told}"
+    origin = f"initial weights: {loaded.name} of {folder}{_began(folder)}{told}"
     announce(f"{origin}\n{report}")
     Path(workdir, FILE).write_text(f"{origin}\n\n{report.text()}")
     return state._replace(
@@ -100,6 +99,15 @@ def begin(config: ConfigDict, state: State, workdir: str, announce: Callable[[st
         },
         stats={**state.stats, "segmenter": jax.tree.map(jnp.asarray, stats)},
     )
+
+
+def _began(folder: Path) -> str:
+    """What a run itself began with: a file's checksum and licence hold for what comes of it."""
+    try:
+        first = (folder / FILE).read_text(encoding="utf-8").split("\n", 1)[0]
+    except OSError:
+        return ""
+    return f", which began with {first.removeprefix('initial weights:').strip()}"
 
 
 def _place(config: ConfigDict) -> tuple[Path | None, str]:

@@ -50,7 +50,8 @@ def settle(config: ConfigDict, given: Collection[str] = ()) -> None:
     take_translated(config)
     source = packaged.FILES.get(config.init.backbone)
     if source and "init.backbone" not in given and config.net.backbone not in source.backbones:
-        config.init.backbone = ""  # another backbone's weights
+        own = config.net.backbone  # the preset's weights are another backbone's
+        config.init.backbone = own if own in packaged.FILES else ""
     for key in segmenters.unused(config.net):
         if f"net.{key}" not in given and not isinstance(config.net[key], bool):
             config.net[key] = None

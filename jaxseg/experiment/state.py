@@ -13,6 +13,10 @@ from jaxseg.engine.update import init_state
 from jaxseg.errors import UserError
 from jaxseg.experiment.optimisers import Players
 from jaxseg.experiment.settings import size_of
+from jaxseg.storage.weights import packaged
+
+FILE = "initial_weights.txt"  # in a run's folder: what it began with
+RANDOM = "initial weights: none, the network begins with random values"
 
 
 def first_state(config: ConfigDict, method: Method, players: Players) -> State:
@@ -52,6 +56,8 @@ def with_initial_weights(
       UserError: no such file or package, or weights that do not fit.
     """
     if not config.init.backbone:
+        announce(f"{RANDOM} (config.init.backbone)")
+        Path(workdir, FILE).write_text(f"{RANDOM}\n")
         if config.method.settings.get("feature_distance"):
             announce(
                 "note: config.init.backbone is empty, so method.settings.feature_distance keeps "
@@ -76,7 +82,7 @@ def with_initial_weights(
     net, stats = jax.device_get((state.params["gen"]["segmenter"], state.stats["segmenter"]))
     net, stats, report = merge.merge(net, stats, tensors, excused=excused)
     announce(f"{origin}\n{report}")
-    Path(workdir, "initial_weights.txt").write_text(f"{origin}\n\n{report.text()}")
+    Path(workdir, FILE).write_text(f"{origin}\n\n{report.text()}")
     gen = {**state.params["gen"], "segmenter": jax.tree.map(jnp.asarray, net)}
     return state._replace(
         params={**state.params, "gen": gen},
@@ -84,9 +90,22 @@ def with_initial_weights(
     )
 
 
+def check_weights(config: ConfigDict) -> None:
+    """Says that the weights of `config.init.backbone` are not there before anything is prepared.
+
+    Raises:
+      UserError: no such file, or a package that is not installed or holds another file.
+    """
+    name = str(config.init.backbone)
+    if name in packaged.FILES:
+        packaged.find(name)
+    elif name and not Path(name).expanduser().is_file():
+        raise UserError(f"{name}: no such weights file")
+
+
 def _loaded(config):
     """(the tensors of `config.init.backbone`, one line about its origin)."""
-    from jaxseg.storage.weights import files, packaged
+    from jaxseg.storage.weights import files
 
     name = str(config.init.backbone)
     if name not in packaged.FILES:

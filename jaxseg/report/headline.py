@@ -147,11 +147,11 @@ def table(
         length = "" if each.steps == last["step"] else "; not the same number of steps"
         rows.append((each.role, each.steps, each.mean, names + length, each.deviation))
     if yardsticks and yardsticks.get("position") is not None:
-        for key, name in (
-            ("colour_and_position", "commonest class of each colour and position"),
-            ("position", "commonest class of each position"),
+        for key, name, seen in (
+            ("colour_and_position", "commonest class of each colour and position", "one pixel"),
+            ("position", "commonest class of each position", "no image"),
         ):
-            rows.append((name, "", yardsticks[key], "sees no image", None))
+            rows.append((name, "", yardsticks[key], f"sees {seen}", None))
     if len(rows) < 2:
         return ""
     cells = []

@@ -110,12 +110,13 @@ def _run(
         return 130
     if main and trained.swept:
         sweep_tables.print_tables(sweep_tables.outcome(workdir, over, trained.members))
+        yardsticks.write(trained.config, trained.folders)  # the data are the same
         for folder in trained.folders:
             snapshots.write_up(folder, trained.last_warm)
         tabulate()
         print(f"comparison: {report_compare.write([workdir], Path(workdir, compare.PAGE))[0]}")
     elif main:
-        yardsticks.write(trained.config, workdir)
+        yardsticks.write(trained.config, [workdir])
         snapshots.conclude(workdir, trained.last_warm)
     return 0
 

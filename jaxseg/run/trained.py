@@ -15,7 +15,7 @@ from jaxseg.evaluation import selection
 from jaxseg.experiment import batches, check, fine_tune, memory, preparation, run_classes, settings
 from jaxseg.experiment.method import make_method
 from jaxseg.experiment.optimisers import Players
-from jaxseg.experiment.state import abstract_state, first_states
+from jaxseg.experiment.state import abstract_state, check_weights, first_states
 from jaxseg.run import describe, sweep, sweep_members, sweep_tables
 from jaxseg.run.sweep_members import Member
 from jaxseg.storage import run_folder
@@ -78,6 +78,8 @@ def make_trained(config: ConfigDict, workdir: str) -> Trained:
         processes.shared_folder(folder)
     method, players = checked[0].method, [each.players for each in checked]
     memory.check_batch(config, describe.batch_of(config, method, config.train.batch))
+    if not any(run_folder.holds_steps(run_folder.checkpoints(folder)) for folder in folders):
+        check_weights(config)
     preparation.check_read(config, method.reads)  # before labels are counted, which prepares them
     counted = _with_class_weights(members)
     if counted is not members:

@@ -6,7 +6,7 @@ numbers that judge it) and `sheet.jpg` (before and after). A broken run goes on 
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ def translate(
     facts = way.facts | {"source": translation.about(config, "source")}
     folder = Path(output).expanduser()
     label_set = settings.label_set(config)
-    matrices = _Content(config, judge, len(label_set.classes)) if judge else None
+    matrices = _Content(config, judge, label_set.classes) if judge else None
     _claim(folder, facts)
     preparation.prepare(config, ("source_image", "source_label", "target_image"))
     run_folder.write_text(folder / "classes.txt", "".join(f"{c}\n" for c in label_set.classes))
@@ -179,7 +179,7 @@ class _Shown:
 class _Content:
     """Confusion matrices of a run's segmenter on images before and after."""
 
-    def __init__(self, config: ConfigDict, run: str, classes: int):
+    def __init__(self, config: ConfigDict, run: str, names: Sequence[str]):
         loaded = ensembles.one(config, run, step="last", flag="judge")
         model = jax.device_put(tuple(loaded.model[k] for k in ("params", "stats", "memory")))
         predict = loaded.method.predict
@@ -187,10 +187,11 @@ class _Content:
         @jax.jit
         def count(images, labels):
             logits = resize_bilinear(predict(*model, images), labels.shape[1:])
-            return confusion.confusion(jnp.argmax(logits, -1), labels, classes)
+            return confusion.confusion(jnp.argmax(logits, -1), labels, len(names))
 
-        self._run, self._count = run, count
-        self._total = {key: np.zeros((classes, classes), np.int64) for key in ("before", "after")}
+        self._run, self._count, self._names = run, count, names
+        empty = np.zeros((len(names), len(names)), np.int64)
+        self._total = {"before": empty, "after": empty.copy()}
 
     def add(self, before: np.ndarray, after: np.ndarray, labels: np.ndarray) -> None:
         for key, images in (("before", before), ("after", after)):
@@ -199,10 +200,29 @@ class _Content:
     def scores(self) -> dict[str, Any]:
         return {"run": self._run} | {
             key: dict(
-                miou=confusion.mean_iou(total), pixel_accuracy=confusion.pixel_accuracy(total)
+                miou=confusion.mean_iou(total),
+                pixel_accuracy=confusion.pixel_accuracy(total),
+                iou={
+                    name: float(value)
+                    for name, value in zip(self._names, confusion.iou(total), strict=True)
+                    if value == value  # not nan: it occurs or is predicted
+                },
             )
             for key, total in self._total.items()
         }
+
+
+def _lost(content: dict[str, Any] | None) -> str:
+    """The three classes whose IoU has fallen most, as text: trees in skies, say."""
+    if not content:
+        return ""
+    before, after = (content[when]["iou"] for when in ("before", "after"))
+    falls = sorted((after.get(name, 0.0) - before[name], name) for name in before)
+    return ", ".join(
+        f"{name} {100 * before[name]:.1f} -> {100 * after.get(name, 0.0):.1f} %"
+        for fall, name in falls[:3]
+        if fall < -0.005
+    )
 
 
 def _print(told: dict[str, Any], folder: Path) -> None:
@@ -224,6 +244,8 @@ def _print(told: dict[str, Any], folder: Path) -> None:
             values = (f"{100 * told['content'][when][key]:.1f} %" for when in ("before", "after"))
             table.add_row(f"{name} of {told['content']['run']} on them", *values)
     Console().print(table)
+    if lost := _lost(told.get("content")):
+        print(f"least of it survives in: {lost} (IoU before, after)")
     if variety["after"] < ALIKE * variety["before"]:
         print(
             f"the translated images differ among themselves by less than {ALIKE:.0%} of what the "

@@ -3,6 +3,7 @@
 import ast
 import functools
 import hashlib
+import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -57,7 +58,8 @@ def config(
       size: (height, width) of the images; None = (128, 256).
       split: the wanted split; only checked, all splits in `counts` are rendered together.
       domain: one of `DOMAINS`: 'rendered' (the labelled source), 'photographic' (the target),
-        'rendered_varied' and 'photographic_varied' (labelled sources for photographs).
+        'rendered_varied' and 'photographic_varied' (labelled sources for photographs); or several,
+        joined by '+', which share the scenes of each split evenly.
       seed: seed of the scenes.
       counts: scenes per split, {'train': n, 'val': n} or one of the two; None = 400 and 100.
 
@@ -69,20 +71,25 @@ def config(
       UserError: an unknown domain or split, or a count out of range.
     """
     counts = dict(counts or {"train": 400, "val": 100})
-    if domain not in DOMAINS:
-        raise UserError(f"streets has no domain {domain!r}; choose one of {', '.join(DOMAINS)}")
+    looks = domain.split("+")
+    for look in looks:
+        if look not in DOMAINS or looks.count(look) > 1:
+            raise UserError(
+                f"streets has no domain {domain!r}; choose one of {', '.join(DOMAINS)}, or several "
+                "different ones joined by '+'"
+            )
     for name, count in counts.items():
-        if name not in ("train", "val") or not 0 < count <= _MOST:
+        if name not in ("train", "val") or not len(looks) <= count <= _MOST:
             raise UserError(
                 f"streets cannot render {count} scenes of {name!r}; "
-                f"give 1 to {_MOST} for train, val or both"
+                f"give {len(looks)} to {_MOST} for train, val or both"
             )
     if split is not None and split not in counts:
         raise UserError(f"streets has no split {split!r}; it has {', '.join(counts)}")
     size = tuple(size or (128, 256))
     digest = renderer_digest(Path(streets.__path__[0]))
     number = "-".join(f"{split}{count}" for split, count in sorted(counts.items()))
-    name = f"{domain}-seed{seed}-{common.size_name(size)}-{number}-{digest}"
+    name = f"{'_and_'.join(looks)}-seed{seed}-{common.size_name(size)}-{number}-{digest}"
     options = {"domain": domain, "seed": seed, "counts": counts}
     return common.Config(name=name, size=size, options=options, keys=("label", "depth"))
 
@@ -107,10 +114,12 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _generate_examples(self, split: str, count: int) -> Iterator[dict]:
         options = self.builder_config.options
-        domain, seed = options["domain"], options["seed"]
-        start = first_index(domain, split)
-        scenes = render.records(
-            seed, range(start, start + count), domain, self.builder_config.size, common.cores()
-        )
-        title = f"rendering streets, {domain} {split}"
-        return common.track(scenes, count, title)
+        size, seed, looks = self.builder_config.size, options["seed"], options["domain"].split("+")
+        parts = []
+        for number, look in enumerate(looks):
+            share = (number + 1) * count // len(looks) - number * count // len(looks)
+            start = first_index(look, split)
+            indices = range(start, start + share)
+            parts.append(render.records(seed, indices, look, size, common.cores()))
+        title = f"rendering streets, {options['domain']} {split}"
+        return common.track(itertools.chain(*parts), count, title)

@@ -19,6 +19,7 @@ from jaxseg.models.segmenters.deeplabv3 import AuxiliaryHead
 from jaxseg.models.segmenters.depth_head import DepthHead
 from jaxseg.resize import resize_bilinear
 
+STRIDE = 4  # of the logits
 STRIDES = (32, 16, 8)  # of the backbone's last stage; the first is the default
 
 

@@ -1,6 +1,7 @@
 """HRDA (Hoyer et al., "HRDA: Context-Aware High-Resolution Domain-Adaptive Semantic Segmentation",
-2022): any segmenter on the whole image at half size (context) and on windows at full size (detail),
-fused class by class by a learned scale attention.
+2022): a segmenter on the whole image at half size (context) and on windows at full size (detail),
+fused class by class by a learned scale attention. The segmenter is one whose head reads the stages
+of a backbone at stride 32 (`STRIDE`): the feature pyramid, SegFormer's and DAFormer's.
 """
 
 from collections.abc import Mapping

@@ -88,7 +88,8 @@ def find(name: str) -> Path:
     folder = _folder(wanted.package)
     if folder is None:
         raise UserError(
-            f"config.init.backbone={name}: its package is not installed: {wanted.advice}"
+            f"config.init.backbone={name}: its package is not installed: {wanted.advice} (or begin "
+            "with random values: --config.init.backbone=)"
         )
     path = folder / wanted.file
     if not path.is_file():
