@@ -201,6 +201,11 @@ def learn_target(config: ConfigDict) -> None:
     )
 
 
+def plain_colours(config: ConfigDict) -> None:
+    """For many labels of the target: colours are its own, and nothing to be independent of."""
+    config.augment.source.update(dict(jitter=0.0, hue=0.0, blur=0.0, noise=0.0))
+
+
 def hidden_block(config: ConfigDict) -> int:
     """Side in pixels of what MIC hides: a sixteenth of the image or crop, as in its paper."""
     crop = config.augment.target.crop or config.data.target.size

@@ -13,7 +13,7 @@ def get_config(preset: str = "streets"):
     """See `common.PRESETS`."""
     config = common.experiment("few_labels", preset)
     common.learn_target(config)
-    config.data.source_share = 0.05
+    config.data.source_share = 0.05  # strong colours stay: they help where images are few
     config.net.statistics = "source"
     config.method = common.method(
         "source_only", segmentation_weights={"main": 1.0, "aux": 0.1}, **common.rarity(config)

@@ -11,6 +11,7 @@ def get_config(preset: str = "streets"):
     """See `common.PRESETS`."""
     config = common.experiment("oracle", preset)
     common.learn_target(config)
+    common.plain_colours(config)
     config.net.statistics = "source"
     config.method = common.method(
         "source_only", segmentation_weights={"main": 1.0, "aux": 0.1}, **common.rarity(config)

@@ -62,9 +62,7 @@ def experiment(
     config.net.norm = "train"
     config.train.warmup_steps = 0
     if light and not scratch:
-        # Colours are the target's own here: nothing to be independent of.
-        plain = dict(jitter=0.0, hue=0.0, blur=0.0, noise=0.0)
-        config.augment.source.update(plain)
+        common.plain_colours(config)
     return config
 
 

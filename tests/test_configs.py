@@ -92,6 +92,12 @@ def test_the_table_names_every_config():
     assert sorted([*METHODS, *SUPERVISED, *GEOMETRY, *SELF_TRAINING, *STYLE]) == CONFIGS
 
 
+def test_only_the_oracle_leaves_colours_as_they_are():
+    """An upper bound that has to be independent of its own colours is none; few images need it."""
+    found = {name: load(name).augment.source.jitter for name in ("oracle", "few_labels", "advent")}
+    assert found == {"oracle": 0.0, "few_labels": 0.4, "advent": 0.4}
+
+
 @pytest.mark.parametrize("preset", PAPER_PRESETS)
 @pytest.mark.parametrize("name", METHODS)
 def test_paper_presets_have_the_papers_numbers(name, preset):
