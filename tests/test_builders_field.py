@@ -89,6 +89,15 @@ def make(root, name):
     return raw
 
 
+LICENCES = {
+    "acdc": "for non-commercial use", "bdd100k": "free with its notice for research",
+    "dark_zurich": "for non-commercial use", "idd": "for research",
+    "mapillary": "CC BY-NC-SA", "shift": "CC BY-NC-SA 4.0", "synscapes": "for research",
+    "urbansyn": "CC BY-SA 4.0: commercial use is allowed",
+    "wilddash2": "for non-commercial research",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_labels_become_train_ids(name, packed, tmp_path, capsys):
@@ -104,7 +113,7 @@ def test_labels_become_train_ids(name, packed, tmp_path, capsys):
     np.testing.assert_array_equal(label_of(found[key]), expected)
     assert found[key]["image"] == published
     said = capsys.readouterr().out
-    assert f"{name}: " in said and ("published" in said) == (name != "shift")
+    assert f"{name}: {LICENCES[name]}" in said and ("published" in said) == (name != "shift")
 
 
 def pack(root, name):

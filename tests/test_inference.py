@@ -109,6 +109,12 @@ PROTOCOLS = [
 ]
 
 
+def test_windows_of_hrda_on_an_image_of_cityscapes():
+    starts = evaluation_protocol._starts
+    assert (starts(1024, 512, 1024), starts(1024, 512, 2048)) == ([0], [0, 512, 1024])
+    assert starts(1024, 512, 2000) == [0, 512, 976]
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=str)
 def test_equals_loops_in_numpy(protocol):
     seen = images()

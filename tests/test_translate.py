@@ -61,6 +61,16 @@ def images(folder, kind):
     return {path.name: codec.decode_any(path.read_bytes()) for path in paths}
 
 
+def test_a_run_of_gio_ada_translates_too(tmp_path, records):
+    config = small_config("gio_ada", records)
+    (tmp_path / "run").mkdir()
+    workdir = begun(config, tmp_path / "run")
+    told = translate.translate(config, workdir, str(tmp_path / "out"), Wanted(step="last"), "")
+    pictures = images(tmp_path / "out", "images")
+    assert len(pictures) == 6 == told["images"] and "content" not in told
+    assert all(picture.shape == (*SIZE, 3) for picture in pictures.values())
+
+
 def test_a_run_translates_and_is_trained_on(trained, judge, tmp_path, records, capsys):
     config, workdir = trained
     folder = tmp_path / "out"
