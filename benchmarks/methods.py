@@ -7,8 +7,9 @@
 A row is a config with modifiers of its own. All rows have the preset's sizes and network but those
 with `+hrda`, whose network has a DAFormer head; `source_only+daformer` is source only with that
 head. Steps of all rows take turns on noise; without steps (`--steps=0`) programs are only compiled.
-Time is that of all cores, which other work on the machine changes least; memory is the peak of the
-compiled step on one device, from XLA's analysis.
+CycleGAN and CyCADA have their preset's batch, half of the others'. Time is that of all cores,
+which other work on the machine changes least; memory is the peak of the compiled step on one
+device, from XLA's analysis.
 """
 
 import argparse
@@ -26,7 +27,8 @@ from jaxseg.engine import pages
 
 ROWS = (
     *("source_only", "minent", "adaptsegnet", "advent", "advent+mic", "cbst", "dacs", "dacs+mic"),
-    *("daformer", "daformer+mic", "source_only+daformer", "dacs+hrda"),
+    *("daformer", "daformer+mic", "source_only+daformer", "dacs+hrda", "fda", "dada", "gio_ada"),
+    *("cyclegan", "cycada"),
 )
 
 
@@ -50,7 +52,7 @@ def config_of(row: str, preset: str, backbone: str = ""):
     settings: dict[str, Any] = {}
     if name not in ("cbst", "dacs", "daformer"):  # these have the modifiers themselves
         if "mic" in modifiers:
-            settings |= {"mic.weight": 1.0, "mic.block": 16}
+            settings |= {"mic.weight": 1.0}
         if "daformer" in modifiers:
             settings |= {"net.architecture": "daformer", "net.aux": False, "net.channels": 64}
         modifiers = []
