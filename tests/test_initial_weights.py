@@ -12,6 +12,7 @@ from kit.surgery import ALEXNET, VGG, field, layer
 from kit.torchvision import torchvision_shapes
 
 from jaxseg.errors import UserError
+from jaxseg.experiment import state
 from jaxseg.experiment.method import make_method
 from jaxseg.experiment.optimisers import make_optimisers
 from jaxseg.experiment.state import abstract_state, with_initial_weights
@@ -159,12 +160,14 @@ def test_a_damaged_caffemodel_names_itself(tmp_path):
         files.load(tmp_path / "w.caffemodel")
 
 
-def test_a_distance_to_features_of_nothing_is_told():
+def test_a_distance_to_features_of_nothing_is_told(tmp_path):
     said = []
     for name in ("dacs", "daformer"):
-        with_initial_weights(small_config(name, "nowhere"), None, "nowhere", said.append)
-    (line,) = said
-    assert line.startswith("note: config.init.backbone is empty")
+        with_initial_weights(small_config(name, "nowhere"), None, str(tmp_path), said.append)
+    *random, note = said
+    assert random == 2 * [f"{state.RANDOM} (config.init.backbone)"]
+    assert note.startswith("note: config.init.backbone is empty")
+    assert (tmp_path / state.FILE).read_text().startswith("initial weights: none")
 
 
 def test_another_transformer_is_told_by_name(tmp_path):
