@@ -178,8 +178,8 @@ def _two_scales(config, embedded):
 
 
 def _masked(config):
-    """Adverse conditions (ACDC, Dark Zurich) also mask the source, without other colours: the paper's
-    batch of one source and one target image is here the mean over both batches.
+    """Adverse conditions (ACDC, Dark Zurich) also mask the source, without other colours: the
+    paper's batch of one source and one target image is here the mean over both batches.
     """
     config.mic.weight = 1.0
     if config.data.target.name in ("acdc", "dark_zurich"):
