@@ -65,7 +65,7 @@ def experiment(name: str) -> ConfigDict:
     config.mic = ConfigDict(
         dict(
             weight=0.0,  # 1 in the paper; 0 for none
-            block=64,  # side of a hidden block in pixels; presets: a sixteenth of the image or crop
+            block=64,  # side of a hidden block in pixels; papers: a 16th of image or crop
             ratio=0.7,  # share of the blocks that are hidden
             tokens=False,  # hides patches of a vision transformer instead (net.architecture=vfm)
             source=False,  # hides blocks of source images as well

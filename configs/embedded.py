@@ -30,8 +30,6 @@ def pair(config: ConfigDict, base: str, scratch: bool) -> None:
       scratch: whether the network begins without pretrained weights.
     """
     _network(config, scratch)
-    # MIC's teacher, where the method has none: the paper's has 10^5 steps to become sure.
-    config.mic.update(dict(decay=0.99, threshold=0.9))
     size = (96, 192) if scratch else (128, 256)
     config.data.source = _rendered("rendered", size)
     config.data.target = _rendered("photographic", size)
