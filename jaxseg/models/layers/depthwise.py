@@ -1,7 +1,7 @@
 """Depthwise convolution: every channel has its own kernel (Howard et al., MobileNets, 2017).
 
-On GPU and TPU it is XLA's grouped convolution. XLA's CPU backend computes that four to twenty times
-slower than memory bandwidth allows, forward and backward, so the CPU uses sums of shifted products:
+On GPU and TPU it is XLA's grouped convolution. XLA's CPU backend computes that 7 to 60 times slower
+than what follows (`benchmarks/depthwise.py`), so the CPU uses sums of shifted products:
 
 - forward: one product and sum per kernel element, which XLA fuses into one loop;
 - gradient for the input: the same with the mirrored kernel; with a stride, one such sum for each
