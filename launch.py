@@ -1,4 +1,4 @@
-"""Trains, evaluates or predicts with one config, or inspects its data; flags only.
+r"""Trains, evaluates or predicts with one config, or inspects its data; flags only.
 
 python launch.py --config=configs/advent.py
 python launch.py --config=configs/advent.py --mode=inspect
@@ -8,7 +8,8 @@ python launch.py --config=configs/advent.py --mode=predict --input=photos --outp
 python launch.py --config=configs/advent.py:gta5_cityscapes --mode=evaluate --weights=advent.pth
 python launch.py --config=configs/cyclegan.py --mode=translate --output=translated
 python launch.py --config=configs/advent.py --mode=evaluate --ensemble=runs/a,runs/b@700
-srun python launch.py --config=configs/advent.py:gta5_cityscapes --distributed
+srun python launch.py --config=configs/advent.py:gta5_cityscapes --distributed \
+    --config.train.batch=16
 python launch.py --mode=web --runs=runs --port=8000
 """
 

@@ -81,6 +81,8 @@ def flags_of(method: str, seed: int, preset: str, overrides: list[str]) -> list[
     """Returns the flags of one run, without --workdir."""
     config, own = METHODS[method]
     name, plus, modifier = config.partition("+")
+    if method == "dacs_fda" and "scratch" in preset:  # as configs/fda.py: one frequency at least
+        own = ["--config.augment.source.fda=0.02"]
     where = f"--config=configs/{name}.py:{preset}{plus}{modifier}"
     return [where, f"--config.seed={seed}", *own, *overrides]
 

@@ -80,7 +80,7 @@ def experiment(name: str) -> ConfigDict:
     )
     config.sweep = ConfigDict(
         dict(
-            over="",  # trains members side by side: "seed=0,1,2 optim.gen.lr=0.05,0.1" makes six
+            over="",  # trains members side by side: "seed=0,1,2 optim.gen.lr=5e-4,1e-3" makes six
             how="",  # vmap, map or each, see sweep.members_update; "": by the kind of device
         )
     )

@@ -6,8 +6,8 @@ A preset names the pair of data sets:
   streets_folder       rendered streets -> your own photographs
   virtual_kitti_kitti  Virtual KITTI 1.3.1 -> KITTI, 10 classes, 384x1248
   synthia_cityscapes   SYNTHIA-RAND-CITYSCAPES -> Cityscapes, 16 classes
-On these three the networks begin with the ImageNet weights of EfficientNet-Lite0; `+scratch` is
-a small one without.
+On the three `streets` presets the networks begin with the ImageNet weights of EfficientNet-Lite0;
+`+scratch` is a small one without.
 
 KITTI's and Cityscapes' depth, to score the predicted one by, is made from the published disparity:
 --config.data.target.options.depth=disparity. It is not learnt from.

@@ -21,14 +21,14 @@ WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
     "Checkpoints, metrics and report; default runs/<config name>. A run's own config is used to "
-    "evaluate and predict if there is no --config.",
+    "evaluate, predict, export and translate if there is no --config.",
 )
 MODE = flags.DEFINE_enum("mode", "train", MODES, "What to do.")
 STEP = flags.DEFINE_string(
     "step",
     "best",
-    "Checkpoint for evaluate and predict: best (with target labels), source_miou, entropy, "
-    "agreement or neighbourhood_density (without), last, a step; evaluate also: all.",
+    "Checkpoint for evaluate, predict, export and translate: best (with target labels), "
+    "source_miou, entropy, agreement or neighbourhood_density (without), last, a step; evaluate also: all.",
 )
 SPLIT = flags.DEFINE_string(
     "split",
@@ -38,8 +38,8 @@ SPLIT = flags.DEFINE_string(
 WEIGHTS = flags.DEFINE_string(
     "weights",
     None,
-    "For evaluate and predict instead of a checkpoint: a .pth, .npz or .safetensors file "
-    "(published ones are recognised), for evaluate also a folder.",
+    "For evaluate, predict, export and translate instead of a checkpoint: a .pth, .npz or "
+    ".safetensors file (published ones are recognised), for evaluate also a folder.",
 )
 SAVE = flags.DEFINE_string(
     "save", None, "New folder that gets --weights=FILE as a checkpoint; use it as a --workdir."
@@ -47,7 +47,7 @@ SAVE = flags.DEFINE_string(
 ENSEMBLE = flags.DEFINE_string(
     "ensemble",
     None,
-    "For evaluate and predict: DIR[@STEP],DIR2,... of runs (or weight files) to average.",
+    "For evaluate, predict and export: DIR[@STEP],DIR2,... of runs (or weight files) to average.",
 )
 ENSEMBLE_WEIGHTS = flags.DEFINE_string(
     "ensemble_weights", None, "Weights of the ensemble's members, as 0.7,0.3; equal by default."
