@@ -21,7 +21,7 @@ def get_config(preset: str = "streets"):
         "dacs",
         segmentation_weights=self_training.levels(config),
         target_weight=1.0,  # of the loss on mixed images
-        decay=0.99,  # of the teacher's average
+        decay=0.95 if small else 0.99,  # of the teacher's average
         threshold=0.9 if small else 0.968,  # of the probability of a sure pseudo label
         margins=(0.0, 0.0),  # (top, bottom) shares of the height without pseudo labels
         jitter=0.25,  # of the mixed images' colours

@@ -14,7 +14,7 @@ from jaxseg.engine.method import Carry
 from jaxseg.errors import UserError
 from jaxseg.methods import cbst, dacs, daformer
 from jaxseg.methods.parts import appearance, feature_distance, masked, self_training, teacher
-from jaxseg.methods.parts.classes import Rarity
+from jaxseg.methods.parts.classes import Rarity, weighed
 from jaxseg.methods.parts.feature_distance import FeatureDistance
 from jaxseg.methods.parts.masked import Masking
 from jaxseg.methods.parts.self_training import Mixture
@@ -149,11 +149,33 @@ def test_pseudo_labels_weigh_classes_by_hand():
     losses = -np.log([0.5, 0.2, 0.9]) * [1, 0.5, 0.5]
     for share in (0.0, 0.25, 1.0):
         factor = 1 - share + share * np.array([1, 3, 1]) / (5 / 3)
-        mean = functools.partial(
-            self_training.mean_loss, over_all=False, rarity=Rarity(0.0, (1, 3), share)
-        )
-        found = on_one_device(mean)(logits, labels, sure)
+        mean = functools.partial(self_training.mean_loss, over_all=False)
+
+        def loss(logits, labels, sure, share=share, mean=mean):
+            return mean(logits, labels, weighed(labels, sure, Rarity(0.0, (1, 3), share)))
+
+        found = on_one_device(loss)(logits, labels, sure)
         np.testing.assert_allclose(found, (factor * losses).mean(), rtol=1e-6)
+
+
+def test_pasted_labels_weigh_classes_by_hand():
+    """Weights 1 and 3. Pasted pixels of both classes and an ignored one: their mean is 2; the
+    teacher's pixels, of both classes, have a share and a mean of their own.
+    """
+    labels = jnp.array([[[0, 1, 255, 1, 0, 0]]])
+    mask = jnp.array([[[True, True, True, False, False, False]]])
+    sure = jnp.array([[[1.0, 1.0, 1.0, 0.5, 0.5, 0.5]]])
+    for weighted, pseudo in ((0.5, 0.0), (0.5, 0.25), (0.0, 1.0)):
+        rarity = Rarity(weighted, (1, 3), pseudo)
+
+        def of(labels, sure, mask, rarity=rarity):
+            return weighed(labels, sure, rarity, mask)
+
+        found = on_one_device(of)(labels, sure, mask)
+        true = 1 - weighted + weighted * np.array([1, 3, 0]) / 2
+        others = 1 - pseudo + pseudo * np.array([3, 1, 1]) / (5 / 3)
+        expected = np.array([[[*true, *(0.5 * others)]]])
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("share", ["weighted", "pseudo_weighted"])
@@ -171,7 +193,8 @@ def test_sure_pseudo_labels_lose_what_true_ones_do():
 
     def both(labels):
         of = functools.partial(self_training.level_losses, outputs, {"main": 1.0}, labels)
-        return of(None, False, rarity)["main"], of(jnp.ones((2, 3, 4)), False, rarity)["main"]
+        sure = weighed(labels, jnp.ones((2, 3, 4)), rarity)
+        return of(None, False, rarity)["main"], of(sure, False, rarity)["main"]
 
     found, expected = on_one_device(both)(jnp.asarray(rng.choice([0, 1, 2, 255], (2, 3, 4))))
     np.testing.assert_allclose(found, expected, rtol=1e-6)

@@ -57,8 +57,9 @@ def make(
       over_all: see `self_training.mean_loss`.
       of_teacher: evaluates the teacher, whose statistics are the target's, instead of the student.
       statistics: 'both': the source's and the mixture's batches move the running statistics.
-      weighted, class_weights, pseudo_weighted: shares of the source's and of the mixture's loss
-        that weigh classes by their rarity, see `classes.Rarity`.
+      weighted, class_weights, pseudo_weighted: shares of the loss of true labels (the source's,
+        pasted ones included) and of the teacher's that weigh classes by their rarity, see
+        `classes.Rarity`.
     """
     self_training.check(statistics, margins)
 

@@ -21,10 +21,11 @@ class Rarity(NamedTuple):
     """How a loss counts classes.
 
     Attributes:
-      weighted: share, 0..1, of the loss of true labels that has class weights.
+      weighted: share, 0..1, of the loss of true labels that has class weights, also of those that
+        are pasted into an image whose other labels are a teacher's.
       class_weights: K numbers, or one word of `balance.KINDS` while they have not been counted: a
         method can then predict, not train.
-      pseudo: as `weighted`, of the loss of labels that have weights of their own, a teacher's.
+      pseudo: as `weighted`, of the loss of a teacher's labels.
     """
 
     weighted: float = 0.0
@@ -68,21 +69,33 @@ def _counted(rarity: Rarity) -> list[float]:
     return [float(weight) for weight in rarity.class_weights]
 
 
-def factors(labels: jax.Array, valid: jax.Array, rarity: Rarity) -> jax.Array:
-    """What each pixel's loss is multiplied by for the share `rarity.pseudo`, float32 [N,H,W].
+def weighed(
+    labels: jax.Array, weights: jax.Array, rarity: Rarity, true: jax.Array | None = None
+) -> jax.Array:
+    """`weights` of pixels, times how much the class of each counts, float32 [N, H, W].
 
-    It is 1 - pseudo + pseudo * w / mean(w), with w the weight of the pixel's class and the mean
-    over the valid pixels of the batches of all devices, so that its own mean is 1. The mean of a
-    cross-entropy times it is `label_loss` with that share.
+    That factor is 1 - s + s * w / mean(w), with w the weight of the pixel's class, s the share
+    `rarity.weighted` for true labels and `rarity.pseudo` for the others, and the mean over the
+    pixels of the same kind in the batches of all devices; so its own mean over them is 1. The mean
+    of a cross-entropy times the factor is `label_loss` with that share.
 
     Args:
-      labels: [N, H, W] class ids.
-      valid: [N, H, W], 1 where a label counts, else 0.
-      rarity: `pseudo` and class weights that are numbers.
+      labels: [N, H, W] class ids; 255 is ignored.
+      weights: [N, H, W], of the pixels.
+      rarity: the shares, and class weights that are numbers where a share is above 0.
+      true: bool [N, H, W], where labels are true; None: nowhere.
     """
-    own = weight_map(labels, _counted(rarity)) * valid
-    mean = global_mean(own, valid)
-    return 1 - rarity.pseudo + rarity.pseudo * own / jnp.maximum(mean, TINY)
+    if true is None:
+        kinds = ((jnp.ones(labels.shape, bool), rarity.pseudo),)
+    else:
+        kinds = ((true, rarity.weighted), (~true, rarity.pseudo))
+    for kind, share in kinds:
+        if share:
+            own = weight_map(labels, _counted(rarity))
+            mean = global_mean(own * kind, kind & (labels < len(rarity.class_weights)))
+            factor = 1 - share + share * own / jnp.maximum(mean, TINY)
+            weights = weights * jnp.where(kind, factor, 1.0)
+    return weights
 
 
 def label_loss(rarity: Rarity) -> Callable[[jax.Array, jax.Array], jax.Array]:

@@ -16,7 +16,7 @@ from jaxseg.engine.method import IMAGE, TARGET, Loss, Method, View
 from jaxseg.errors import UserError
 from jaxseg.methods.parts import teacher
 from jaxseg.methods.parts.appearance import StrongView, strong_view
-from jaxseg.methods.parts.classes import PLAIN, Rarity
+from jaxseg.methods.parts.classes import PLAIN, Rarity, weighed
 from jaxseg.methods.parts.self_training import PSEUDO, level_losses
 from jaxseg.methods.parts.self_training_views import SEED
 from jaxseg.methods.parts.teacher import Follow
@@ -148,9 +148,8 @@ def masked(
         total, carry = method.losses["gen"](params, carry, batch, key)
         pseudo, carry = labelled(params, before, carry, batch)
         keys = jax.random.split(jax.random.fold_in(key, 1), 2)
-        value = consistency(
-            params, carry, batch["target_image"], pseudo.labels, pseudo.weights, keys[0]
-        )
+        weights = weighed(pseudo.labels, pseudo.weights, settings.rarity)
+        value = consistency(params, carry, batch["target_image"], pseudo.labels, weights, keys[0])
         if settings.source:
             labels = batch["source_label"].astype(jnp.int32)
             value += consistency(params, carry, batch["source_image"], labels, None, keys[1])

@@ -18,7 +18,7 @@ from jaxseg.errors import UserError
 from jaxseg.losses.segmentation import cross_entropy
 from jaxseg.methods.parts import align, mixing, mixing_masks, self_training_views, teacher
 from jaxseg.methods.parts.appearance import StrongView, strong_view
-from jaxseg.methods.parts.classes import PLAIN, Rarity, check_rarity, factors, label_loss
+from jaxseg.methods.parts.classes import PLAIN, Rarity, check_rarity, label_loss, weighed
 from jaxseg.methods.parts.feature_distance import FeatureDistance, distance, frozen, start
 from jaxseg.methods.parts.levels import FEATURES, beside
 from jaxseg.methods.parts.teacher import Follow, PseudoLabels
@@ -69,7 +69,6 @@ def mean_loss(
     labels: jax.Array,
     weights: jax.Array | None,
     over_all: bool,
-    rarity: Rarity = PLAIN,
 ) -> jax.Array:
     """Weighted cross-entropy of a batch.
 
@@ -80,15 +79,12 @@ def mean_loss(
       over_all: divides by the number of all pixels, ignored ones included, as mmsegmentation and so
         DAFormer's code does; otherwise by the number of pixels that are not ignored. Neither
         divides by the weights: where the teacher is unsure the loss is small.
-      rarity: with a share `pseudo`, pixels with weights count by their class, `classes.factors`.
 
     Returns:
       A float32 number, the mean over the batches of all devices.
     """
     loss, valid = cross_entropy(logits, labels)
     loss = loss if weights is None else loss * weights
-    if rarity.pseudo and weights is not None:
-        loss *= factors(labels, valid, rarity)
     return jnp.mean(loss) if over_all else global_mean(loss, valid)
 
 
@@ -103,7 +99,7 @@ def level_losses(
     """The loss of each level; that of a window ('hr') is over its pixels alone.
 
     Labels without weights are true: theirs is `classes.label_loss` where `rarity.weighted` is above
-    0. All others' is `mean_loss`.
+    0. All others' is `mean_loss`; `classes.weighed` has put how classes count into the weights.
     """
     found = {}
     for level in levels:
@@ -111,7 +107,7 @@ def level_losses(
         if weights is None and rarity.weighted:
             found[level] = label_loss(rarity)(logits, own)
         else:
-            found[level] = mean_loss(logits, own, share, over_all, rarity)
+            found[level] = mean_loss(logits, own, share, over_all)
     return found
 
 
@@ -134,12 +130,14 @@ def mask_of_classes(key: jax.Array, labels: jax.Array, num_classes: int, mixture
     return mixing_masks.some_classes(chance, ids, 0.5, present)
 
 
-def mixed(key: jax.Array, batch, pseudo: PseudoLabels, num_classes: int, mixture: Mixture):
+def mixed(
+    key: jax.Array, batch, pseudo: PseudoLabels, num_classes: int, mixture: Mixture, rarity=PLAIN
+):
     """Target images with classes of source images in them, their labels, and their weights.
 
     Returns:
       images float32 [N, H, W, 3], labels int32 [N, H, W], weights float32 [N, H, W]: 1 where a
-      pixel is the source's.
+      pixel is the source's, times how its class counts by `rarity` (`classes.weighed`).
 
     Raises:
       UserError: source and target images of different sizes.
@@ -155,7 +153,7 @@ def mixed(key: jax.Array, batch, pseudo: PseudoLabels, num_classes: int, mixture
     mask = mask_of_classes(class_key, batch["source_label"], num_classes, mixture)
     labels = batch["source_label"].astype(jnp.int32)
     images, labels = mixing.paste(mask, target, pseudo.labels, source, labels)
-    weights = jnp.where(mask, 1.0, pseudo.weights)
+    weights = weighed(labels, jnp.where(mask, 1.0, pseudo.weights), rarity, mask)
     return strong_view(view_key, images, mixture.view), labels, weights
 
 
@@ -278,9 +276,10 @@ def make(
         pseudo, carry, metrics = label(probabilities, teacher.remembered(carry, followed))
         pseudo = _without_margins(pseudo, batch, margins)
         if mixture is None:
-            images, labels, weights = batch["target_image"], pseudo.labels, pseudo.weights
+            images, labels = batch["target_image"], pseudo.labels
+            weights = weighed(labels, pseudo.weights, rarity)
         else:
-            images, labels, weights = mix(mix_key, batch, pseudo)
+            images, labels, weights = mix(mix_key, batch, pseudo, rarity=rarity)
         value, parts, _, carry = learn(params, carry, images, labels, weights, net_key)
         total += target_weight * value
         kind = "pseudo" if mixture is None else "mixed"
