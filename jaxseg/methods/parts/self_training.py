@@ -157,6 +157,11 @@ def mixed(
     return strong_view(view_key, images, mixture.view), labels, weights
 
 
+def unmixed(_, batch, pseudo: PseudoLabels, rarity: Rarity):
+    """The same of the target images as they are."""
+    return batch["target_image"], pseudo.labels, weighed(pseudo.labels, pseudo.weights, rarity)
+
+
 def _learner(
     segmenter: Network, levels: Mapping[str, float], over_all: bool, rarity: Rarity = PLAIN
 ) -> Callable:
@@ -267,6 +272,7 @@ def make(
     on_source = _on_source(segmenter, learn, features)
     look = functools.partial(teacher.look, segmenter, mirrored=mirrored)
     mix = functools.partial(mixed, num_classes=num_classes, mixture=mixture)
+    mix = mix if mixture else unmixed
 
     def gen(params, carry, batch, key):
         source_key, mix_key, net_key = jax.random.split(key, 3)
@@ -275,11 +281,7 @@ def make(
         probabilities, followed = look(followed, batch["target_image"])
         pseudo, carry, metrics = label(probabilities, teacher.remembered(carry, followed))
         pseudo = _without_margins(pseudo, batch, margins)
-        if mixture is None:
-            images, labels = batch["target_image"], pseudo.labels
-            weights = weighed(labels, pseudo.weights, rarity)
-        else:
-            images, labels, weights = mix(mix_key, batch, pseudo, rarity=rarity)
+        images, labels, weights = mix(mix_key, batch, pseudo, rarity=rarity)
         value, parts, _, carry = learn(params, carry, images, labels, weights, net_key)
         total += target_weight * value
         kind = "pseudo" if mixture is None else "mixed"
