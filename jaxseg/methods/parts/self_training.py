@@ -131,7 +131,7 @@ def mask_of_classes(key: jax.Array, labels: jax.Array, num_classes: int, mixture
 
 
 def mixed(
-    key: jax.Array, batch, pseudo: PseudoLabels, num_classes: int, mixture: Mixture, rarity=PLAIN
+    key, batch, pseudo: PseudoLabels, num_classes: int, mixture: Mixture, rarity: Rarity = PLAIN
 ):
     """Target images with classes of source images in them, their labels, and their weights.
 
@@ -158,7 +158,7 @@ def mixed(
 
 
 def unmixed(_, batch, pseudo: PseudoLabels, rarity: Rarity):
-    """The same of the target images as they are."""
+    """As `mixed` without a mixture: target images, the teacher's labels, weights by class."""
     return batch["target_image"], pseudo.labels, weighed(pseudo.labels, pseudo.weights, rarity)
 
 
@@ -271,8 +271,8 @@ def make(
     learn = _learner(segmenter, levels, over_all, rarity)
     on_source = _on_source(segmenter, learn, features)
     look = functools.partial(teacher.look, segmenter, mirrored=mirrored)
-    mix = functools.partial(mixed, num_classes=num_classes, mixture=mixture)
-    mix = mix if mixture else unmixed
+    paste = functools.partial(mixed, num_classes=num_classes, mixture=mixture)
+    mix = paste if mixture else unmixed
 
     def gen(params, carry, batch, key):
         source_key, mix_key, net_key = jax.random.split(key, 3)
