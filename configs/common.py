@@ -203,7 +203,7 @@ def learn_target(config: ConfigDict) -> None:
 
 
 def plain_colours(config: ConfigDict) -> None:
-    """For many labels of the target: colours are its own, and nothing to be independent of."""
+    """Source images in their own colours: with many labels of the target, or to be translated."""
     config.augment.source.update(dict(jitter=0.0, hue=0.0, blur=0.0, noise=0.0))
 
 

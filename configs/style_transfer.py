@@ -21,25 +21,24 @@ def experiment(name: str, preset: str, lam_semantic: float, lam_output: float) -
     config.net.aux = False
     config.net.statistics = "target"
     config.disc.init_std = 0.02
-    # Adam as CycleGAN has it for all networks: the rate stays for half of the training and then
-    # falls to 0. On the embedded pairs the segmenter has a rate of its own.
-    shared = dict(
-        optimiser="adam", betas=(0.5, 0.999), lr=2e-4, schedule="linear", hold=0.5,
-        weight_decay=0.0, clip=0.0,
+    # Translators and discriminators begin after the warm-up, with Adam as CycleGAN has it: the rate
+    # stays for half of their steps and then falls to 0. The segmenter has the preset's optimiser.
+    played = config.train.get_ref("steps") - config.train.get_ref("warmup_steps")
+    config.optim.disc.update(
+        dict(
+            optimiser="adam", betas=(0.5, 0.999), lr=2e-4, schedule="linear", hold=0.5,
+            weight_decay=0.0, clip=0.0,
+        )
     )  # fmt: skip
-    for player in ("gen", "disc"):
-        config.optim[player].update(shared)
-    config.optim.gen.head_multiplier = 1.0
+    config.optim.translator = config.optim.disc.copy_and_resolve_references()
+    for player in ("translator", "disc"):
+        config.optim[player].schedule_steps = played * 1
     if small:
+        common.plain_colours(config)  # jitter and noise would be translated, and have to come back
         config.translator = settings.cycle_translator(width=16, blocks=3, disc_width=16)
-        config.optim.gen.groups = ((r"^segmenter/", dict(rate=5.0)),)
-        if config.init.backbone:
-            pretrained = (r"^segmenter/.*backbone/", dict(rate=5 / 3))
-            config.optim.gen.groups = (pretrained, *config.optim.gen.groups)
         config.train.update(dict(batch=2, steps=900, warmup_steps=300, eval_every=150))
     else:
         config.translator = settings.cycle_translator()
-        config.optim.gen.groups = ((r"^segmenter/", dict(rate=0.5)),)
         for side in ("source", "target"):
             config.augment[side].update(dict(flip=0.5, crop=(400, 400)))
         config.net.norm = "reference"

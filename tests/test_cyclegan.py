@@ -20,7 +20,7 @@ from jaxseg.storage.checkpoints import checkpoint
 
 RATE = 0.05
 KEY = jax.random.PRNGKey(1)
-TXS = {player: optax.sgd(RATE) for player in ("gen", "disc")}
+TXS = {player: optax.sgd(RATE) for player in ("translator", "gen", "disc")}
 LAM = dict(lam_cycle=2.0, lam_identity=0.5, lam_semantic=0.7, lam_output=0.9)
 WAYS, DOMAINS = ("to_target", "to_source"), ("source_image", "target_image")
 
@@ -102,7 +102,7 @@ def disc_loss(params, real, translated, maps):
 
 
 def flat(params):
-    nets = {**params["gen"], **params["disc"]}
+    nets = {**params["gen"], **params["translator"], **params["disc"]}
     return {f"{net}/{k}": np.asarray(v, float) for net, own in nets.items() for k, v in own.items()}
 
 
@@ -137,11 +137,59 @@ def test_three_steps_are_the_transcription(cycada, devices):
         np.testing.assert_allclose(found[name], value, **TOLERANCE, err_msg=name)
     kinds = ("adversarial", "cycle", "identity", "discriminator", "accuracy")
     told = {f"{kind}/{domain}" for domain in DOMAINS for kind in kinds}
-    told |= {"transform/change", "segmentation/main", "loss/gen", "loss/disc"}
+    told |= {"transform/change", "segmentation/main", "loss/translator", "loss/gen", "loss/disc"}
     if cycada:
         told |= {f"semantic/{way}" for way in WAYS}
         told |= {f"{kind}/output" for kind in ("adversarial", "discriminator", "accuracy")}
     assert set(metrics) == told
+
+
+def test_translators_and_discriminators_begin_after_the_warm_up():
+    """With moments of their own: Adam's first update is the rate, whatever the gradient. One that
+    had counted the warm-up's steps would take many times that (it corrects for fewer).
+    """
+    method, (batch,), rate = make(), batches(1), 1e-3
+    txs = {player: optax.adam(rate, b1=0.5, b2=0.999) for player in TXS}
+    start, state, _ = run(method._replace(losses=method.warmup), txs, [batch] * 3)
+    for player in ("translator", "disc"):
+        pairs = zip(jax.tree.leaves(start.params[player]), jax.tree.leaves(state.params[player]),
+                    strict=True)  # fmt: skip
+        assert all(np.array_equal(a, b) for a, b in pairs)
+    _, end, _ = run(method, txs, [batch], state=state)
+    for player in ("translator", "disc"):
+        change = jax.tree.map(lambda a, b: np.abs(a - b).max(), state.params[player],
+                              end.params[player])  # fmt: skip
+        np.testing.assert_allclose(jax.tree.leaves(change), rate, rtol=1e-3)
+
+
+def test_each_pool_has_the_shape_of_what_is_translated_into_its_domain():
+    (batch,) = batches(1)
+    batch["target_image"] = np.pad(batch["target_image"], ((0, 0), (0, 4), (0, 8), (0, 0)))
+    _, end, _ = run(make(pool=3), TXS, [batch])
+    for domain, side in (("target_image", "source_image"), ("source_image", "target_image")):
+        pool = end.memory[f"pool_{domain}"]["images"]
+        assert pool.shape == (3, *batch[side].shape[1:]) and np.abs(pool[:2]).max() > 0
+
+
+def test_a_view_of_any_size():
+    """Sides are continued to what the translator halves, and cut again."""
+    seen = []
+
+    def noting(params, stats, images, train, key=None):
+        seen.append(images.shape[1:3])
+        return translator().apply(params, stats, images, train)
+
+    method = cyclegan.make(
+        segmenter(), translator()._replace(apply=noting), discriminator(), discriminator(),
+        num_classes=K, segmentation_weights={"main": 1.0},
+    )  # fmt: skip
+    (batch,) = batches(1)
+    params, stats, memory = method.init(jax.random.PRNGKey(0), batch)
+    odd = batch["source_image"][:, :3, :7]
+    found = method.views["transformed"].function(params, stats, memory, {"source_image": odd})
+    kernel = np.asarray(params["translator"]["to_target"]["kernel"], float)
+    assert seen == [(4, 8)] and found.shape == odd.shape
+    np.testing.assert_allclose(found, (unit(odd) @ kernel + 1) * 127.5, rtol=1e-4, atol=1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +212,9 @@ def test_pools_hold_the_first_images(history):
     for domain, way, side in (
         ("target_image", "to_target", "source_image"), ("source_image", "to_source", "target_image")
     ):  # fmt: skip
-        translated = unit(data[0][side]) @ np.asarray(start.params["gen"][way]["kernel"], float)
+        translated = unit(data[0][side]) @ np.asarray(
+            start.params["translator"][way]["kernel"], float
+        )
         pool = first.memory[f"pool_{domain}"]
         assert int(pool["seen"]) == 2 and int(second.memory[f"pool_{domain}"]["seen"]) == 3
         np.testing.assert_allclose(pool["images"][:2], translated, atol=1e-4)
@@ -198,7 +248,7 @@ def test_a_resumed_run_is_the_same_to_the_bit(history, tmp_path):
 def test_both_cycles_can_be_looked_at():
     method, (batch,) = make(), batches(1)
     params, stats, memory = method.init(jax.random.PRNGKey(0), batch)
-    there, back = (np.asarray(params["gen"][way]["kernel"], float) for way in WAYS)
+    there, back = (np.asarray(params["translator"][way]["kernel"], float) for way in WAYS)
     source, target = unit(batch["source_image"]), unit(batch["target_image"])
     expected = {
         "transformed": source @ there, "source_again": source @ there @ back,

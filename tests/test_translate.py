@@ -39,6 +39,7 @@ def begun(config, workdir):
 def trained(tmp_path_factory, records):
     """A tiny CycleGAN run before its first step."""
     config = small_config("cyclegan", records)
+    config.train.warmup_steps = 0
     config.translator.update(dict(disc_width=2, disc_layers=1))
     config.method.settings.pool = 2
     return config, begun(config, tmp_path_factory.mktemp("run"))
@@ -63,9 +64,10 @@ def images(folder, kind):
 
 def test_a_run_of_gio_ada_translates_too(tmp_path, records):
     config = small_config("gio_ada", records)
+    config.train.warmup_steps = 0
     (tmp_path / "run").mkdir()
     workdir = begun(config, tmp_path / "run")
-    told = translate.translate(config, workdir, str(tmp_path / "out"), Wanted(step="last"), "")
+    told = translate.translate(config, workdir, str(tmp_path / "out"))
     pictures = images(tmp_path / "out", "images")
     assert len(pictures) == 6 == told["images"] and "content" not in told
     assert all(picture.shape == (*SIZE, 3) for picture in pictures.values())
@@ -74,7 +76,7 @@ def test_a_run_of_gio_ada_translates_too(tmp_path, records):
 def test_a_run_translates_and_is_trained_on(trained, judge, tmp_path, records, capsys):
     config, workdir = trained
     folder = tmp_path / "out"
-    told = translate.translate(config, workdir, str(folder), Wanted(step="last"), judge)
+    told = translate.translate(config, workdir, str(folder), judge=judge)
     pictures, labels = images(folder, "images"), images(folder, "labels")
     assert len(pictures) == 6 == told["images"] and pictures.keys() == labels.keys()
     assert told["finished"] and told["lite0_frechet"].keys() == {"before", "after"}
@@ -100,7 +102,7 @@ def test_a_run_translates_and_is_trained_on(trained, judge, tmp_path, records, c
     kept = {path: path.stat().st_mtime_ns for path in (folder / "source/images").iterdir()}
     lost = sorted(kept)[-1]
     lost.unlink()
-    assert translate.translate(config, workdir, str(folder), Wanted(step="last"), judge) == told
+    assert translate.translate(config, workdir, str(folder), judge=judge) == told
     again = images(folder, "images")
     assert all(np.array_equal(again[name], pictures[name]) for name in pictures)
     other = small_config("source_only", records)
@@ -111,6 +113,56 @@ def test_a_run_translates_and_is_trained_on(trained, judge, tmp_path, records, c
     first = sorted(pictures)[0]
     np.testing.assert_array_equal(image, pictures[first])
     np.testing.assert_array_equal(label, labels[first])
+    assert other.data.translated == str(folder.resolve())
+    (folder / "translation.json").unlink()  # its config is still that of a run that can be loaded
+    networks.settle(other)
+
+
+def test_a_checkpoint_of_the_warm_up_is_refused(tmp_path, records):
+    config = small_config("cyclegan", records)
+    config.translator.update(dict(disc_width=2, disc_layers=1))
+    (tmp_path / "run").mkdir()
+    workdir = begun(config, tmp_path / "run")
+    with pytest.raises(UserError, match="step 0 of cyclegan_streets is of the warm-up, whose 2 st"):
+        translate.translate(config, workdir, str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_set_of_classes_is_refused(tmp_path, records):
+    config = small_config("source_only", records)
+    config.augment.source.lab = 1.0
+    translate.translate(config, "", str(tmp_path / "out"))
+    config.data.classes = "synthia16"
+    with pytest.raises(UserError, match="by lab with another classes: give a new"):
+        translate.translate(config, "", str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("name, value", [("lab", 1.0), ("fda", 0.05)])
+def test_own_images_keep_their_proportions(name, value, tmp_path):
+    """Of two shapes, neither that of `data.source.size`, and so in the training on them."""
+    draw, root = np.random.default_rng(0), tmp_path / "own"
+    for side in ("source", "target"):
+        for kind in ("images", "labels"):
+            (root / side / kind).mkdir(parents=True)
+        for number, shape in enumerate(((60, 100), (64, 80), (60, 100))):
+            image = draw.integers(0, 256, (*shape, 3)).astype(np.uint8)
+            (root / side / "images" / f"{number}.png").write_bytes(codec.encode_png(image))
+            label = draw.integers(0, 2, shape).astype(np.uint8)
+            (root / side / "labels" / f"{number}.png").write_bytes(codec.encode_png(label))
+    (root / "classes.txt").write_text("road\nsky\n")
+    config = small_config("source_only", tmp_path / "records", "folders")
+    config.data.root = str(root)
+    config.augment.source[name] = value
+    folder = tmp_path / "out"
+    translate.translate(config, "", str(folder))
+    written = images(folder, "images")
+    assert {image.shape for image in written.values()} != {(*SIZE, 3)}
+    other = small_config("source_only", tmp_path / "records", "folders")
+    other.data.root, other.data.translated = str(root), str(folder)
+    networks.settle(other)
+    preparation.prepare(other, ("source_image", "source_label", "target_image"))
+    seen = [image for image, _ in batches.labelled_images(other, "source", 3)]
+    assert {image.shape for image in seen} == {image.shape for image in written.values()}
 
 
 @pytest.mark.parametrize("name, value", [("lab", 0.5), ("histogram", 1.0), ("fda", 0.05)])

@@ -28,8 +28,8 @@ STEP = flags.DEFINE_string(
     "step",
     "best",
     "Checkpoint for evaluate, predict, export and translate: best (with target labels), "
-    "source_miou, entropy, agreement or neighbourhood_density (without), last, a step; evaluate "
-    "also: all.",
+    "source_miou, entropy, agreement or neighbourhood_density (without), last (which translate "
+    "takes if none is given), a step; evaluate also: all.",
 )
 SPLIT = flags.DEFINE_string(
     "split",

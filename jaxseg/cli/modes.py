@@ -133,8 +133,10 @@ def _use_finished(config: ConfigDict, workdir: str, given: dict[str, Any]) -> in
     from jaxseg.experiment.finished import Wanted
     from jaxseg.run import evaluate, predict
 
+    # What a translation is made with is not chosen with labels of the target, unless asked for.
+    last = own.MODE.value == "translate" and not flags.FLAGS["step"].present
     wanted = Wanted(
-        step=own.STEP.value,
+        step="last" if last else own.STEP.value,
         weights=own.path(own.WEIGHTS),
         ensemble=own.ENSEMBLE.value or "",
         ensemble_weights=own.ENSEMBLE_WEIGHTS.value or "",

@@ -4,6 +4,7 @@ import math
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from jaxseg.data import transforms
@@ -47,6 +48,7 @@ def check(config: ConfigDict) -> Checked:
     experiment_settings.scored(config)
     experiment_settings.also_scored(config)
     _check_depth(config)
+    _check_cycle(config)
     method = make_method(config)
     make_predictor(config, method)
     if config.eval.boundary not in BOUNDARY:
@@ -96,6 +98,29 @@ def _check_depth(config: ConfigDict) -> None:
             f"config.net.depth={config.net.depth} with a weight of its loss of {weight}: depth "
             f"{what}; give --config.net.depth={bool(weight)}"
             + (", or --config.method.settings.lam_depth=0" if weight else "")
+        )
+
+
+def _check_cycle(config: ConfigDict) -> None:
+    """CycleGAN's networks take not every size, and CyCADA's judge must have learnt something."""
+    if config.method.name != "cyclegan":
+        return
+    key = jax.random.PRNGKey(0)
+    nets = networks.translator(config), networks.image_discriminator(config)
+    for side in ("source", "target"):
+        size = tuple(config.augment[side].crop) or tuple(config.data[side].size)
+        image = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
+        try:
+            for net in nets:
+                jax.eval_shape(net.init, key, image)
+        except ValueError as error:
+            settings = f"config.data.{side}.size, config.augment.{side}.crop"
+            raise UserError(f"{settings}: {error}") from error
+    judged, begun = config.method.settings.lam_semantic, config.init.get("weights")
+    if judged and not config.train.warmup_steps and not begun:
+        raise UserError(
+            "config.method.settings.lam_semantic holds the translators to what the segmenter sees "
+            "when the warm-up ends, and config.train.warmup_steps=0: give steps, or --init_from=RUN"
         )
 
 

@@ -34,6 +34,11 @@ def make_optimisers(config: ConfigDict) -> Players:
       UserError: an unknown optimiser or schedule, settings that do not go together.
     """
     schedules, txs = {}, {}
+    if config.method.name == "cyclegan" and "translator" not in config.optim:
+        raise UserError(
+            f"{config.name}: there is no config.optim.translator; it is a run from before the "
+            "translators had an optimiser of their own, which has to be trained anew"
+        )
     for player, settings in config.optim.items():
         what = f"config.optim.{player}"
         schedules[player] = _schedule(what, settings)

@@ -20,7 +20,8 @@ def take_translated(config: ConfigDict) -> None:
     """Lets the source be the images that `--mode=translate` has written to `data.translated`.
 
     Args:
-      config: changed in place; nothing happens without that setting.
+      config: changed in place; nothing happens without that setting, or if it has been done, as in
+        the config of a run, which can be loaded when the folder is no longer there.
 
     Raises:
       UserError: the folder holds no finished translation.
@@ -29,6 +30,9 @@ def take_translated(config: ConfigDict) -> None:
     if not where:
         return
     folder = Path(where).expanduser().resolve()
+    images, source = str(folder / "source/images"), config.data.source
+    if source.name == "folder" and source.options.get("images") == images:
+        return
     try:
         finished = json.loads((folder / "translation.json").read_text()).get("finished")
     except (OSError, ValueError) as error:
@@ -37,12 +41,15 @@ def take_translated(config: ConfigDict) -> None:
         ) from error
     if not finished:
         raise UserError(f"config.data.translated={where} is unfinished: run --mode=translate again")
-    config.data.source.update(dict(name="folder", split="all", val_split=""))
+    keeps = bool(source.options.get("keep_proportions", False))
+    config.data.translated = str(folder)
+    source.update(dict(name="folder", split="all", val_split=""))
     options = dict(
-        images=str(folder / "source/images"),
+        images=images,
         labels=str(folder / "source/labels"),
         classes=str(folder / "classes.txt"),
         label_values="index",
+        keep_proportions=keeps,  # as the images that were translated
     )
     with config.unlocked():
         config.data.source.options = ConfigDict(options)

@@ -77,12 +77,12 @@ def of_looks(config: ConfigDict) -> Way:
     applied = {name: value if name == "fda" else 1.0 for name, value in chosen.items()}
     target = config.data.target
     others = batches.open_records(config, target, target.split)
-    size = experiment_settings.size_of("data.source.size", config.data.source.size)
 
     def one(name, image, label):
         rng = np.random.default_rng([config.seed, zlib.crc32(name.encode())])
         record = others[int(rng.integers(len(others)))]
         where = others.where(record)
+        size = image.shape[:2]  # with kept proportions not `data.source.size`
         other = transforms.decode(record, where=where, size=size, keys=("image",))["image"]
         sample = {"image": image, "label": label}
         return transforms.augment_sample(sample, rng, **applied, reference=other)["image"]

@@ -8,7 +8,8 @@ the labels of a translated source image, and its own prediction on a target imag
 to the source. And a discriminator aligns the segmenter's outputs on target images with those on
 translated ones.
 
-The translators and the segmenter are one player, the discriminators are the other; their gradients
+The translators, the segmenter and the discriminators are three players, each with its own optimiser
+and schedule; those of translators and discriminators begin when the warm-up ends. Their gradients
 are all taken at the parameters from before the step, as in the authors' code, whose discriminators
 see the images that were translated before the generators moved.
 """
@@ -33,11 +34,13 @@ from jaxseg.methods.parts.levels import upsampled
 from jaxseg.models.network import Network
 
 NETWORKS = ("segmenter", "translator", "image_discriminator", "discriminator")
+TRANSLATOR = cycle.PLAYER
 OUTPUT = "output"  # the discriminator of the segmenter's outputs
 FROZEN = "frozen"  # in State.memory
 
 TITLES = {
-    "loss/gen": "Loss of translators and segmenter",
+    "loss/translator": "Loss of the translators",
+    "loss/gen": "Loss of the segmenter",
     "loss/disc": "Loss of the discriminators",
     "adversarial": "Adversarial losses of translators and segmenter",
     "discriminator": "Loss of each discriminator",
@@ -116,7 +119,11 @@ def make(
     )  # fmt: skip
     return Method(
         partial(_init, parts),
-        {"gen": partial(_gen, parts), "disc": partial(_disc, parts)},
+        {
+            TRANSLATOR: partial(_translate, parts),
+            "gen": partial(_gen, parts),
+            "disc": partial(_disc, parts),
+        },
         align.predictor(segmenter),
         warmup={"gen": partial(_warmup, parts)},
         views=_views(translator),
@@ -151,10 +158,10 @@ def _init(parts: Parts, key, batch):
     keys = dict(zip(names, jax.random.split(key, len(names)), strict=True))
     image = batch["source_image"][:1]
     net, stats = parts.segmenter.init(keys["segmenter"], image)
-    params = {"gen": {"segmenter": net}, "disc": {}}
+    params = {"gen": {"segmenter": net}, TRANSLATOR: {}, "disc": {}}
     running = {"segmenter": stats}
     for way in (cycle.TO_TARGET, cycle.TO_SOURCE):
-        params["gen"][way] = parts.translator.init(keys[way], to_unit(image))[0]
+        params[TRANSLATOR][way] = parts.translator.init(keys[way], to_unit(image))[0]
     for domain in (cycle.SOURCE, cycle.TARGET):
         judge, moving = parts.judge_images.init(keys[domain], to_unit(image))
         params["disc"][domain] = judge
@@ -166,30 +173,37 @@ def _init(parts: Parts, key, batch):
         judge, moving = parts.judge_outputs.init(keys[OUTPUT], jnp.zeros(main.shape, jnp.float32))
         params["disc"][OUTPUT] = judge
         running |= {OUTPUT: moving} if moving else {}
-    memory = cycle.pools(parts.cycle, image.shape[1:])
+    memory = cycle.pools(parts.cycle, image.shape[1:], batch["target_image"].shape[1:])
     if parts.consistency.lam_semantic:
         zeros = jax.tree.map(jnp.zeros_like, {"params": net, "stats": stats})
         memory[FROZEN] = {**zeros, "taken": jnp.zeros((), jnp.int32)}
     return params, running, memory
 
 
-def _gen(parts: Parts, params, carry, batch, key):
-    """The turn of translators and segmenter."""
-    own, before = params["gen"], carry
+def _translate(parts: Parts, params, carry, batch, key):
+    """The translators' turn; leaves the translated images for the other players."""
+    del key
     source, target = to_unit(batch["source_image"]), to_unit(batch["target_image"])
     total, images, metrics = cycle.losses(
         parts.cycle, parts.translator, parts.judge_images, params, carry.stats, source, target
     )
     if parts.consistency.lam_semantic:
-        value, told, carry = _semantic(parts, own, carry, batch, images)
+        value, told, carry = _semantic(parts, params["gen"], carry, batch, images)
         total += parts.consistency.lam_semantic * value
         metrics |= told
-    learnt = {**batch, "source_image": lax.stop_gradient(to_levels(images.to_target))}
+    shared = {cycle.TARGET: images.to_target, cycle.SOURCE: images.to_source}
+    shared = lax.stop_gradient(shared)
+    return total, carry._replace(shared=shared, metrics={**carry.metrics, **metrics})
+
+
+def _gen(parts: Parts, params, carry, batch, key):
+    """The segmenter's turn, on the translated source images."""
+    own, before, metrics = params["gen"], carry, {}
+    shared = dict(carry.shared)
+    learnt = {**batch, "source_image": to_levels(shared[cycle.TARGET])}
     source_key, target_key = jax.random.split(key)
     supervised = align.supervise(parts.segmenter, parts.weights, rarity=parts.rarity)
-    value, found, carry = supervised(own, carry, learnt, source_key)
-    total += value
-    shared = {cycle.TARGET: images.to_target, cycle.SOURCE: images.to_source}
+    total, found, carry = supervised(own, carry, learnt, source_key)
     if parts.statistics != "source" or parts.consistency.lam_output:
         look = align.look_at_target(parts.segmenter, ("main",), parts.statistics, before)
         seen, carry = look(own, carry, batch, target_key)
@@ -202,18 +216,18 @@ def _gen(parts: Parts, params, carry, batch, key):
         value = jnp.mean(domain_loss(scores, adversarial.SOURCE))
         metrics[f"adversarial/{OUTPUT}"] = value
         total += parts.consistency.lam_output * value
-        shared[OUTPUT] = {"source": jax.nn.softmax(found["main"], -1), "target": maps}
-    shared = lax.stop_gradient(shared)
+        maps = {"source": jax.nn.softmax(found["main"], -1), "target": maps}
+        shared[OUTPUT] = lax.stop_gradient(maps)
     return total, carry._replace(shared=shared, metrics={**carry.metrics, **metrics})
 
 
-def _semantic(parts: Parts, own, carry, batch, images: cycle.Images):
+def _semantic(parts: Parts, gen, carry, batch, images: cycle.Images):
     """The frozen segmenter's opinion -> (loss, metrics, carry), without dropout or new statistics.
 
     The first step after the warm-up takes the copy.
     """
     kept = carry.memory[FROZEN]
-    now = {"params": own["segmenter"], "stats": carry.stats["segmenter"]}
+    now = {"params": gen["segmenter"], "stats": carry.stats["segmenter"]}
     old = {name: kept[name] for name in now}
     copy = jax.tree.map(lambda a, b: jnp.where(kept["taken"] > 0, a, b), old, now)
     copy = lax.stop_gradient(copy)
@@ -235,7 +249,7 @@ def _semantic(parts: Parts, own, carry, batch, images: cycle.Images):
 
 
 def _disc(parts: Parts, params, carry, batch, key):
-    """The discriminators' turn, at what the other player's turn has left."""
+    """The discriminators' turn, at what the other players' turns have left."""
     real = {domain: to_unit(batch[domain]) for domain in (cycle.SOURCE, cycle.TARGET)}
     shared = carry.shared
     total, carry = cycle.judged(parts.cycle, parts.judge_images, params, carry, real, shared, key)

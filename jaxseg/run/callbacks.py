@@ -125,14 +125,14 @@ def means(kept: list[dict]) -> dict[str, float]:
 def learning_rates(
     players: optimisers.Players, step: int, last_warm: int, moved: Iterable[str]
 ) -> dict[str, float]:
-    """Learning rates of the `moved` players in the update that leads to `step`; the schedule of
-    disc starts after the warm-up.
+    """Learning rates of the `moved` players in the update that leads to `step`; all schedules but
+    that of gen start after the warm-up.
     """
-    done = {"gen": step - 1, "disc": step - 1 - last_warm}
+    done = {player: step - 1 - (0 if player == "gen" else last_warm) for player in moved}
     return {
-        f"lr/{player}": float(players.schedules[player](done[player]))
-        for player in moved
-        if done[player] >= 0
+        f"lr/{player}": float(players.schedules[player](before))
+        for player, before in done.items()
+        if before >= 0
     }
 
 

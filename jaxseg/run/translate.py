@@ -25,13 +25,14 @@ from jaxseg.evaluation import frechet
 from jaxseg.evaluation.metrics import confusion
 from jaxseg.experiment import ensembles, features, finished, preparation, settings, translation
 from jaxseg.experiment.finished import Wanted
+from jaxseg.experiment.restore import Loaded
 from jaxseg.report import paint
 from jaxseg.resize import resize_bilinear
 from jaxseg.storage import run_folder
 
 FACTS, SHEET, SHOWN = "translation.json", "sheet.jpg", 8
 ALIKE = 0.5  # below this share of the source's variety a collapse is told
-DEFAULT = Wanted()
+DEFAULT = Wanted(step="last")  # the best is chosen with labels of the target
 Row = tuple[str, np.ndarray, np.ndarray, np.ndarray]  # name, before, after, label
 
 
@@ -44,7 +45,8 @@ def translate(
       config: of the experiment; a method that learns to translate needs a trained run.
       workdir: of that run.
       output: folder to write to; one that holds another translation is refused.
-      wanted: which checkpoint; or `weights`, the file of a published CycleGAN generator.
+      wanted: which checkpoint, the last if none is named; or `weights`, the file of a published
+        CycleGAN generator.
       judge: folder of a run of any method with these classes (DIR, or DIR@STEP; otherwise its last
         step), whose segmenter is asked whether the content has survived; '' for none. It should
         have been trained on the source as it is.
@@ -58,9 +60,11 @@ def translate(
     """
     finished.prepare(config)
     way = _way(config, workdir, wanted)
-    facts = way.facts | {"source": translation.about(config, "source")}
-    folder = Path(output).expanduser()
     label_set = settings.label_set(config)
+    facts = way.facts | {
+        "source": translation.about(config, "source"), "classes": list(label_set.classes)
+    }  # fmt: skip
+    folder = Path(output).expanduser()
     matrices = _Content(config, judge, label_set.classes) if judge else None
     _claim(folder, facts)
     preparation.prepare(config, ("source_image", "source_label", "target_image"))
@@ -105,8 +109,22 @@ def _way(config: ConfigDict, workdir: str, wanted: Wanted) -> translation.Way:
     if wanted.weights:
         return translation.of_file(wanted.weights)
     if translation.learnt(config):
-        return translation.of_run(finished.load(config, workdir, wanted))
+        loaded = finished.load(config, workdir, wanted)
+        _check_played(loaded, workdir)
+        return translation.of_run(loaded)
     return translation.of_looks(config)
+
+
+def _check_played(loaded: Loaded, workdir: str) -> None:
+    """Raises UserError for a checkpoint of the warm-up, in which no translator learns."""
+    saved = Path(workdir, run_folder.CONFIG).is_file()
+    train = (run_folder.read_config(workdir) if saved else loaded.config).train
+    warm = train.warmup_steps if loaded.method.warmup else 0
+    if warm and loaded.facts["step"] <= warm:
+        raise UserError(
+            f"{loaded.name} of {loaded.config.name} is of the warm-up, whose {warm} steps train "
+            "the segmenter alone: give --step=last, or a later step"
+        )
 
 
 def _claim(folder: Path, facts: dict[str, Any]) -> None:
@@ -226,7 +244,9 @@ def _lost(content: dict[str, Any] | None) -> str:
 
 
 def _print(told: dict[str, Any], folder: Path) -> None:
-    table = Table("", "source", "translated", title=f"{told['images']} images by {told['by']}")
+    step = f", step {told['step']}" if "step" in told else ""
+    title = f"{told['images']} images by {told['by']}{step}"
+    table = Table("", "source", "translated", title=title)
     distance = told["lite0_frechet"]
     table.add_row(
         f"Fréchet distance to the target's {told['target_images']} images (features of "

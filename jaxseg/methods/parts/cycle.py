@@ -18,7 +18,9 @@ from jaxseg.methods.parts import memory as parts_memory
 from jaxseg.methods.parts.gio_maps import to_levels, to_unit
 from jaxseg.models.network import Network
 
+HALVED = 4  # sides of images that CycleGAN's generator takes are multiples of this
 REAL, TRANSLATED = adversarial.TARGET, adversarial.SOURCE
+PLAYER = "translator"  # both translators, with an optimiser of their own
 TO_TARGET, TO_SOURCE = "to_target", "to_source"  # the translators, named by where they lead
 # The domain of images that a discriminator judges: its name, and that of its pool.
 SOURCE, TARGET = "source_image", "target_image"
@@ -76,14 +78,14 @@ def losses(
     Args:
       cycle: weights.
       translator, discriminator: one network of each kind; each domain has parameters of its own.
-      params: of both players.
+      params: of all players.
       stats: running statistics, of a discriminator with spectral norm.
       source, target: float32 [N, H, W, 3] in -1..1.
 
     Returns:
       The weighted sum, the images, and the metrics.
     """
-    own = params["gen"]
+    own = params[PLAYER]
     way = partial(translate, translator, own)
     to_target, to_source = way(TO_TARGET, source), way(TO_SOURCE, target)
     images = Images(to_target, way(TO_SOURCE, to_target), to_source, way(TO_TARGET, to_source))
@@ -121,7 +123,7 @@ def judged(
     Args:
       cycle: settings.
       discriminator: of images.
-      params: of both players.
+      params: of all players.
       carry: its memory holds a pool for each domain, if there are pools.
       real: {SOURCE, TARGET: the batch's images in -1..1}.
       translated: {SOURCE, TARGET: images translated into that domain}.
@@ -146,21 +148,33 @@ def judged(
     return total, carry
 
 
-def pools(cycle: Cycle, shape: tuple[int, ...]) -> dict[str, dict]:
-    """Empty pools of images [H, W, 3] for `State.memory`; {} if there are none."""
+def pools(cycle: Cycle, source: tuple[int, ...], target: tuple[int, ...]) -> dict[str, dict]:
+    """Empty pools of translated images for `State.memory`; {} if there are none.
+
+    Args:
+      cycle: settings.
+      source, target: shapes [H, W, 3] of the images of both sides. A translated image keeps its
+        shape, so that the target's pool holds images of the source's.
+    """
     if not cycle.pool:
         return {}
+    shapes = {SOURCE: target, TARGET: source}
     return {f"pool_{domain}": parts_memory.empty_pool(cycle.pool, shape)
-            for domain in (SOURCE, TARGET)}  # fmt: skip
+            for domain, shape in shapes.items()}  # fmt: skip
 
 
 def view(translator: Network, *ways: str) -> Callable:
-    """(params, images in 0..255) -> the images, in 0..255, that went the ways one after another."""
+    """(params, images in 0..255) -> the images, in 0..255, that went the ways one after another.
+
+    Sides that do not divide by what the translator halves are continued to the next that do.
+    """
 
     def look(params, images):
-        seen = to_unit(images)
+        height, width = images.shape[1:3]
+        more = ((0, 0), (0, -height % HALVED), (0, -width % HALVED), (0, 0))
+        seen = jnp.pad(to_unit(images), more, mode="edge")
         for way in ways:
-            seen = translate(translator, params["gen"], way, seen)
-        return to_levels(seen)
+            seen = translate(translator, params[PLAYER], way, seen)
+        return to_levels(seen[:, :height, :width])
 
     return look
