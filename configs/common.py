@@ -103,7 +103,7 @@ def experiment(method: str, preset: str, family: str = "advent") -> ConfigDict:
         config.train.update(dict(steps=facts["steps"], eval_every=facts["every"]))
         _published_pair(config, base)
     if not embedded.small(base):  # there the defaults do better (docs/results.md)
-        config.mic.block = hidden_block(config)
+        config.mic.update(dict(block=hidden_block(config), colours="kornia"))
     for player in ("gen", "disc"):  # follows --config.train.steps unless given a length of its own
         config.optim[player].schedule_steps = config.train.get_ref("steps") * 1
     if "vgg16" in modifiers:

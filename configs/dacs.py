@@ -17,6 +17,11 @@ def get_config(preset: str = "streets"):
     small = self_training.small(preset)
     if not small:  # the paper mirrors nothing
         config.augment.source.flip = config.augment.target.flip = 0.0
+        config.net.aux = False  # one head
+    if self_training.reference(
+        preset
+    ):  # which sums two of its four rates; BatchNorm's affine stays
+        config.net.update(dict(summed=2, norm="reference"))
     config.method = common.method(
         "dacs",
         segmentation_weights=self_training.levels(config),
@@ -27,6 +32,7 @@ def get_config(preset: str = "streets"):
         jitter=0.25,  # of the mixed images' colours
         jitter_probability=0.8,
         blur_probability=0.5,
+        colours="torchvision" if small else "kornia",  # what the factors do to colours
         per_image=not self_training.reference(preset),  # or one draw for the batch
         ignored=self_training.reference(preset),  # pastes unlabelled pixels as well
         over_all=self_training.reference(preset),  # divides losses by all pixels

@@ -42,6 +42,7 @@ def get_config(preset: str = "streets"):
         jitter_probability=0.8,
         blur_probability=0.5,
         per_image=False,
+        colours="torchvision" if small else "kornia",  # what the factors do to colours
         feature_distance=0.005,  # weight; 0 for none
         things=self_training.THINGS,  # names of the classes that the distance is taken on
         over_all=self_training.reference(preset),

@@ -75,6 +75,7 @@ def experiment(name: str) -> ConfigDict:
             jitter=0.2,  # colours of the images before blocks are hidden
             jitter_probability=0.8,
             blur_probability=0.5,
+            colours="torchvision",  # or kornia, which the papers' code uses: stronger
             weighted=0.0,  # share of the loss that weighs classes by method.settings.class_weights
         )
     )

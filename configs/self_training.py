@@ -146,9 +146,15 @@ def _on_foundation(config, own, embedded):
         )
     )
     config.eval.update(dict(window=(1024, 1024), stride=(512, 512)))
-    config.mic.update(dict(weight=1.0, ratio=0.7, tokens=True))
+    config.mic.update(dict(weight=1.0, ratio=0.7, tokens=True, colours="torchvision"))
     config.method.settings.update(
-        dict(feature_distance=0.0, per_image=True, mirrored=True, margins=VFM_MARGINS)
+        dict(
+            feature_distance=0.0,
+            per_image=True,
+            mirrored=True,
+            margins=VFM_MARGINS,
+            colours="torchvision",
+        )
     )
     _enough_pixels(config)
 

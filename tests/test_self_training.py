@@ -1,5 +1,6 @@
 """Self-training: the teacher, pseudo labels, mixing, and whole steps against float64 versions."""
 
+import colorsys
 import functools
 
 import jax
@@ -219,6 +220,33 @@ def test_strong_views_adjust_as_the_host_does():
         assert np.abs(np.asarray(blurred[i]) - colour.blur(image, sigma[i])).max() < 2.5
     flat = jnp.full((1, 9, 9, 3), 77.0)
     np.testing.assert_allclose(appearance.blur(flat, jnp.ones(1), 1.15), 77, rtol=1e-6)
+
+
+def test_strong_views_adjust_as_kornia_does():
+    """Brightness added, contrast about black, saturation and hue of HSV, by colorsys in float64."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (4, 5, 7, 3)).astype(np.float32)
+    images[0, 0] = 128.0  # greys have no hue
+    factors, turn = rng.uniform(0.6, 1.4, (4, 3)), rng.uniform(-0.3, 0.3, 4)
+    found = appearance.adjust_by_sums(images, jnp.asarray(factors), jnp.asarray(turn))
+    for i, image in enumerate(images):
+        brightness, contrast, saturation = factors[i]
+        x = np.clip(np.clip(image / 255.0 + brightness - 1, 0, 1) * contrast, 0, 1)
+        for at in np.ndindex(x.shape[:2]):
+            h, s, v = colorsys.rgb_to_hsv(*x[at])
+            expected = colorsys.hsv_to_rgb((h + turn[i]) % 1, min(s * saturation, 1), v)
+            np.testing.assert_allclose(found[i][at], 255 * np.array(expected), atol=0.02)
+    # A grey of 128 with factors of 0.8, and of 1.2; a dark one of 20.
+    grey = jnp.stack([jnp.full((2, 2, 3), level) for level in (128.0, 128.0, 20.0)])
+    same = jnp.array([[0.8] * 3, [1.2] * 3, [0.8] * 3])
+    told = appearance.adjust_by_sums(grey, same, jnp.zeros(3))[:, 0, 0, 0]
+    np.testing.assert_allclose(told, [0.8 * 77, 1.2 * 179, 0.0], rtol=1e-5)
+    view = appearance.StrongView(0.2, 1.0, 0.0, colours="kornia")
+    changed = appearance.strong_view(jax.random.PRNGKey(0), grey, view)
+    plain = appearance.strong_view(
+        jax.random.PRNGKey(0), grey, view._replace(colours="torchvision")
+    )
+    assert np.abs(changed - grey).mean() > np.abs(plain - grey).mean()
 
 
 def test_whether_is_drawn_for_a_batch_or_an_image_and_how_much_for_each():

@@ -9,8 +9,8 @@ from kit.experiments import SELF_TRAINING, count, load
 
 from jaxseg.engine import optim
 from jaxseg.errors import UserError
-from jaxseg.experiment import networks
-from jaxseg.experiment.method import make_method
+from jaxseg.experiment import check, networks
+from jaxseg.experiment.method import make_method, notes
 from jaxseg.experiment.optimisers import make_optimisers
 from jaxseg.experiment.state import abstract_state
 
@@ -177,6 +177,8 @@ def test_dacs_and_cbst_have_their_papers_numbers():
     assert (config.method.settings.ignored, config.method.settings.over_all) == (False, False)
     config = load("dacs", "gta5_cityscapes+reference")
     assert (config.method.settings.ignored, config.method.settings.over_all) == (True, True)
+    # The released DeepLabV2 has one head, sums two of its rates, and keeps BatchNorm's affine.
+    assert (config.net.aux, config.net.summed, config.net.norm) == (False, 2, "reference")
     config = load("cbst", "gta5_cityscapes")
     for side in ("source", "target"):
         augment = config.augment[side]
@@ -184,6 +186,73 @@ def test_dacs_and_cbst_have_their_papers_numbers():
         assert augment.flip == 0.5
     # A map tells what a shrunken image leaves empty: no pseudo labels there.
     assert "target_valid" in make_method(config).reads
+
+
+@pytest.mark.parametrize(
+    "name, preset, colours",
+    [
+        ("dacs", "streets", "torchvision"), ("dacs", "gta5_cityscapes", "kornia"),
+        ("daformer", "gta5_cityscapes+hrda+mic", "kornia"), ("advent", "gta5_cityscapes", "kornia"),
+        ("daformer", "cityscapes_acdc+mic", "kornia"),
+        ("daformer", "gta5_cityscapes+vfm", "torchvision"), ("advent", "streets", "torchvision"),
+    ],
+)  # fmt: skip
+def test_whose_colours_the_strong_view_has(name, preset, colours):
+    config = load(name, preset)
+    assert config.mic.colours == colours
+    assert config.method.settings.get("colours", colours) == colours
+
+
+def test_unknown_colours_are_refused():
+    for settings, match in (
+        ({"method.settings.colours": "pil"}, "colours='pil'; choose one of torchvision, kornia"),
+        ({"mic.colours": "pil"}, "config.mic.colours='pil'; choose one of"),
+    ):
+        config = load("dacs", "streets+mic")
+        config.update_from_flattened_dict(settings)
+        with pytest.raises(UserError, match=match):
+            make_method(config)
+
+
+def test_the_feature_distance_says_what_it_counts():
+    config = load("daformer", "streets")
+    (line,) = notes(config)
+    assert line.startswith("the feature distance is taken on traffic light, traffic sign, person")
+    config.method.settings.things = ("persn", "Vehicle")
+    (line,) = notes(config)
+    assert line.startswith("note: no class is called as one of config.method.settings.things")
+    assert notes(load("dacs", "streets")) == []
+
+
+@pytest.mark.parametrize(
+    "name, changes, match",
+    [
+        (
+            "daformer",
+            {},
+            "'features', which config.method.settings.feature_distance looks at: give",
+        ),
+        ("adaptsegnet_features", {}, "adversarial_weights.features=0, or another architecture"),
+        ("fcns_in_the_wild", {}, "which this method looks at: give another architecture"),
+        ("dacs", {}, None),
+        ("daformer", {"method.settings.feature_distance": 0.0}, None),
+    ],
+)
+@pytest.mark.parametrize("architecture, backbone", [("unet", "unet"), ("fcn", "vgg16_small")])
+def test_what_looks_at_features_needs_a_network_that_gives_them(
+    name, changes, match, architecture, backbone
+):
+    config = load(name, "streets")
+    with config.unlocked():
+        config.net.update(dict(architecture=architecture, backbone=backbone, aux=False))
+        config.init.backbone = ""
+        config.update_from_flattened_dict(changes)
+    networks.settle(config)
+    if match is None:
+        check.check(config)
+        return
+    with pytest.raises(UserError, match=match):
+        check.check(config)
 
 
 def test_vfm_uda_has_its_numbers():

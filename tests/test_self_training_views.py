@@ -7,6 +7,7 @@ import pytest
 from kit.small import K, quick_run, three_channels
 
 from jaxseg.engine.method import CLASSES, IMAGE, PROBABILITY
+from jaxseg.errors import UserError
 from jaxseg.evaluation.evaluator import Example
 from jaxseg.methods import cbst, dacs
 from jaxseg.methods.parts import masked
@@ -46,6 +47,28 @@ def look(method, state, batch):
     viewer = paint_views.make_viewer(method, jax.local_devices()[0])
     (seen,) = viewer(state.params, state.stats, state.memory, [example], [sample])
     return seen
+
+
+def test_a_network_that_pools_the_image_is_shown_too():
+    """Its BatchNorm has no statistics of one pooled image; the image twice has its own."""
+    plain, seen = three_channels(), []
+
+    def pooling(params, stats, images, train, *args, **kwargs):
+        seen.append((len(images), train))
+        if train and len(images) == 1:
+            raise UserError("BatchNorm has no statistics of one value per channel")
+        return plain.apply(params, stats, images, train, *args, **kwargs)
+
+    looks = []
+    for net in (plain, plain._replace(apply=pooling)):
+        method = dacs.make(net, num_classes=K, segmentation_weights=LEVELS, threshold=0.4, **OFF)
+        (batch,) = batches(1)
+        _, end, _ = quick_run(method, {"gen": optax.sgd(1e-4)}, [batch])
+        looks.append(look(method, end, batch))
+    assert (1, True) in seen and (2, True) in seen
+    for name in ("pseudo", "confidence", "mixed_label"):
+        one, two = (found.maps[name] for found in looks)
+        np.testing.assert_allclose(one, two, atol=1e-6)
 
 
 def test_what_is_shown(tmp_path):

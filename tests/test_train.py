@@ -125,6 +125,31 @@ def test_a_run_leaves_what_it_promises_and_is_resumed_bit_for_bit(
         train.run(config, str(whole))
 
 
+def test_self_training_is_resumed_bit_for_bit(records, tmp_path, capsys, monkeypatch):
+    """The teacher, what the feature distance keeps, the classes that are drawn, hidden blocks."""
+    config = small_config("daformer", records, "streets+mic")
+    config.data.rare_classes.update(dict(temperature=0.1, min_pixels=1))
+    config.train.save_every = 1
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train.run(config, str(whole)) == 0
+    assert "the feature distance is taken on traffic light, traffic" in capsys.readouterr().out
+    with monkeypatch.context() as patched:
+        interrupt_after(3, patched)  # the teacher follows since step 1, or 3 after a warm-up
+        assert train.run(config, str(parts)) == 130
+    assert train.run(config, str(parts)) == 0
+    saved = [leaves(config, folder, 4) for folder in (whole, parts)]
+    for a, b in zip(*saved, strict=True):
+        np.testing.assert_array_equal(a, b)
+    kept = restore_memory(config, whole, 4)
+    assert {"teacher", "first"} <= kept.keys() and bool(kept["first"]["known"])
+
+
+def restore_memory(config, workdir, step):
+    template = abstract_state(config, make_method(config), make_optimisers(config))
+    with checkpoint.open_manager(workdir / "checkpoints", read_only=True) as manager:
+        return checkpoint.restore_state(manager, template, step).memory
+
+
 def test_how_training_ended_is_noted(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     step, told = [0], []

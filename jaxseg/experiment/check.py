@@ -12,8 +12,9 @@ from jaxseg.engine.method import Method
 from jaxseg.errors import UserError
 from jaxseg.experiment import networks, ranges
 from jaxseg.experiment import settings as experiment_settings
-from jaxseg.experiment.method import make_method, make_predictor
+from jaxseg.experiment.method import counted, make_method, make_predictor
 from jaxseg.experiment.optimisers import Players, make_optimisers
+from jaxseg.models.segmenters.build import WITHOUT_FEATURES
 from jaxseg.storage import sinks
 
 BOUNDARY = ("evaluate", "always", "")
@@ -49,6 +50,7 @@ def check(config: ConfigDict) -> Checked:
     experiment_settings.also_scored(config)
     _check_depth(config)
     _check_cycle(config)
+    _check_features(config)
     method = make_method(config)
     make_predictor(config, method)
     if config.eval.boundary not in BOUNDARY:
@@ -98,6 +100,27 @@ def _check_depth(config: ConfigDict) -> None:
             f"config.net.depth={config.net.depth} with a weight of its loss of {weight}: depth "
             f"{what}; give --config.net.depth={bool(weight)}"
             + (", or --config.method.settings.lam_depth=0" if weight else "")
+        )
+
+
+def _check_features(config: ConfigDict) -> None:
+    """What looks at the backbone's last features needs a network that gives them."""
+    architecture, settings = config.net.architecture, config.method.settings
+    if architecture not in WITHOUT_FEATURES:
+        return
+    wants = "", ""
+    if config.method.name == "fcns_in_the_wild":
+        wants = "this method", "another architecture"
+    elif settings.get("adversarial_weights", {}).get("features"):
+        name = "config.method.settings.adversarial_weights.features"
+        wants = name, f"--{name}=0, or another architecture"
+    elif settings.get("feature_distance") and counted(config):
+        name = "config.method.settings.feature_distance"
+        wants = name, f"--{name}=0, or another architecture"
+    if wants[0]:
+        raise UserError(
+            f"config.net.architecture={architecture} has no level 'features', which {wants[0]} "
+            f"looks at: give {wants[1]}"
         )
 
 

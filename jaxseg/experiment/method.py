@@ -41,7 +41,8 @@ def make_method(config: ConfigDict) -> Method:
     else:
         settings.pop("copy_pairs", None)  # nobody asks whether these classes exist
     if "things" in settings:
-        settings["things"] = _ids(config, settings["things"])
+        classes = label_set(config).classes
+        settings["things"] = tuple(classes.index(name) for name in counted(config))
     built = {name: getattr(networks, name)(config) for name in module.NETWORKS}
     lacking = dict(aux=not config.net.aux, hr=not config.net.get("hrda"))
     for value in settings.values():  # weights of levels that the network does not have
@@ -61,6 +62,25 @@ def make_method(config: ConfigDict) -> Method:
     return masked.masked(method, built.get("segmenter"), levels, _masking(config), over_all)
 
 
+def counted(config: ConfigDict) -> list[str]:
+    """The classes that the feature distance is taken on: those of `things` that there are."""
+    classes = label_set(config).classes
+    return [name for name in config.method.settings.get("things", ()) if name in classes]
+
+
+def notes(config: ConfigDict) -> list[str]:
+    """What a training should be told of its settings, lines of text."""
+    settings = config.method.settings
+    if not settings.get("feature_distance"):
+        return []
+    if found := counted(config):
+        return [f"the feature distance is taken on {', '.join(found)}"]
+    return [
+        "note: no class is called as one of config.method.settings.things, so that there is no "
+        f"feature distance; the classes are {', '.join(label_set(config).classes)}"
+    ]
+
+
 def _masking(config: ConfigDict) -> masked.Masking:
     """The settings of masked image consistency; runs from before it had none."""
     given = config.get("mic")
@@ -72,7 +92,14 @@ def _masking(config: ConfigDict) -> masked.Masking:
             f"config.net.architecture={config.net.architecture} has none: give vfm, or False"
         )
     own = {name: given[name] for name in given if name in masked.Masking._fields}
-    view = appearance.StrongView(given.jitter, given.jitter_probability, given.blur_probability)
+    view = appearance.StrongView(
+        given.jitter, given.jitter_probability, given.blur_probability,
+        colours=given.get("colours", "torchvision"),
+    )  # fmt: skip
+    try:
+        appearance.checked(view)
+    except UserError as error:
+        raise UserError(f"config.mic.{error}") from error
     hidden = networks.MEAN_COLOURS[config.net.preprocess]
     return masked.Masking(**own, view=view, hidden=hidden, rarity=_masked_rarity(config))
 
@@ -90,12 +117,6 @@ def _masked_rarity(config):
     except UserError as error:
         raise UserError(f"config.mic.weighted={share}: {error}") from error
     return rarity
-
-
-def _ids(config: ConfigDict, names: Sequence[str]) -> tuple[int, ...]:
-    """Ids of class names; those that the label set does not have are left out."""
-    classes = label_set(config).classes
-    return tuple(classes.index(name) for name in names if name in classes)
 
 
 def method_names() -> list[str]:

@@ -3,6 +3,7 @@
 import hashlib
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -89,7 +90,9 @@ def of_looks(config: ConfigDict) -> Way:
 
     def translate(batch):
         rows = zip(batch["id"], batch["image"], batch["label"], strict=True)
-        return np.stack([one(*row) if row[0] else row[1] for row in rows])
+        with ThreadPoolExecutor(max(1, config.data.threads)) as pool:
+            found = pool.map(lambda row: one(*row) if row[0] else row[1], rows)
+            return np.stack(list(found))
 
     facts = {"by": " and ".join(applied), **applied, "seed": config.seed}
     return Way(facts | {"target": about(config, "target")}, translate)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from jaxseg.engine.method import Method
 from jaxseg.methods.parts import self_training, teacher
-from jaxseg.methods.parts.appearance import StrongView
+from jaxseg.methods.parts.appearance import StrongView, checked
 from jaxseg.methods.parts.classes import Rarity
 from jaxseg.methods.parts.teacher import Follow
 from jaxseg.models.network import Network
@@ -31,6 +31,7 @@ def make(
     jitter_probability: float = 0.8,
     blur_probability: float = 0.5,
     per_image: bool = True,
+    colours: str = "torchvision",
     ignored: bool = False,
     over_all: bool = False,
     of_teacher: bool = False,
@@ -50,7 +51,7 @@ def make(
       threshold: of the probability from which a pseudo label is sure; 0.968 in the paper.
       margins: (top, bottom) shares of a crop's height whose pseudo labels do not count, or (top,
         bottom, left, right) shares of the whole image's sides (HRDA).
-      jitter, jitter_probability, blur_probability, per_image: the strong view, see
+      jitter, jitter_probability, blur_probability, per_image, colours: the strong view, see
         `appearance.StrongView`.
       ignored: whether pixels without a label are a class that may be pasted, as in the released
         code; a mixture shows less of the target then, and learns nothing there.
@@ -67,7 +68,10 @@ def make(
         pseudo = teacher.pseudo_labels(probabilities, threshold)
         return pseudo, carry, {"pseudo/sure": pseudo.weights.max()}
 
-    view = StrongView(jitter, jitter_probability, blur_probability, per_image=per_image)
+    view = StrongView(
+        jitter, jitter_probability, blur_probability, per_image=per_image, colours=colours
+    )
+    checked(view)
     return self_training.make(
         segmenter,
         dict(segmentation_weights),

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from jaxseg.engine.method import Method
 from jaxseg.methods.parts import self_training, teacher
-from jaxseg.methods.parts.appearance import StrongView
+from jaxseg.methods.parts.appearance import StrongView, checked
 from jaxseg.methods.parts.classes import Rarity
 from jaxseg.methods.parts.feature_distance import FeatureDistance
 from jaxseg.methods.parts.teacher import Follow
@@ -33,6 +33,7 @@ def make(
     jitter_probability: float = 0.8,
     blur_probability: float = 0.5,
     per_image: bool = False,
+    colours: str = "torchvision",
     feature_distance: float = 0.005,
     things: Sequence[int] = (),
     over_all: bool = False,
@@ -52,8 +53,8 @@ def make(
       mirrored: the teacher's labels are those of its mean probabilities on the image and on its
         mirror image (VFM-UDA).
       num_classes, segmentation_weights, target_weight, decay, threshold, margins, jitter,
-        jitter_probability, blur_probability, per_image, over_all, of_teacher, statistics, weighted,
-        class_weights, pseudo_weighted: see `dacs.make`.
+        jitter_probability, blur_probability, per_image, colours, over_all, of_teacher, statistics,
+        weighted, class_weights, pseudo_weighted: see `dacs.make`.
     """
     self_training.check(statistics, margins)
     wanted = feature_distance > 0 and len(things) > 0
@@ -62,7 +63,10 @@ def make(
         pseudo = teacher.pseudo_labels(probabilities, threshold)
         return pseudo, carry, {"pseudo/sure": pseudo.weights.max()}
 
-    view = StrongView(jitter, jitter_probability, blur_probability, per_image=per_image)
+    view = StrongView(
+        jitter, jitter_probability, blur_probability, per_image=per_image, colours=colours
+    )
+    checked(view)
     return self_training.make(
         segmenter,
         dict(segmentation_weights),

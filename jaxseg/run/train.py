@@ -22,6 +22,7 @@ from jaxseg.engine.interrupt import Interrupt
 from jaxseg.engine.method import State
 from jaxseg.errors import one_line_on_files
 from jaxseg.experiment import memory, preparation, run_classes
+from jaxseg.experiment.method import notes
 from jaxseg.report import compare as report_compare
 from jaxseg.run import (
     bad_steps,
@@ -76,6 +77,8 @@ def _run(
         batch = trained.config.train.batch
         print(f"using {used} of {there} devices: config.train.batch={batch} cannot be shared by "
               "more")  # fmt: skip
+    for note in notes(trained.config):
+        print(note)
     over, tabulate = config.sweep.over, lambda: None
     if trained.swept and main:
         tabulate = functools.partial(sweep_tables.write, workdir, over, trained.members)

@@ -1,7 +1,7 @@
 """Strong views of images on the device: colours changed and blurred, geometry left alone.
 
-The augmentation of mixed and masked images in DACS and DAFormer. The same adjustments are made on
-the host by `jaxseg.data.colour`; the tests hold one to the other.
+The augmentation of mixed and masked images in DACS and DAFormer. `adjust` does what
+`jaxseg.data.colour` does on the host; the tests hold one to the other.
 """
 
 import math
@@ -10,6 +10,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseg.errors import UserError
+
 GREY = (0.299, 0.587, 0.114)  # luma of ITU-R BT.601
 
 
@@ -17,7 +19,7 @@ class StrongView(NamedTuple):
     """What may be done to an image.
 
     Attributes:
-      strength: s; brightness, contrast and saturation are multiplied by U(1 - s, 1 + s) and the hue
+      strength: s; brightness, contrast and saturation have factors of U(1 - s, 1 + s) and the hue
         is turned by U(-s, s) of the colour circle.
       jitter: probability of changing the colours; 0.8 in the papers.
       blur: probability of blurring; 0.5 in the papers.
@@ -25,6 +27,8 @@ class StrongView(NamedTuple):
       per_image: draws for each image whether its colours are changed and whether it is blurred;
         False, once for the batch of a device, as the code of DACS and DAFormer. By how much is
         drawn for each image either way, as there.
+      colours: what the factors do, one of COLOURS: 'torchvision' as `adjust`; 'kornia' as
+        `adjust_by_sums`, which the code of DACS, DAFormer and MIC uses and which changes more.
     """
 
     strength: float = 0.2
@@ -32,6 +36,14 @@ class StrongView(NamedTuple):
     blur: float = 0.5
     sigma: tuple[float, float] = (0.15, 1.15)
     per_image: bool = False
+    colours: str = "torchvision"
+
+
+def checked(view: StrongView) -> StrongView:
+    """The view. Raises UserError for unknown `colours`."""
+    if view.colours not in COLOURS:
+        raise UserError(f"colours={view.colours!r}; choose one of {', '.join(COLOURS)}")
+    return view
 
 
 def strong_view(key: jax.Array, images: jax.Array, view: StrongView) -> jax.Array:
@@ -52,7 +64,7 @@ def strong_view(key: jax.Array, images: jax.Array, view: StrongView) -> jax.Arra
         factors = 1 + view.strength * (2 * chance[:, :3] - 1)
         turn = view.strength * (2 * chance[:, 3] - 1)
         changed = (whether[:, 4] < view.jitter)[:, None, None, None]
-        images = jnp.where(changed, adjust(images, factors, turn), images)
+        images = jnp.where(changed, COLOURS[view.colours](images, factors, turn), images)
     if view.blur > 0:
         low, high = view.sigma
         sigma = low + (high - low) * chance[:, 5]
@@ -81,6 +93,30 @@ def adjust(images: jax.Array, factors: jax.Array, turn: jax.Array) -> jax.Array:
     own = (images @ grey)[..., None]
     images = jnp.clip(own + (images - own) * saturation, 0, 255)
     return _turned(images, turn)
+
+
+def adjust_by_sums(images: jax.Array, factors: jax.Array, turn: jax.Array) -> jax.Array:
+    """The same four as kornia 0.5 has them: brightness is added, contrast has black as its centre,
+    and saturation is that of HSV.
+
+    Args:
+      images: float32 [N, H, W, 3] in 0..255.
+      factors: [N, 3]; a brightness of 1.2 adds a fifth of 255.
+      turn: [N], of the hue.
+
+    Returns:
+      float32 [N, H, W, 3], cut off at 0 and 255 after brightness and after contrast.
+    """
+    brightness, contrast, saturation = jnp.moveaxis(factors[:, None, None, None, :], -1, 0)
+    images = jnp.clip(images + 255 * (brightness - 1), 0, 255)
+    images = jnp.clip(images * contrast, 0, 255)
+    value = images.max(-1, keepdims=True)
+    chroma = value - images.min(-1, keepdims=True)
+    full = value / jnp.where(chroma > 0, chroma, 1.0)  # the factor that makes a colour a pure one
+    return _turned(value - (value - images) * jnp.minimum(saturation, full), turn)
+
+
+COLOURS = {"torchvision": adjust, "kornia": adjust_by_sums}
 
 
 def _turned(images, turn):

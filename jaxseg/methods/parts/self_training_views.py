@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jaxseg.data.labels import IGNORE
 from jaxseg.engine.method import AXIS, CLASSES, IMAGE, PAIR, PROBABILITY, TARGET, Carry, View
+from jaxseg.errors import UserError
 from jaxseg.methods.parts import align, teacher
 from jaxseg.models.network import Network
 
@@ -40,7 +41,7 @@ def views(
 
     def pseudo_of(params, stats, memory, images):
         net = params["gen"]["segmenter"], stats["segmenter"]
-        probabilities, _ = look(teacher.present(memory, *net), images)
+        probabilities = _looked(look, teacher.present(memory, *net), images)
         carry = Carry(jnp.zeros((), jnp.int32), stats, memory, {}, {})
         found = label(probabilities, carry)[0]
         kept = teacher.inside(found.weights.shape, margins)
@@ -78,6 +79,16 @@ def views(
         found["mixed"] = View(mixed_image, IMAGE, PAIR, "mixed image")
         found["mixed_label"] = View(mixed_label, CLASSES, PAIR, "its label")
     return {name: v._replace(function=on_one_device(v.function)) for name, v in found.items()}
+
+
+def _looked(look: Callable, present, images: jax.Array) -> jax.Array:
+    """The teacher's probabilities. A network that pools the whole image has no statistics of one
+    image there; the same image twice has its own.
+    """
+    try:
+        return look(present, images)[0]
+    except UserError:
+        return look(present, jnp.concatenate([images, images]))[0][: len(images)]
 
 
 def on_one_device(function: Callable) -> Callable:

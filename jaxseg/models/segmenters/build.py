@@ -36,6 +36,9 @@ GENERAL = (
     *("init_std", "statistics", "preprocess", "hrda"),
 )
 
+# Architectures whose levels lack 'features', the last map of the backbone.
+WITHOUT_FEATURES = ("fcn", "unet")
+
 
 @functools.cache
 def _modules() -> dict[str, ModuleType]:
