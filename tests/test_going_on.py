@@ -1,5 +1,7 @@
 """Finished runs go on for more steps, or are the beginning of runs on other data and classes."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -60,6 +62,48 @@ def test_more_steps_than_planned(records, finished, capsys):
     for player in ("gen", "disc"):
         same.optim[player].schedule_steps = 1
     assert "planned for 2 steps, now for 1" in run_folder.compare_config(same, str(finished))
+
+
+def test_schedules_that_begin_after_the_warm_up_follow_too(records, tmp_path):
+    config = small_config("cyclegan", records)
+    config.optim.gen.schedule_steps = 4
+    write_run(config, tmp_path, {4: 0.3})
+    assert config.optim.translator.schedule_steps == 2
+    config.optim.disc.schedule_steps = 2
+    run_folder.write_config(config, tmp_path)
+    config.train.steps = config.optim.gen.schedule_steps = 6
+    config.optim.disc.schedule_steps = 4
+    assert config.optim.translator.schedule_steps == 4  # by itself
+    assert "planned for 4 steps, now for 6" in run_folder.compare_config(config, str(tmp_path))
+    config.optim.disc.schedule_steps = 5
+    with pytest.raises(UserError, match="optim.disc.schedule_steps=2, now it is 5"):
+        run_folder.compare_config(config, str(tmp_path))
+
+
+@pytest.mark.parametrize("weight, refused", [(0.0, ""), (1.0, "mic.colours")])
+def test_a_run_from_before_colours_were_a_setting(weight, refused, records, tmp_path):
+    """It had torchvision's: it does not go on with kornia's, which papers' presets have now."""
+    config = small_config("minent", records)
+    config.mic.weight = weight
+    write_run(config, tmp_path, {4: 0.3})
+    saved = json.loads((tmp_path / "config.json").read_text())
+    del saved["mic"]["colours"]
+    (tmp_path / "config.json").write_text(json.dumps(saved))
+    assert run_folder.compare_config(config, str(tmp_path)) == ""
+    config.mic.colours = "kornia"
+    if not refused:
+        assert run_folder.compare_config(config, str(tmp_path)) == ""
+        return
+    with pytest.raises(UserError, match="config.mic.colours=torchvision, now it is kornia"):
+        run_folder.compare_config(config, str(tmp_path))
+
+
+def test_where_translated_images_are_is_told_by_their_folder(records, tmp_path):
+    config = small_config("source_only", records)
+    config.data.translated = "out"
+    write_run(config, tmp_path, {4: 0.3})
+    config.data.translated = str(tmp_path / "out")
+    assert run_folder.compare_config(config, str(tmp_path)) == ""
 
 
 def begun(config, workdir):

@@ -57,6 +57,7 @@ def test_source_images_have_their_own_colours_where_they_are_translated():
 @pytest.mark.parametrize(
     "name, changes, match",
     [
+        ("cyclegan", {"train.steps": 200}, "warmup_steps=300 leaves nothing of config.train.steps"),
         ("cyclegan", {"data.source.size": (30, 64)}, "data.source.size.*divide by 4"),
         ("cyclegan", {"augment.target.crop": (32, 30)}, "augment.target.crop.*divide by 4"),
         ("cyclegan", {"translator.disc_layers": 9}, "too small for a discriminator of 9 layers"),
@@ -69,6 +70,7 @@ def test_what_could_not_work_is_refused_before_anything_is_prepared(name, change
         config.update_from_flattened_dict(changes)
     with pytest.raises(UserError, match=match):
         check.check(config)
+        check.check_cycle(config)
 
 
 def test_a_run_from_before_the_translators_had_an_optimiser_is_told():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from kit.small import SIZE, small_config
 
+from jaxseg.cli import modes
 from jaxseg.data import codec
 from jaxseg.errors import UserError
 from jaxseg.experiment import batches, features, networks, preparation
@@ -128,10 +129,27 @@ def test_a_checkpoint_of_the_warm_up_is_refused(tmp_path, records):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_trained_translator_takes_any_size(trained, tmp_path):
+    config, workdir = trained
+    config = config.copy_and_resolve_references()
+    config.data.source.size = (30, 62)
+    translate.translate(config, workdir, str(tmp_path / "out"))
+    assert {image.shape for image in images(tmp_path / "out", "images").values()} == {(30, 62, 3)}
+
+
+def test_the_command_line_takes_the_last_step():
+    assert modes.default_step("translate") == "last" and modes.default_step("evaluate") == "best"
+
+
 def test_another_set_of_classes_is_refused(tmp_path, records):
     config = small_config("source_only", records)
     config.augment.source.lab = 1.0
     translate.translate(config, "", str(tmp_path / "out"))
+    noted = tmp_path / "out/translation.json"
+    before = json.loads(noted.read_text())
+    noted.write_text(json.dumps({k: v for k, v in before.items() if k != "classes"}))
+    translate.translate(config, "", str(tmp_path / "out"))  # noted by an older version
+    assert json.loads(noted.read_text()) == before
     config.data.classes = "synthia16"
     with pytest.raises(UserError, match="by lab with another classes: give a new"):
         translate.translate(config, "", str(tmp_path / "out"))

@@ -230,6 +230,11 @@ def test_a_run_is_started_resumed_extended_and_cloned(tmp_path, monkeypatch):
 
 def test_only_a_schedule_that_ends_needs_a_copy():
     assert extension.too_short(CONFIG, 21) and not extension.too_short(CONFIG, 20)
+    players = {name: {"schedule_steps": length} for name, length in (("gen", 9), ("translator", 6))}
+    cyclegan = {"train": {"steps": 9, "warmup_steps": 3}, "optim": players}
+    assert extension.too_short(cyclegan, 10) and not extension.too_short(cyclegan, 9)
+    players["translator"]["schedule_steps"] = 5  # 0 before its last step
+    assert extension.too_short(cyclegan, 9)
 
 
 def test_saved_settings_are_the_config_of_the_run(tmp_path):

@@ -26,10 +26,10 @@ WORKDIR = flags.DEFINE_string(
 MODE = flags.DEFINE_enum("mode", "train", MODES, "What to do.")
 STEP = flags.DEFINE_string(
     "step",
-    "best",
-    "Checkpoint for evaluate, predict, export and translate: best (with target labels), "
-    "source_miou, entropy, agreement or neighbourhood_density (without), last (which translate "
-    "takes if none is given), a step; evaluate also: all.",
+    None,
+    "Checkpoint for evaluate, predict, export and translate: best (with target labels; the default "
+    "of all but translate), source_miou, entropy, agreement or neighbourhood_density (without), "
+    "last (the default of translate), a step; evaluate also: all.",
 )
 SPLIT = flags.DEFINE_string(
     "split",

@@ -133,10 +133,8 @@ def _use_finished(config: ConfigDict, workdir: str, given: dict[str, Any]) -> in
     from jaxseg.experiment.finished import Wanted
     from jaxseg.run import evaluate, predict
 
-    # What a translation is made with is not chosen with labels of the target, unless asked for.
-    last = own.MODE.value == "translate" and not flags.FLAGS["step"].present
     wanted = Wanted(
-        step="last" if last else own.STEP.value,
+        step=own.STEP.value or default_step(own.MODE.value),
         weights=own.path(own.WEIGHTS),
         ensemble=own.ENSEMBLE.value or "",
         ensemble_weights=own.ENSEMBLE_WEIGHTS.value or "",
@@ -161,6 +159,11 @@ def _use_finished(config: ConfigDict, workdir: str, given: dict[str, Any]) -> in
     places = own.path(own.INPUT), own.path(own.OUTPUT)
     done = predict.predict(config, workdir, *places, wanted, submission=own.SUBMISSION.value)
     return 1 if done.broken else 0
+
+
+def default_step(mode: str) -> str:
+    """Which checkpoint a mode takes: no translation is made by what labels of the target chose."""
+    return "last" if mode == "translate" else "best"
 
 
 def _default_workdir(config: ConfigDict) -> str:

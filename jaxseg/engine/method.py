@@ -1,8 +1,9 @@
 """What a training method is: its state, its players, and the maps and metrics that it shows.
 
-A method has one or two players (`gen`, `disc`). A player owns a part of the parameters, one loss
-and one optimiser. Each loss is differentiated with respect to its own player's parameters only, so
-losses need no `stop_gradient` to protect the other player: the other's outputs are constants.
+A method has one or two players (`gen`, `disc`), or three (CycleGAN's `translator`). A player owns a
+part of the parameters, one loss and one optimiser. Each loss is differentiated with respect to its
+own player's parameters only, so losses need no `stop_gradient` to protect another player: the
+others' outputs are constants.
 """
 
 from collections.abc import Callable, Mapping

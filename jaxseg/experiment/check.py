@@ -43,13 +43,16 @@ def check(config: ConfigDict) -> Checked:
         betas = tuple(optimiser.betas)
         if len(betas) not in (0, 2) or not all(0 <= beta < 1 for beta in betas):
             raise UserError(f"config.optim.{player}.betas={betas} are not two numbers within 0..1")
+    if 0 < settings.steps <= settings.warmup_steps and any(
+        optimiser.schedule_steps < 1 for optimiser in config.optim.values()
+    ):  # of players that begin after the warm-up
+        raise _nothing_left(config)
     ranges.check(config)
     networks.check(config.net)
     players = make_optimisers(config)
     experiment_settings.scored(config)
     experiment_settings.also_scored(config)
     _check_depth(config)
-    _check_cycle(config)
     _check_features(config)
     method = make_method(config)
     make_predictor(config, method)
@@ -60,10 +63,7 @@ def check(config: ConfigDict) -> Checked:
         )
     _check_mixes(config, len(experiment_settings.devices(config)))
     if method.warmup and settings.warmup_steps >= settings.steps:
-        raise UserError(
-            f"config.train.warmup_steps={settings.warmup_steps} leaves nothing of "
-            f"config.train.steps={settings.steps} for the adaptation"
-        )
+        raise _nothing_left(config)
     for player in method.losses:
         length, steps = config.optim[player].schedule_steps, settings.steps
         end = f"config.train.steps={steps}"
@@ -76,6 +76,14 @@ def check(config: ConfigDict) -> Checked:
                 "rate would be 0 from there on"
             )
     return Checked(method, players)
+
+
+def _nothing_left(config: ConfigDict) -> UserError:
+    train = config.train
+    return UserError(
+        f"config.train.warmup_steps={train.warmup_steps} leaves nothing of "
+        f"config.train.steps={train.steps} for the adaptation"
+    )
 
 
 def check_band(config: ConfigDict) -> None:
@@ -124,8 +132,10 @@ def _check_features(config: ConfigDict) -> None:
         )
 
 
-def _check_cycle(config: ConfigDict) -> None:
-    """CycleGAN's networks take not every size, and CyCADA's judge must have learnt something."""
+def check_cycle(config: ConfigDict) -> None:
+    """Raises UserError for images that CycleGAN's networks do not take, and for a CyCADA whose judge
+    has learnt nothing. Only what trains asks for it.
+    """
     if config.method.name != "cyclegan":
         return
     key = jax.random.PRNGKey(0)

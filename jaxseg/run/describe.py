@@ -35,6 +35,7 @@ def describe(config: ConfigDict, console: Console | None = None) -> dict[str, An
     console = console or Console()
     config = batches.with_equal_weights(config)  # nothing is trained
     checked = check.check(config)
+    check.check_cycle(config)
     method, players = checked.method, checked.players
     settings.use_compile_cache(config)
     state = abstract_state(config, method, players)

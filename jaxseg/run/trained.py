@@ -67,6 +67,7 @@ def make_trained(config: ConfigDict, workdir: str) -> Trained:
     checked = [check.check(member.config) for member in members]
     for member in members:
         check.check_band(member.config)
+        check.check_cycle(member.config)
     sweep_members.check_traceable(members)
     settings.use_compile_cache(config)
     devices = settings.devices(members[0].config)

@@ -123,7 +123,7 @@ def _check_played(loaded: Loaded, workdir: str) -> None:
     if warm and loaded.facts["step"] <= warm:
         raise UserError(
             f"{loaded.name} of {loaded.config.name} is of the warm-up, whose {warm} steps train "
-            "the segmenter alone: give --step=last, or a later step"
+            "the segmenter alone: give a later step, or train on"
         )
 
 
@@ -141,12 +141,18 @@ def _claim(folder: Path, facts: dict[str, Any]) -> None:
         found = json.loads(path.read_text())
     except ValueError as error:
         raise UserError(f"{path} cannot be read ({error}): give a new --output") from error
+    found.setdefault("classes", _classes_of(folder) or facts["classes"])  # one from before
     others = [key for key, value in _plain(facts).items() if found.get(key) != value]
     if others:
         raise UserError(
             f"--output={folder} holds a translation by {found.get('by')} with another "
             f"{', '.join(others)}: give a new folder"
         )
+
+
+def _classes_of(folder: Path) -> list[str]:
+    path = folder / "classes.txt"
+    return path.read_text().splitlines() if path.is_file() else []
 
 
 def _plain(facts: dict[str, Any]) -> dict[str, Any]:

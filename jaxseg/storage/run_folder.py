@@ -60,10 +60,15 @@ def write_text(path: str | Path, text: str) -> None:
     write_whole(path, lambda file: file.write(text.encode()))
 
 
+# Settings added later whose presets are not all as things were before.
+ADDED = {"method.settings.colours": "torchvision", "mic.colours": "torchvision"}
+
+
 def compare_config(config: ConfigDict, workdir: str) -> str:
     """Compares a config with that of the run in the workdir, if there is one.
 
-    A setting missing in the run's config was added later; its default equals the earlier behaviour.
+    A setting missing in the run's config was added later; its default equals the earlier behaviour,
+    or `ADDED` tells what that was.
 
     Returns:
       One line about schedules that change because the run goes on for more steps than it was
@@ -81,13 +86,19 @@ def compare_config(config: ConfigDict, workdir: str) -> str:
     )
     named = Path(workdir, "classes.json").exists()
     planned, steps, longer = before.get("train.steps"), now["train.steps"], False
+    warm = before.get("train.warmup_steps", 0)  # the schedules of some players begin after it
+    for key, value in ADDED.items():
+        if key in now and not (key.startswith("mic.") and not before.get("mic.weight")):
+            before.setdefault(key, value)
     for key in sorted(before):
         there, here = before[key], now.get(key)
-        follows = key.endswith(".schedule_steps") and (there, here) == (planned, steps)
+        lengths = (planned, steps), (planned and planned - warm, steps - warm)
+        follows = key.endswith(".schedule_steps") and (there, here) in lengths
         longer |= follows and there != here
         free = follows or any(key == f or key.startswith(f + ".") for f in FREE)
         # A path of classes: the names are compared, see `experiment.run_classes`.
         free |= named and key.startswith("data.") and key.endswith(".classes")
+        free |= key == "data.translated"  # of its images the folder is compared
         if there != here and not free:
             raise UserError(
                 f"{workdir} holds a run with config.{key}={there}, now it is {here}: "

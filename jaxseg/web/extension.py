@@ -13,9 +13,19 @@ _LEFT_OUT = shutil.ignore_patterns("tensorboard", "report.html", "results.*", "s
 
 
 def too_short(config: dict[str, Any], steps: int) -> bool:
-    """Whether a learning rate would be 0 before `steps`."""
+    """Whether a learning rate would be 0 before `steps`.
+
+    A schedule that is shorter than the training by its warm-up begins after it.
+    """
+    train = config.get("train") or {}
+    planned, warm = train.get("steps", steps), train.get("warmup_steps", 0)
+
+    def ends(player: dict[str, Any]) -> int:
+        length = player.get("schedule_steps", steps)
+        return length + warm if length == planned - warm else length
+
     return any(
-        player.get("schedule") != "constant" and player.get("schedule_steps", steps) < steps
+        player.get("schedule") != "constant" and ends(player) < steps
         for player in (config.get("optim") or {}).values()
     )
 
