@@ -4,8 +4,8 @@ python launch.py --config=configs/cyclegan.py                     # streets
 python launch.py --config=configs/cyclegan.py:gta5_cityscapes     # crops of 400x400
 python launch.py --config=configs/cyclegan.py --mode=translate --output=DIR    # the whole source
 
-GIO-Ada's transform network takes the place of the generators with
---config.translator.architecture=gio_ada.
+On the embedded pairs GIO-Ada's transform network, which begins as the identity, takes the place of
+the generators: --config.translator.architecture=cyclegan (or gio_ada) for the other one.
 """
 
 from configs import style_transfer

@@ -162,6 +162,21 @@ def test_translators_and_discriminators_begin_after_the_warm_up():
         np.testing.assert_allclose(jax.tree.leaves(change), rate, rtol=1e-3)
 
 
+def test_the_segmenter_alone_learns_from_other_colours():
+    """Of the warm-up's images and of translated ones; the translators see them as they are."""
+    (batch,) = batches(1)
+    for losses in ("losses", "warmup"):
+        plain, other = (
+            run(m._replace(losses=getattr(m, losses)), TXS, [batch])[1].params
+            for m in (make(), make(jitter=0.5, jitter_probability=1.0, blur_probability=1.0))
+        )
+        assert not np.array_equal(plain["gen"]["segmenter"]["main"],
+                                  other["gen"]["segmenter"]["main"])  # fmt: skip
+        pairs = zip(jax.tree.leaves(plain["translator"]), jax.tree.leaves(other["translator"]),
+                    strict=True)  # fmt: skip
+        assert all(np.array_equal(a, b) for a, b in pairs)
+
+
 def test_each_pool_has_the_shape_of_what_is_translated_into_its_domain():
     (batch,) = batches(1)
     batch["target_image"] = np.pad(batch["target_image"], ((0, 0), (0, 4), (0, 8), (0, 0)))

@@ -67,6 +67,7 @@ def test_source_images_have_their_own_colours_where_they_are_translated():
 def test_what_could_not_work_is_refused_before_anything_is_prepared(name, changes, match):
     config = load(name)
     with config.unlocked():
+        config.translator.architecture = "cyclegan"
         config.update_from_flattened_dict(changes)
     with pytest.raises(UserError, match=match):
         check.check(config)
@@ -83,7 +84,8 @@ def test_a_run_from_before_the_translators_had_an_optimiser_is_told():
 
 def test_gio_adas_network_in_place_of_the_generators():
     config = load("cyclegan")
-    config.translator.architecture = "gio_ada"
+    assert config.translator.architecture == "gio_ada"
+    assert load("cyclegan", "gta5_cityscapes").translator.architecture == "cyclegan"
     state = assembled(config)
     assert "block1" in state.params["translator"]["to_target"]
     assert "block1_conv1" not in state.params["translator"]["to_target"]

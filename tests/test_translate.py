@@ -41,7 +41,7 @@ def trained(tmp_path_factory, records):
     """A tiny CycleGAN run before its first step."""
     config = small_config("cyclegan", records)
     config.train.warmup_steps = 0
-    config.translator.update(dict(disc_width=2, disc_layers=1))
+    config.translator.update(dict(architecture="cyclegan", disc_width=2, disc_layers=1))
     config.method.settings.pool = 2
     return config, begun(config, tmp_path_factory.mktemp("run"))
 

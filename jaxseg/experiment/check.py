@@ -133,8 +133,8 @@ def _check_features(config: ConfigDict) -> None:
 
 
 def check_cycle(config: ConfigDict) -> None:
-    """Raises UserError for images that CycleGAN's networks do not take, and for a CyCADA whose judge
-    has learnt nothing. Only what trains asks for it.
+    """Raises UserError for images that CycleGAN's networks do not take, and for a CyCADA whose
+    judge has learnt nothing. Only what trains asks for it.
     """
     if config.method.name != "cyclegan":
         return

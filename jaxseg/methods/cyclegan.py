@@ -27,6 +27,7 @@ from jaxseg.errors import UserError
 from jaxseg.losses import adversarial
 from jaxseg.losses.segmentation import cross_entropy
 from jaxseg.methods.parts import align, cycle, discriminators
+from jaxseg.methods.parts.appearance import StrongView, strong_view
 from jaxseg.methods.parts.classes import Rarity, check_rarity
 from jaxseg.methods.parts.gio_maps import to_levels, to_unit
 from jaxseg.methods.parts.grouped import grouped
@@ -63,6 +64,16 @@ class Consistency(NamedTuple):
     lam_output: float = 0.0
 
 
+class Learnt(NamedTuple):
+    """What is done to the images that the segmenter learns from, see `appearance.StrongView`; the
+    translators see them as they are.
+    """
+
+    jitter: float = 0.0
+    jitter_probability: float = 0.8
+    blur_probability: float = 0.0
+
+
 class Parts(NamedTuple):
     """All that the losses need."""
 
@@ -75,6 +86,7 @@ class Parts(NamedTuple):
     cycle: cycle.Cycle
     consistency: Consistency
     rarity: Rarity
+    view: StrongView
 
 
 def make(
@@ -99,12 +111,13 @@ def make(
       segmentation_weights: by output level of the task network.
       statistics: which images update its running statistics, see `align.look_at_target`; 'source'
         are the translated ones.
-      **settings: the fields of `cycle.Cycle`, `Consistency` and `Rarity`.
+      **settings: the fields of `cycle.Cycle`, `Consistency`, `Rarity` and `Learnt`.
 
     Raises:
       UserError: a setting that does not exist or is out of range.
     """
-    round_trip, consistency, rarity = grouped(settings, cycle.Cycle, Consistency, Rarity)
+    groups = cycle.Cycle, Consistency, Rarity, Learnt
+    round_trip, consistency, rarity, learnt = grouped(settings, *groups)
     check_rarity(rarity, num_classes)
     cycle.check(round_trip)
     align.check_statistics(statistics)
@@ -115,7 +128,7 @@ def make(
         raise UserError("lam_output needs a weight of the level 'main' in segmentation_weights")
     parts = Parts(
         segmenter, translator, image_discriminator, discriminator, segmentation_weights,
-        statistics, round_trip, consistency, rarity,
+        statistics, round_trip, consistency, rarity, StrongView(*learnt, per_image=True),
     )  # fmt: skip
     return Method(
         partial(_init, parts),
@@ -200,10 +213,9 @@ def _gen(parts: Parts, params, carry, batch, key):
     """The segmenter's turn, on the translated source images."""
     own, before, metrics = params["gen"], carry, {}
     shared = dict(carry.shared)
-    learnt = {**batch, "source_image": to_levels(shared[cycle.TARGET])}
     source_key, target_key = jax.random.split(key)
-    supervised = align.supervise(parts.segmenter, parts.weights, rarity=parts.rarity)
-    total, found, carry = supervised(own, carry, learnt, source_key)
+    images = to_levels(shared[cycle.TARGET])
+    total, found, carry = _supervised(parts, own, carry, batch, images, source_key)
     if parts.statistics != "source" or parts.consistency.lam_output:
         look = align.look_at_target(parts.segmenter, ("main",), parts.statistics, before)
         seen, carry = look(own, carry, batch, target_key)
@@ -270,6 +282,14 @@ def _disc(parts: Parts, params, carry, batch, key):
 
 def _warmup(parts: Parts, params, carry, batch, key):
     """The segmenter alone, on the source's images as they are."""
-    supervised = align.supervise(parts.segmenter, parts.weights, rarity=parts.rarity)
-    total, _, carry = supervised(params["gen"], carry, batch, jax.random.split(key)[0])
+    own_key, images = jax.random.split(key)[0], batch["source_image"]
+    total, _, carry = _supervised(parts, params["gen"], carry, batch, images, own_key)
     return total, carry
+
+
+def _supervised(parts: Parts, own, carry, batch, images, key):
+    """The segmenter's loss on the source's labels and these images of it, in 0..255."""
+    view_key, own_key = jax.random.split(key)
+    learnt = {**batch, "source_image": strong_view(view_key, images, parts.view)}
+    supervised = align.supervise(parts.segmenter, parts.weights, rarity=parts.rarity)
+    return supervised(own, carry, learnt, own_key)
