@@ -18,9 +18,7 @@ def get_config(preset: str = "streets"):
     if not small:  # the paper mirrors nothing
         config.augment.source.flip = config.augment.target.flip = 0.0
         config.net.aux = False  # one head
-    if self_training.reference(
-        preset
-    ):  # which sums two of its four rates; BatchNorm's affine stays
+    if self_training.reference(preset):  # sums two of four rates, BatchNorm's affine stays
         config.net.update(dict(summed=2, norm="reference"))
     config.method = common.method(
         "dacs",

@@ -116,19 +116,16 @@ def _check_features(config: ConfigDict) -> None:
     architecture, settings = config.net.architecture, config.method.settings
     if architecture not in WITHOUT_FEATURES:
         return
-    wants = "", ""
-    if config.method.name == "fcns_in_the_wild":
-        wants = "this method", "another architecture"
-    elif settings.get("adversarial_weights", {}).get("features"):
+    name = ""
+    if settings.get("adversarial_weights", {}).get("features"):
         name = "config.method.settings.adversarial_weights.features"
-        wants = name, f"--{name}=0, or another architecture"
-    elif settings.get("feature_distance") and counted(config):
+    if settings.get("feature_distance") and counted(config):
         name = "config.method.settings.feature_distance"
-        wants = name, f"--{name}=0, or another architecture"
-    if wants[0]:
+    if name or config.method.name == "fcns_in_the_wild":
         raise UserError(
-            f"config.net.architecture={architecture} has no level 'features', which {wants[0]} "
-            f"looks at: give {wants[1]}"
+            f"config.net.architecture={architecture} has no level 'features', which "
+            f"{name or 'this method'} looks at: give "
+            + (f"--{name}=0, or another architecture" if name else "another architecture")
         )
 
 
